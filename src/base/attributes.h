@@ -1,0 +1,49 @@
+// Attributes of a file, as a file system reports them, and the validator made of them.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+
+namespace larder {
+
+// Nanoseconds since 1970, UTC; may be negative.
+struct FileTimes {
+  int64_t atime_ns = 0;
+  int64_t mtime_ns = 0;
+  int64_t ctime_ns = 0;
+  bool operator==(const FileTimes&) const = default;
+};
+
+struct Attributes {
+  uint64_t inode = 0;   // the number the source gives
+  uint32_t mode = 0;    // type and permissions, as st_mode
+  uint32_t nlink = 0;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint64_t rdev = 0;    // as makedev(3)
+  uint64_t size_bytes = 0;
+  uint64_t blocks_512 = 0;  // allocated, in units of 512 bytes
+  FileTimes times;
+  bool operator==(const Attributes&) const = default;
+};
+
+// Tells versions of a file's data apart.  Two equal validators mean the same data, as far as the source
+// lets one know; inode is 0 where the source's inode numbers are not stable.
+struct Validator {
+  uint64_t size_bytes = 0;
+  int64_t mtime_ns = 0;
+  int64_t ctime_ns = 0;
+  uint64_t inode = 0;
+  bool operator==(const Validator&) const = default;
+};
+
+// Who asks: new files belong to him, and his umask applies.
+struct Caller {
+  uid_t uid = 0;
+  gid_t gid = 0;
+  pid_t pid = 0;
+  mode_t umask = 0;
+};
+
+}  // namespace larder

@@ -1,0 +1,94 @@
+// Store: a durable key-value store after FASTER (Chandramouli et al., SIGMOD 2018): a log of records and a
+// hash index in memory that points at the newest record of each key.
+//
+// Keys and values are bytes; the store knows nothing of what they mean.  A batch of changes is one frame
+// of the log and is recovered whole or not at all.  After a crash of the process every applied batch is
+// there (the log's tail is a shared mapping); after a power loss every batch up to the last successful
+// commit, plus possibly later ones, always a prefix.
+//
+// Thread-safe.  Calls block for local disk I/O at most: get() when the record is no longer in memory,
+// commit(), checkpoint().  A failed write or sync is sticky: from then on apply(), commit() and checkpoint()
+// give kPoisoned, get() goes on.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/metrics.h"
+#include "io/disk.h"
+
+namespace larder::journal {
+
+// A byte position in the log; never reused, grows with each record.
+struct Address {
+  uint64_t value = 0;
+  constexpr auto operator<=>(const Address&) const = default;
+};
+
+inline constexpr size_t kKeySizeMax = 1024;
+inline constexpr size_t kValueSizeMax = 1 << 20;
+
+struct Change {
+  std::string key;
+  std::optional<std::string> value;  // nullopt: remove the key
+};
+
+struct StoreOptions {
+  uint64_t segment_bytes = 16 << 20;          // size of one log file
+  uint64_t checkpoint_after_bytes = 64 << 20; // log written since the last checkpoint: replay is bounded
+  uint64_t index_buckets_min = 1 << 12;
+};
+
+struct RecoveryReport {
+  bool clean = false;                // ended by close() and nothing had to be replayed
+  uint64_t checkpoint_sequence = 0;  // 0: none was usable, the whole log was replayed
+  uint64_t checkpoints_rejected = 0;
+  uint64_t records_replayed = 0;
+  uint64_t tail_bytes_dropped = 0;   // a torn tail: the normal trace of a crash
+};
+
+class Store {
+ public:
+  // Creates the store in `directory` of the disk when it is not there.  kCorrupt: damage other than a torn
+  // tail, the message says where; kNewerFormat: written by a later version.  In both cases nothing was
+  // changed.
+  static Result<std::unique_ptr<Store>> open(io::Disk& disk, const std::string& directory,
+                                             const StoreOptions& options, Registry& registry,
+                                             const Clock& clock);
+  // Does not close(): what a crash would leave is left.
+  virtual ~Store() = default;
+
+  virtual const RecoveryReport& recovery() const = 0;
+
+  // The value of the key, nullopt when there is none.
+  virtual Result<std::optional<std::string>> get(std::string_view key) = 0;
+  // Applies all changes or none; visible to get() on return.  Returns the log's end behind them.
+  virtual Result<Address> apply(std::span<const Change> changes) = 0;
+  // Returns once everything applied before the call is durable.  Calls at the same time share one sync.
+  virtual Result<void> commit() = 0;
+  // Saves the index so that recovery starts from here.
+  virtual Result<void> checkpoint() = 0;
+  // commit() and checkpoint(), and marks the store as cleanly closed.  Only the destructor may follow.
+  virtual Result<void> close() = 0;
+
+  // Calls `visit` with each live key and value, in no order, until it returns false.  Changes made
+  // meanwhile may or may not be seen; every key that lives throughout is seen exactly once.
+  virtual Result<void> scan(
+      const std::function<bool(std::string_view key, std::string_view value)>& visit) = 0;
+
+  virtual uint64_t key_count() const = 0;
+  virtual uint64_t index_bytes() const = 0;
+  virtual uint64_t log_bytes() const = 0;
+  // The sticky error, if there is one.
+  virtual std::optional<Error> poisoned() const = 0;
+};
+
+}  // namespace larder::journal
