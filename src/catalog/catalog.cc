@@ -43,6 +43,9 @@ void Batch::remove(NodeId parent, std::string_view name) {
 void Batch::put(ObjectId object, uint64_t chunk, const ChunkRecord& record) {
   changes_.push_back({chunk_key(object, chunk), encode(record)});
 }
+void Batch::remove(ObjectId object, uint64_t chunk) {
+  changes_.push_back({chunk_key(object, chunk), std::nullopt});
+}
 void Batch::remove_chunks(ObjectId object, uint64_t size_bytes, uint8_t block_shift) {
   const uint64_t chunks = chunk_count(size_bytes, block_shift);
   for (uint64_t chunk = 0; chunk < chunks; ++chunk)

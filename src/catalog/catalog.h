@@ -33,6 +33,7 @@ class Batch {
   void put(NodeId parent, std::string_view name, const NameRecord& record);
   void remove(NodeId parent, std::string_view name);
   void put(ObjectId object, uint64_t chunk, const ChunkRecord& record);
+  void remove(ObjectId object, uint64_t chunk);
   // Removes the records of all chunks of an object that held size_bytes in blocks of 1 << block_shift.
   void remove_chunks(ObjectId object, uint64_t size_bytes, uint8_t block_shift);
   // Stores a listing and says in how many parts.

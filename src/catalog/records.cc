@@ -95,7 +95,7 @@ std::string encode(const NodeRecord& r) {
   out.put_bytes(r.name).put_bytes(r.symlink_target);
   out.put(r.object.value);
   put(out, r.version);
-  out.put(r.block_shift).put(static_cast<uint8_t>(r.data_stable));
+  out.put(r.object_bytes).put(r.block_shift).put(static_cast<uint8_t>(r.data_stable));
   out.put(r.listing_parts).put(r.listing_mtime_ns).put(r.listing_ctime_ns);
   return out.take();
 }
@@ -112,6 +112,7 @@ std::optional<NodeRecord> decode_node(std::string_view value) {
   r.symlink_target = in.get_bytes();
   r.object.value = in.get<uint64_t>();
   r.version = get_validator(in);
+  r.object_bytes = in.get<uint64_t>();
   r.block_shift = in.get<uint8_t>();
   r.data_stable = in.get<uint8_t>() != 0;
   r.listing_parts = in.get<uint32_t>();

@@ -39,7 +39,8 @@ struct NodeRecord {
   // changing the file: after a crash such data are not trusted.
   ObjectId object;
   Validator version;
-  uint8_t block_shift = 0;  // block size of the object = 1 << block_shift
+  uint64_t object_bytes = 0;  // disk space of the object's claimed blocks
+  uint8_t block_shift = 0;    // block size of the object = 1 << block_shift
   bool data_stable = false;
   // Directories: parts of the stored listing (0: none) and the directory's times it belongs to.
   uint32_t listing_parts = 0;
