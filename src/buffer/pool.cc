@@ -1,12 +1,14 @@
-// Memory comes from the system in slabs of one kSizeMax; a slab serves one size class at a time and belongs to one
-// shard, so that allocating and freeing take one lock that few threads share.
+// Memory comes from the system in slabs of one kSizeMax; a slab serves one size class at a time and
+// belongs to one shard, so that allocating and freeing take one lock that few threads share.
 //
 // Invariants
 //  - Each header is in its slab's free list (refs == 0) or in use (refs > 0).
 //  - Each slab with a free buffer is in its shard's list of its class; a full slab is in none.
-//  - A shard keeps at most one wholly free slab per class; further ones are spare (State::spare), for any
+//  - A shard keeps at most one wholly free slab per class; further ones are spare (State::spare),
+//  for any
 //    shard and class, or go back to the system while more than limit_bytes is mapped.
-//  - in_use_bytes is the sum of the class sizes of the buffers in use, and never more than limit_bytes.
+//  - in_use_bytes is the sum of the class sizes of the buffers in use, and never more than
+//  limit_bytes.
 #include "buffer/pool.h"
 
 #if defined(__has_feature)
@@ -44,7 +46,9 @@ constexpr size_t class_of(size_t size_bytes) {
   const size_t rounded = std::bit_ceil(std::max(size_bytes, Pool::kSizeMin));
   return std::countr_zero(rounded) - std::countr_zero(Pool::kSizeMin);
 }
-constexpr size_t class_bytes(size_t size_class) { return Pool::kSizeMin << size_class; }
+constexpr size_t class_bytes(size_t size_class) {
+  return Pool::kSizeMin << size_class;
+}
 
 static_assert(class_of(1) == 0 && class_of(4097) == 1 && class_of(Pool::kSizeMax) == kClasses - 1);
 
@@ -62,7 +66,8 @@ struct alignas(64) Header {
   Header* next_free = nullptr;
 };
 
-// Guarded by the mutex of `shard`; memory, shard and size_class do not change while a buffer is in use.
+// Guarded by the mutex of `shard`; memory, shard and size_class do not change while a buffer is in
+// use.
 struct Slab {
   std::byte* memory = nullptr;
   Shard* shard = nullptr;
@@ -79,7 +84,8 @@ struct Slab {
 class alignas(64) Shard {
  public:
   void set_pool(Pool::State* pool) { pool_ = pool; }
-  Header* allocate(size_t size_class);
+  // `may_grow`: takes a new slab when none of the class has a free buffer; null otherwise.
+  Header* allocate(size_t size_class, bool may_grow);
   void release(Header* header);
   // Wholly free slabs, chained by `next`, no longer the shard's.
   Slab* take_free_slabs();
@@ -90,8 +96,9 @@ class alignas(64) Shard {
 
   Pool::State* pool_ = nullptr;
   Mutex mutex_;
-  std::array<Slab*, kClasses> partial_ GUARDED_BY(mutex_) = {};     // slabs with a free buffer
-  std::array<size_t, kClasses> free_slabs_ GUARDED_BY(mutex_) = {};  // of those, wholly free: 0 or 1
+  std::array<Slab*, kClasses> partial_ GUARDED_BY(mutex_) = {};  // slabs with a free buffer
+  std::array<size_t, kClasses> free_slabs_
+      GUARDED_BY(mutex_) = {};  // of those, wholly free: 0 or 1
 };
 
 struct Pool::State {
@@ -106,6 +113,7 @@ struct Pool::State {
     } while (!in_use_bytes.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
     return true;
   }
+  Header* find_buffer(size_t size_class);
   Slab* take_slab();
   void give_slab(Slab* slab);
   void unmap(Slab* slab);
@@ -117,6 +125,18 @@ struct Pool::State {
   Mutex mutex;  // taken below a shard's
   Slab* spare GUARDED_BY(mutex) = nullptr;
 };
+
+// From the thread's own shard; before more than limit_bytes is mapped, from any that has one.
+Header* Pool::State::find_buffer(size_t size_class) {
+  const size_t own = metric_shard() % kShards;
+  if (mapped_bytes.load(std::memory_order_relaxed) + kSlabBytes > limit_bytes) {
+    for (size_t i = 0; i < kShards; ++i) {
+      Header* header = shards[(own + i) % kShards].allocate(size_class, false);
+      if (header != nullptr) return header;
+    }
+  }
+  return shards[own].allocate(size_class, true);
+}
 
 Slab* Pool::State::take_slab() {
   {
@@ -183,10 +203,11 @@ static void cut(Slab* slab, Shard* shard, size_t size_class) {
   ASAN_POISON_MEMORY_REGION(slab->memory, kSlabBytes);
 }
 
-Header* Shard::allocate(size_t size_class) {
+Header* Shard::allocate(size_t size_class, bool may_grow) {
   MutexLock lock(mutex_);
   Slab* slab = partial_[size_class];
   if (slab == nullptr) {
+    if (!may_grow) return nullptr;
     slab = pool_->take_slab();
     if (slab == nullptr) return nullptr;
     cut(slab, this, size_class);
@@ -241,7 +262,7 @@ BufferRef Pool::allocate(size_t size_bytes) {
   CHECK(size_bytes > 0 && size_bytes <= kSizeMax);
   const size_t size_class = class_of(size_bytes);
   if (!state_->reserve(class_bytes(size_class))) return {};
-  Header* header = state_->shards[metric_shard() % kShards].allocate(size_class);
+  Header* header = state_->find_buffer(size_class);
   if (header == nullptr) {
     state_->in_use_bytes.fetch_sub(class_bytes(size_class), std::memory_order_relaxed);
     return {};
@@ -252,8 +273,12 @@ BufferRef Pool::allocate(size_t size_bytes) {
   return BufferRef(header);
 }
 
-size_t Pool::in_use_bytes() const { return state_->in_use_bytes.load(std::memory_order_relaxed); }
-size_t Pool::limit_bytes() const { return state_->limit_bytes; }
+size_t Pool::in_use_bytes() const {
+  return state_->in_use_bytes.load(std::memory_order_relaxed);
+}
+size_t Pool::limit_bytes() const {
+  return state_->limit_bytes;
+}
 
 size_t Pool::free_bytes() const {
   const size_t in_use = in_use_bytes();
@@ -307,7 +332,9 @@ std::span<std::byte> BufferRef::bytes() const {
   return {header_->data, class_bytes(header_->slab->size_class)};
 }
 
-size_t BufferRef::size() const { return header_->size_bytes; }
+size_t BufferRef::size() const {
+  return header_->size_bytes;
+}
 
 void BufferRef::set_size(size_t size_bytes) const {
   CHECK(size_bytes <= bytes().size());

@@ -1,5 +1,3 @@
-#include "buffer/pool.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,6 +9,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "buffer/pool.h"
 
 namespace larder::buffer {
 namespace {
@@ -19,8 +18,8 @@ constexpr size_t kMiB = 1 << 20;
 
 TEST(Pool, GivesPageAlignedBuffersOfTheNextPowerOfTwo) {
   Pool pool(8 * kMiB);
-  for (const size_t asked : {size_t{1}, Pool::kSizeMin, Pool::kSizeMin + 1, size_t{100'000},
-                             Pool::kSizeMax}) {
+  for (const size_t asked :
+       {size_t{1}, Pool::kSizeMin, Pool::kSizeMin + 1, size_t{100'000}, Pool::kSizeMax}) {
     const BufferRef buffer = pool.allocate(asked);
     ASSERT_TRUE(buffer);
     EXPECT_EQ(buffer.bytes().size(), std::max(std::bit_ceil(asked), Pool::kSizeMin));
@@ -79,6 +78,18 @@ TEST(Pool, FreeMemoryOfOneClassServesAnother) {
     // Beside the limit, one free slab per class stays with the shard.
     EXPECT_LE(pool.free_bytes(), pool.limit_bytes() + 3 * Pool::kSizeMax);
   }
+}
+
+TEST(Pool, AThreadUsesWhatOthersFreedBeforeThePoolOutgrowsItsLimit) {
+  Pool pool(4 * kMiB);
+  std::vector<BufferRef> buffers;
+  while (BufferRef buffer = pool.allocate(Pool::kSizeMin)) buffers.push_back(std::move(buffer));
+  for (size_t i = 0; i < buffers.size(); i += 2) buffers[i] = BufferRef();
+  std::jthread([&] {
+    for (size_t i = 0; i < buffers.size(); i += 2) buffers[i] = pool.allocate(Pool::kSizeMin);
+  }).join();
+  EXPECT_EQ(pool.in_use_bytes(), pool.limit_bytes());
+  EXPECT_EQ(pool.free_bytes(), 0u);
 }
 
 TEST(Pool, TrimGivesBackWhatIsWhollyFree) {
