@@ -11,7 +11,8 @@ namespace larder::format {
 
 static_assert(std::endian::native == std::endian::little, "the format is little-endian");
 
-HeaderPage make_header_page(const Magic& magic, const Uuid& store, std::span<const std::byte> body) {
+HeaderPage make_header_page(const Magic& magic, const Uuid& store,
+                            std::span<const std::byte> body) {
   FileHeader header;
   header.magic = magic;
   header.store = store;
@@ -28,7 +29,8 @@ Result<FileHeader> parse_header_page(std::span<const std::byte> page, const Magi
                                      const Uuid* store, std::string_view name) {
   FileHeader header;
   if (page.size() < sizeof header)
-    return fail(Code::kCorrupt, fmt::format("{}: {} bytes, too short for a header", name, page.size()));
+    return fail(Code::kCorrupt,
+                fmt::format("{}: {} bytes, too short for a header", name, page.size()));
   std::memcpy(&header, page.data(), sizeof header);
   if (header.magic != magic)
     return fail(Code::kCorrupt, fmt::format("{}: not a larder file of this kind", name));

@@ -1,5 +1,5 @@
-// The first 128 bytes of each file larder writes for itself: what it is, which version wrote it, which
-// store it belongs to.  docs/FORMAT.md has the fields and the upgrade rule.
+// The first 128 bytes of each file larder writes for itself: what it is, which version wrote it,
+// which store it belongs to.  docs/FORMAT.md has the fields and the upgrade rule.
 #pragma once
 
 #include <array>
@@ -30,8 +30,8 @@ struct Uuid {
   bool operator==(const Uuid&) const = default;
 };
 
-// Little-endian.  All versions keep magic, version and header_bytes where they are, and the checksum in
-// the last 8 of header_bytes; the rest may change.
+// Little-endian.  All versions keep magic, version and header_bytes where they are, and the
+// checksum in the last 8 of header_bytes; the rest may change.
 struct FileHeader {
   Magic magic{};
   uint32_t version = kJournalVersion;
@@ -54,7 +54,7 @@ struct CheckpointBody {
   uint64_t replay_from = 0;  // log address; older records are all in the image
   uint64_t log_end = 0;      // log address up to which the log was durable before the image was
   uint64_t page_count = 0;
-  uint64_t is_clean = 0;     // 1: written by close(), nothing followed
+  uint64_t is_clean = 0;  // 1: written by close(), nothing followed
 };
 
 // The header's page: the header, then zeros.
@@ -62,8 +62,9 @@ using HeaderPage = std::array<std::byte, kHeaderPageBytes>;
 
 HeaderPage make_header_page(const Magic& magic, const Uuid& store, std::span<const std::byte> body);
 
-// The header at the beginning of `page` (the file's first page, or what there is of it).  kCorrupt: not
-// such a file, damaged, or (with `store`) of another store; kNewerFormat.  `name` goes into the message.
+// The header at the beginning of `page` (the file's first page, or what there is of it).  kCorrupt:
+// not such a file, damaged, or (with `store`) of another store; kNewerFormat.  `name` goes into the
+// message.
 Result<FileHeader> parse_header_page(std::span<const std::byte> page, const Magic& magic,
                                      const Uuid* store, std::string_view name);
 
@@ -75,8 +76,8 @@ HeaderPage make_header_page_of(const Magic& magic, const Uuid& store, const Body
 template <class Body>
 Body body_of(const FileHeader& header) {
   static_assert(sizeof(Body) <= sizeof(header.body) && std::is_trivially_copyable_v<Body>);
-  Body body;
-  std::memcpy(&body, header.body.data(), sizeof body);
+  Body body{};
+  std::memcpy(static_cast<void*>(&body), header.body.data(), sizeof body);
   return body;
 }
 

@@ -15,7 +15,8 @@ uint64_t write_record(std::byte* at, uint64_t address, uint64_t store_seed, uint
   if (!value.empty()) std::memcpy(body + key.size(), value.data(), value.size());
   const uint64_t space = record_space(key.size(), value.size());
   std::memset(at + header.size_bytes(), 0, space - header.size_bytes());
-  const std::span covered(at + sizeof header.checksum, header.size_bytes() - sizeof header.checksum);
+  const std::span covered(at + sizeof header.checksum,
+                          header.size_bytes() - sizeof header.checksum);
   header.checksum = checksum32(covered, seed_at(store_seed, address));
   std::memcpy(at, &header.checksum, sizeof header.checksum);
   return space;
@@ -42,7 +43,8 @@ std::optional<RecordView> view_record(std::span<const std::byte> bytes, uint64_t
   return record;
 }
 
-bool verify_record(std::span<const std::byte> bytes, const RecordView& record, uint64_t store_seed) {
+bool verify_record(std::span<const std::byte> bytes, const RecordView& record,
+                   uint64_t store_seed) {
   constexpr size_t kSkip = sizeof record.header.checksum;
   const auto covered = bytes.subspan(kSkip, record.header.size_bytes() - kSkip);
   return record.header.checksum == checksum32(covered, seed_at(store_seed, record.address));

@@ -51,7 +51,9 @@ Result<void> File::write_at(std::span<const std::byte> from, uint64_t offset) {
   return {};
 }
 
-Result<void> File::sync_data() { return do_sync_data(); }
+Result<void> File::sync_data() {
+  return do_sync_data();
+}
 
 Result<void> File::truncate(uint64_t size_bytes) {
   TRY(check_range(size_bytes, 0));
@@ -68,7 +70,9 @@ Result<void> File::punch(uint64_t offset, uint64_t length) {
   return do_punch(offset, length);
 }
 
-Result<FileInfo> File::info() { return do_info(); }
+Result<FileInfo> File::info() {
+  return do_info();
+}
 
 Result<std::unique_ptr<Mapping>> File::map(uint64_t offset, size_t length) {
   TRY(check_range(offset, length));
@@ -106,8 +110,12 @@ Result<void> Disk::sync_directory(const std::string& directory) {
   return do_sync_directory(directory);
 }
 
-Result<void> Disk::sync_all() { return do_sync_all(); }
+Result<void> Disk::sync_all() {
+  return do_sync_all();
+}
 
-Result<SpaceInfo> Disk::space() { return do_space(); }
+Result<SpaceInfo> Disk::space() {
+  return do_space();
+}
 
 }  // namespace larder::io

@@ -126,7 +126,8 @@ class SimFile final : public io::File {
 
  private:
   Result<void> alive() REQUIRES(disk_.mutex_) {
-    if (disk_.is_crashed_ || life_ != disk_.life_) return fail(Code::kCancelled, "crashed " + path_);
+    if (disk_.is_crashed_ || life_ != disk_.life_)
+      return fail(Code::kCancelled, "crashed " + path_);
     return {};
   }
   Result<void> begin(SimOperation operation) REQUIRES(disk_.mutex_) {
@@ -277,7 +278,8 @@ uint64_t SimDisk::allocated_bytes() const {
 
 Result<void> SimDisk::charge(SimInode& inode, uint64_t offset, uint64_t length) {
   const uint64_t wanted = inode.missing_pages(offset, length) * SimInode::kPageBytes;
-  if (wanted > 0 && allocated_bytes() + wanted > capacity_bytes_) return fail(Code::kNoSpace, "full");
+  if (wanted > 0 && allocated_bytes() + wanted > capacity_bytes_)
+    return fail(Code::kNoSpace, "full");
   inode.allocate_pages(offset, length);
   return {};
 }
@@ -384,7 +386,8 @@ Result<void> SimDisk::do_rename(const std::string& from, const std::string& to) 
   TRY(check_parent(to));
   const auto it = live_.find(from);
   if (it == live_.end()) return fail(Code::kNotFound, from);
-  if (it->second->is_directory()) return fail(Code::kNotSupported, "rename of a directory, " + from);
+  if (it->second->is_directory())
+    return fail(Code::kNotSupported, "rename of a directory, " + from);
   if (const auto old = live_.find(to); old != live_.end() && old->second->is_directory())
     return fail(static_cast<Code>(EISDIR), to);
   TRY(step());
@@ -438,8 +441,8 @@ Result<void> SimDisk::do_sync_directory(const std::string& directory) {
   const MutexLock lock(mutex_);
   TRY(check_fault(SimOperation::kSyncDirectory, directory));
   TRY(step());
-  // Newest first: a change goes to the medium when it is in the directory, or when a later one that goes
-  // there has a name in common with it.
+  // Newest first: a change goes to the medium when it is in the directory, or when a later one that
+  // goes there has a name in common with it.
   std::set<std::string> names;
   std::vector<bool> is_synced(changes_.size());
   for (size_t i = changes_.size(); i-- > 0;) {

@@ -1,29 +1,36 @@
 // SimDisk: a disk in memory that can fail and lose power, for everything that must survive a crash.
 //
 // The fault model
-// - Each file has a pristine content (what is on the medium) and unsynced writes over it, kept as versions of
-//   512-byte sectors, and an unsynced history of sizes.  File::sync_data moves the newest of both to the
-//   medium.  Stores through a mapping are writes too: they are noticed at each changing operation of the
-//   disk, at a sync and at a crash.
-// - Directory changes (create, rename, remove, make_directory) are kept in order until sync_directory of a
+// - Each file has a pristine content (what is on the medium) and unsynced writes over it, kept as
+// versions of
+//   512-byte sectors, and an unsynced history of sizes.  File::sync_data moves the newest of both
+//   to the medium.  Stores through a mapping are writes too: they are noticed at each changing
+//   operation of the disk, at a sync and at a crash.
+// - Directory changes (create, rename, remove, make_directory) are kept in order until
+// sync_directory of a
 //   directory they touch.
-// - power_loss(seed): each sector becomes its pristine version or any unsynced one, independently, so
-//   records are torn and writes reordered; each size becomes the pristine or any unsynced one; any subset of
-//   the unsynced directory changes happens, each of them whole (a rename is old or new, never both or none).
-//   A sector is never torn.
-// - process_death(): everything written stays, stores through mappings too, unsynced things stay unsynced.
-// - After either all files and mappings handed out before are dead: their operations give kCancelled, stores
+// - power_loss(seed): each sector becomes its pristine version or any unsynced one, independently,
+// so
+//   records are torn and writes reordered; each size becomes the pristine or any unsynced one; any
+//   subset of the unsynced directory changes happens, each of them whole (a rename is old or new,
+//   never both or none). A sector is never torn.
+// - process_death(): everything written stays, stores through mappings too, unsynced things stay
+// unsynced.
+// - After either all files and mappings handed out before are dead: their operations give
+// kCancelled, stores
 //   through them go nowhere.
-// - crash_at_step(n): the n-th changing operation from now does not happen (a write may happen in part), and
+// - crash_at_step(n): the n-th changing operation from now does not happen (a write may happen in
+// part), and
 //   it and all operations after it give kCancelled until power_loss() or process_death().
-// - inject(): an operation fails with a given code.  A failed sync drops what was dirty, as Linux does: the
+// - inject(): an operation fails with a given code.  A failed sync drops what was dirty, as Linux
+// does: the
 //   process goes on reading the new bytes, later syncs succeed, and the medium keeps the old ones.
 // - set_short_io(seed): reads and writes do part of what was asked, at least one byte.
 // - corrupt(): bits flip on the medium and in memory alike.
 // - set_capacity_bytes(): writes and allocations beyond it give kNoSpace, in units of 4 KiB.
 //
-// Not modelled: renaming a directory, sparse allocation below 4 KiB, torn sectors.  Files are at most
-// kFileSizeMax.  Thread-safe, as io::Disk; the faults too.
+// Not modelled: renaming a directory, sparse allocation below 4 KiB, torn sectors.  Files are at
+// most kFileSizeMax.  Thread-safe, as io::Disk; the faults too.
 #pragma once
 
 #include <cstdint>
@@ -59,7 +66,7 @@ enum class SimOperation {
 struct SimFault {
   SimOperation operation;
   Code code = Code::kIo;
-  std::string path_part;  // only paths that contain this
+  std::string path_part = {};  // only paths that contain this
   uint64_t skip = 0;      // let so many pass first
   uint64_t times = 1;     // then fail so many
 };
@@ -76,7 +83,8 @@ class SimDisk final : public io::Disk {
   void process_death();
 
   void crash_at_step(uint64_t n);
-  // Changing operations since construction, and whether a crash set by crash_at_step() has happened.
+  // Changing operations since construction, and whether a crash set by crash_at_step() has
+  // happened.
   uint64_t step_count() const;
   bool is_crashed() const;
 
@@ -137,7 +145,8 @@ class SimDisk final : public io::Disk {
   uint64_t steps_ GUARDED_BY(mutex_) = 0;
   uint64_t crash_step_ GUARDED_BY(mutex_) = UINT64_MAX;
   bool is_crashed_ GUARDED_BY(mutex_) = false;
-  uint64_t life_ GUARDED_BY(mutex_) = 0;  // grows with each crash: handles of an earlier life are dead
+  uint64_t life_ GUARDED_BY(mutex_) =
+      0;  // grows with each crash: handles of an earlier life are dead
 };
 
 }  // namespace larder::testing

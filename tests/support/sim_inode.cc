@@ -1,3 +1,5 @@
+#include "support/sim_inode.h"
+
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -5,12 +7,12 @@
 #include <memory>
 
 #include "base/check.h"
-#include "support/sim_inode.h"
 
 namespace larder::testing {
 namespace {
 
-// Other threads may store through a mapping meanwhile, as they may while a kernel writes a page out.
+// Other threads may store through a mapping meanwhile, as they may while a kernel writes a page
+// out.
 __attribute__((no_sanitize("thread"))) void copy_racy(std::byte* to, const std::byte* from,
                                                       size_t size) {
   for (size_t i = 0; i < size; i += sizeof(uint64_t)) {
@@ -37,7 +39,9 @@ SparseMemory::SparseMemory(size_t size_bytes) : size_bytes_(size_bytes) {
   data_ = static_cast<std::byte*>(memory);
 }
 
-SparseMemory::~SparseMemory() { CHECK(munmap(data_, size_bytes_) == 0); }
+SparseMemory::~SparseMemory() {
+  CHECK(munmap(data_, size_bytes_) == 0);
+}
 
 SimInode::SimInode(bool is_directory, size_t size_bytes_max)
     : is_directory_(is_directory),

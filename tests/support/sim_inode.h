@@ -1,7 +1,8 @@
 // One file of a SimDisk: what is on the medium, what the process sees, and the versions in between.
 //
-// Invariants: `live` is what readers see; `noticed` equals `live` but for stores through a mapping since
-// the last notice(); a sector with entries in `versions` has its newest one equal to `noticed`.
+// Invariants: `live` is what readers see; `noticed` equals `live` but for stores through a mapping
+// since the last notice(); a sector with entries in `versions` has its newest one equal to
+// `noticed`.
 #pragma once
 
 #include <array>
@@ -85,8 +86,8 @@ class SimInode {
   SparseMemory pristine_;
   std::map<uint64_t, std::vector<Sector>> versions_;  // by sector, unsynced, oldest first
   std::map<uint64_t, uint64_t> mappings_;             // offset to length
-  std::vector<bool> pages_;    // takes space
-  std::vector<bool> touched_;  // may be other than zero in any of the three
+  std::vector<bool> pages_;                           // takes space
+  std::vector<bool> touched_;                         // may be other than zero in any of the three
 };
 
 }  // namespace larder::testing
