@@ -1,31 +1,40 @@
 #include "io/disk.h"
 
+#include <unistd.h>
+
 #include <limits>
+#include <string_view>
 
 #include "base/check.h"
 
 namespace larder::io {
 namespace {
 
-bool is_valid_path(const std::string& path) {
-  if (path.starts_with('/')) return false;
-  for (size_t start = 0; start <= path.size();) {
-    const size_t end = std::min(path.find('/', start), path.size());
-    if (path.compare(start, end - start, "..") == 0) return false;
-    start = end + 1;
-  }
-  return true;
-}
+constexpr uint64_t kOffsetMax = std::numeric_limits<int64_t>::max();
 
 Result<void> check_range(uint64_t offset, uint64_t length) {
-  constexpr auto kMax = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
-  if (offset > kMax || length > kMax - offset) return fail(Code::kInvalid, "file range");
+  if (offset > kOffsetMax || length > kOffsetMax - offset)
+    return fail(Code::kInvalid, "range beyond the largest offset");
   return {};
 }
 
-Result<void> check_path(const std::string& path) {
-  if (!is_valid_path(path)) return fail(Code::kInvalid, "path " + path);
-  return {};
+// Each component must be a plain name: no "", "." or "..".
+Result<void> check_path(std::string_view path) {
+  size_t begin = 0;
+  while (true) {
+    const size_t end = path.find('/', begin);
+    const std::string_view name =
+        path.substr(begin, end == std::string_view::npos ? end : end - begin);
+    if (name.empty() || name == "." || name == ".." || name.find('\0') != std::string_view::npos)
+      return fail(Code::kInvalid, "path '" + std::string(path) + "'");
+    if (end == std::string_view::npos) return {};
+    begin = end + 1;
+  }
+}
+
+Result<void> check_directory(std::string_view path) {
+  if (path.empty()) return {};  // the root
+  return check_path(path);
 }
 
 }  // namespace
@@ -34,19 +43,22 @@ Result<size_t> File::read_at(std::span<std::byte> into, uint64_t offset) {
   TRY(check_range(offset, into.size()));
   size_t done = 0;
   while (done < into.size()) {
-    TRY_ASSIGN(const size_t count, do_read(into.subspan(done), offset + done));
-    if (count == 0) break;
-    done += count;
+    TRY_ASSIGN(const size_t n, do_read(into.subspan(done), offset + done));
+    if (n == 0) break;  // end of file
+    CHECK(n <= into.size() - done);
+    done += n;
   }
   return done;
 }
 
 Result<void> File::write_at(std::span<const std::byte> from, uint64_t offset) {
   TRY(check_range(offset, from.size()));
-  for (size_t done = 0; done < from.size();) {
-    TRY_ASSIGN(const size_t count, do_write(from.subspan(done), offset + done));
-    CHECK(count > 0);
-    done += count;
+  size_t done = 0;
+  while (done < from.size()) {
+    TRY_ASSIGN(const size_t n, do_write(from.subspan(done), offset + done));
+    if (n == 0) return fail(Code::kIo, "write made no progress");
+    CHECK(n <= from.size() - done);
+    done += n;
   }
   return {};
 }
@@ -62,11 +74,13 @@ Result<void> File::truncate(uint64_t size_bytes) {
 
 Result<void> File::allocate(uint64_t offset, uint64_t length) {
   TRY(check_range(offset, length));
+  if (length == 0) return {};
   return do_allocate(offset, length);
 }
 
 Result<void> File::punch(uint64_t offset, uint64_t length) {
   TRY(check_range(offset, length));
+  if (length == 0) return {};
   return do_punch(offset, length);
 }
 
@@ -75,7 +89,12 @@ Result<FileInfo> File::info() {
 }
 
 Result<std::unique_ptr<Mapping>> File::map(uint64_t offset, size_t length) {
+  static const uint64_t page_bytes = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   TRY(check_range(offset, length));
+  if (length == 0 || offset % page_bytes != 0) return fail(Code::kInvalid, "map range");
+  // A touch beyond the end would be a SIGBUS.
+  TRY_ASSIGN(const FileInfo file, do_info());
+  if (offset + length > file.size_bytes) return fail(Code::kInvalid, "map beyond the end");
   return do_map(offset, length);
 }
 
@@ -101,12 +120,12 @@ Result<void> Disk::make_directory(const std::string& path) {
 }
 
 Result<std::vector<std::string>> Disk::list(const std::string& directory) {
-  TRY(check_path(directory));
+  TRY(check_directory(directory));
   return do_list(directory);
 }
 
 Result<void> Disk::sync_directory(const std::string& directory) {
-  TRY(check_path(directory));
+  TRY(check_directory(directory));
   return do_sync_directory(directory);
 }
 
