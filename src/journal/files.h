@@ -30,6 +30,8 @@ struct StoreFiles {
   std::string path(std::string_view name) const;
   // Numbers of the files with this prefix, ascending.
   Result<std::vector<uint64_t>> list(std::string_view prefix) const;
+  // Makes the directory and all names in it durable.
+  Result<void> sync_entries() const;
   // Makes the complete and synced file `name`.new into `name`, durably.
   Result<void> publish(const std::string& name) const;
 };

@@ -54,6 +54,15 @@ Result<std::shared_ptr<MappedSegment>> Segments::open_mapped(uint64_t number) {
   return map(number, std::move(file));
 }
 
+Result<void> Segments::remove(uint64_t number) {
+  {
+    const MutexLock lock(mutex_);
+    // A later segment of this number is another file.
+    std::erase_if(open_files_, [&](const OpenFile& open) { return open.number == number; });
+  }
+  return files_.disk.remove(files_.path(numbered_name(kSegmentPrefix, number)));
+}
+
 Result<void> Segments::read_whole(uint64_t number, std::vector<std::byte>& into) {
   TRY_ASSIGN(const auto file, file_of(number));
   into.resize(files_.segment_bytes);

@@ -41,6 +41,8 @@ class Segments {
 
   Result<std::shared_ptr<MappedSegment>> create(uint64_t number);
   Result<std::shared_ptr<MappedSegment>> open_mapped(uint64_t number);
+  // Not durable before the directory is synced.
+  Result<void> remove(uint64_t number);
   // The whole file; kCorrupt when its header or size is not right.
   Result<void> read_whole(uint64_t number, std::vector<std::byte>& into);
   // Reads up to the segment's end at most.

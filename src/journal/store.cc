@@ -27,6 +27,8 @@ Result<std::unique_ptr<Store>> Store::open(io::Disk& disk, const std::string& di
       std::make_unique<StoreImpl>(files, std::move(index), checkpoint, options, registry, clock);
   TRY(store->recover(checkpoint));
   TRY(remove_unfinished(files));
+  // A process that died may have made files whose names it did not get to make durable.
+  TRY(files.sync_entries());
   return store;
 }
 

@@ -37,6 +37,13 @@ Result<std::vector<uint64_t>> StoreFiles::list(std::string_view prefix) const {
   return numbers;
 }
 
+Result<void> StoreFiles::sync_entries() const {
+  const size_t slash = directory.rfind('/');
+  if (!directory.empty())
+    TRY(disk.sync_directory(slash == std::string::npos ? "" : directory.substr(0, slash)));
+  return disk.sync_directory(directory);
+}
+
 Result<void> StoreFiles::publish(const std::string& name) const {
   TRY(disk.rename(path(name + std::string(kNewSuffix)), path(name)));
   return disk.sync_directory(directory);
@@ -46,11 +53,6 @@ namespace {
 
 constexpr uint64_t kSegmentBytesMin = 8 << 10;
 constexpr uint64_t kSegmentBytesMax = 256 << 20;
-
-std::string parent_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "" : path.substr(0, slash);
-}
 
 Result<void> check_segment_bytes(uint64_t bytes, Code code) {
   if (bytes < kSegmentBytesMin || bytes > kSegmentBytesMax || bytes % format::kHeaderPageBytes != 0)
@@ -90,7 +92,6 @@ Result<StoreFiles> open_superblock(io::Disk& disk, const std::string& directory,
   auto names = disk.list(directory);
   if (!names && names.error().is(Code::kNotFound)) {
     TRY(disk.make_directory(directory));
-    TRY(disk.sync_directory(parent_of(directory)));
     names = disk.list(directory);
   }
   if (!names) return fail(std::move(names).error());
