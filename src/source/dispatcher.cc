@@ -102,6 +102,8 @@ Dispatcher::Dispatcher(const SourceOptions& options, std::shared_ptr<Root> root,
       metrics_(registry),
       breaker_(options.breaker, clock,
                Random(static_cast<uint64_t>(clock.monotonic().count() ^ clock.wall().count()))),
+      breaker_state_(registry.gauge("larder_source_breaker_state",
+                                    "Circuit breaker: 0 closed, 1 open, 2 half-open")),
       deadlines_(options.timeout, clock),
       workers_({options.threads_max, options.queue_max, "source"}),
       probers_({kProbersMax, kProbersMax, "source-probe"}),
@@ -212,6 +214,7 @@ void Dispatcher::collect_probe() {
 }
 
 void Dispatcher::tell_change() {
+  breaker_state_.set(static_cast<int64_t>(breaker_.state()));
   const bool up = is_up();
   std::function<void(bool up)> notify;
   {

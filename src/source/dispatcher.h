@@ -90,6 +90,7 @@ class Dispatcher {
   const std::shared_ptr<HungCalls> hung_ = std::make_shared<HungCalls>();
   CallMetrics metrics_;
   Breaker breaker_;
+  Gauge& breaker_state_;
   Deadlines deadlines_;
   io::WorkerPool workers_;
   io::WorkerPool probers_;

@@ -60,6 +60,8 @@ template <class T>
 using Outcome = io::Task<Result<T>>;
 
 // An open file of the source.  Shared: the last owner closes it, on a worker thread.
+// After kTimedOut or kCancelled a hung thread may still use the buffer of a read or write: drop it,
+// never reuse its memory.
 class SourceFile {
  public:
   virtual ~SourceFile() = default;
@@ -77,6 +79,8 @@ class SourceFile {
   virtual Outcome<void> allocate(int mode, uint64_t offset,
                                  uint64_t length) = 0;              // as fallocate(2)
   virtual Outcome<uint64_t> seek(uint64_t offset, int whence) = 0;  // SEEK_DATA, SEEK_HOLE
+  // May copy less, if only to be done in time; 0 at the end of this file.  `to` is of the same
+  // source.
   virtual Outcome<size_t> copy_range(uint64_t offset, std::shared_ptr<SourceFile> to,
                                      uint64_t to_offset, size_t length) = 0;
 };

@@ -177,6 +177,8 @@ TEST_F(SourceCalls, TheBreakerOpensAndAProbeClosesIt) {
   }
   EXPECT_FALSE(source_->is_up());
   EXPECT_TRUE(eventually([&] { return downs == 1; }));
+  EXPECT_EQ(metric(*registry_, "larder_source_breaker_state"),
+            static_cast<int64_t>(BreakerState::kOpen));
   EXPECT_EQ(run(source_->list("")).error().code(), Code::kSourceDown);
   EXPECT_EQ(probes, 0) << "none is due";
   clock_.advance(options_.breaker.probe_delay_max);
@@ -190,6 +192,8 @@ TEST_F(SourceCalls, TheBreakerOpensAndAProbeClosesIt) {
     return source_->is_up();
   }));
   EXPECT_TRUE(eventually([&] { return ups == 1; }));
+  EXPECT_EQ(metric(*registry_, "larder_source_breaker_state"),
+            static_cast<int64_t>(BreakerState::kClosed));
   EXPECT_EQ(downs, 1);
   EXPECT_TRUE(run(source_->list("")));
 }
