@@ -19,8 +19,12 @@ void add_command(CLI::App& app, std::vector<std::pair<CLI::App*, Command>>& comm
   commands.emplace_back(command, set_up(*command));
 }
 
-int usage_error(const CLI::App& app, const CLI::ParseError& error) {
+int usage_error(const CLI::App& app, const CLI::ParseError& error, std::string_view first_word) {
   const auto chosen = app.get_subcommands();
+  if (chosen.empty() && !first_word.empty() && !first_word.starts_with('-')) {
+    complain(fmt::format("unknown command '{}': the commands are mount, umount, status, warm", first_word));
+    return kExitUsage;
+  }
   const std::string command = chosen.empty() ? "larder" : "larder " + chosen.front()->get_name();
   fmt::print(stderr, "larder: {}: `{} --help` shows the usage\n", error.what(), command);
   return kExitUsage;
@@ -55,7 +59,7 @@ int run_command_line(int argc, char** argv) {
   } catch (const CLI::Success& wanted) {
     return app.exit(wanted);  // --help, --version
   } catch (const CLI::ParseError& error) {
-    return usage_error(app, error);
+    return usage_error(app, error, argc > 1 ? argv[1] : "");
   }
   for (const auto& [command, run] : commands)
     if (command->parsed()) return run();

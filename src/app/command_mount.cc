@@ -78,7 +78,7 @@ void add_options(CLI::App& app, MountArguments& arguments, std::vector<std::stri
       ->type_name("FILE");
   app.add_option("-o,--options", options, "Set keys; wins over the file")
       ->type_name("KEY=VALUE[,KEY=VALUE...]")
-      ->take_all();
+      ->allow_extra_args(false);
   app.add_option("SOURCE", arguments.source, "The directory to be cached")->required();
   app.add_option("MOUNTPOINT", arguments.mountpoint, "Where to show it")->required();
 }
@@ -144,7 +144,7 @@ int run_mount_helper(int argc, char** argv) {
   app.add_flag("-n", no_table, "Accepted, without effect");
   app.add_flag("-f", fake, "Check the options, do not mount");
   app.add_option("-t", type, "Accepted, without effect")->type_name("TYPE");
-  app.add_option("-o", options, "Keys and mount(8)'s flags")->type_name("OPTIONS")->take_all();
+  app.add_option("-o", options, "Keys and mount(8)'s flags")->type_name("OPTIONS")->allow_extra_args(false);
   app.add_option("SOURCE", arguments.source, "The directory to be cached")->required();
   app.add_option("MOUNTPOINT", arguments.mountpoint, "Where to show it")->required();
   try {
