@@ -22,7 +22,8 @@ void add_command(CLI::App& app, std::vector<std::pair<CLI::App*, Command>>& comm
 int usage_error(const CLI::App& app, const CLI::ParseError& error, std::string_view first_word) {
   const auto chosen = app.get_subcommands();
   if (chosen.empty() && !first_word.empty() && !first_word.starts_with('-')) {
-    complain(fmt::format("unknown command '{}': the commands are mount, umount, status, warm", first_word));
+    complain(fmt::format("unknown command '{}': the commands are mount, umount, status, warm",
+                         first_word));
     return kExitUsage;
   }
   const std::string command = chosen.empty() ? "larder" : "larder " + chosen.front()->get_name();

@@ -144,7 +144,9 @@ int run_mount_helper(int argc, char** argv) {
   app.add_flag("-n", no_table, "Accepted, without effect");
   app.add_flag("-f", fake, "Check the options, do not mount");
   app.add_option("-t", type, "Accepted, without effect")->type_name("TYPE");
-  app.add_option("-o", options, "Keys and mount(8)'s flags")->type_name("OPTIONS")->allow_extra_args(false);
+  app.add_option("-o", options, "Keys and mount(8)'s flags")
+      ->type_name("OPTIONS")
+      ->allow_extra_args(false);
   app.add_option("SOURCE", arguments.source, "The directory to be cached")->required();
   app.add_option("MOUNTPOINT", arguments.mountpoint, "Where to show it")->required();
   try {

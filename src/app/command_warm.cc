@@ -94,8 +94,30 @@ class WarmJob {
   WarmProgress progress_{Clock::system()};
 };
 
-Result<void> add_list(WarmJob& job, const WarmArguments& arguments, const std::string& mountpoint,
-                      const std::string& working_directory) {
+// Paths as the user writes them, brought to the mount's root.
+struct PathsOfUser {
+  std::string mountpoint;        // resolved
+  std::string mountpoint_given;  // absolute, perhaps through symlinks
+  std::string working_directory;
+
+  Result<std::string> on_mount(const std::string& path) const {
+    if (path.starts_with('/') && is_within(path, mountpoint_given))
+      return path_on_mount(mountpoint + path.substr(mountpoint_given.size()), mountpoint, {});
+    return path_on_mount(path, mountpoint, working_directory);
+  }
+};
+
+PathsOfUser paths_of_user(const std::string& given, const std::string& mountpoint) {
+  std::error_code error;
+  const std::string here = std::filesystem::current_path(error).string();
+  std::string absolute = std::filesystem::absolute(given).lexically_normal().string();
+  while (absolute.size() > 1 && absolute.ends_with('/')) absolute.pop_back();
+  const auto resolved = resolve_mountpoint(given);
+  const bool is_root = resolved && *resolved == mountpoint;
+  return {mountpoint, is_root ? absolute : mountpoint, here};
+}
+
+Result<void> add_list(WarmJob& job, const WarmArguments& arguments, const PathsOfUser& paths) {
   const int fd =
       arguments.from == "-" ? STDIN_FILENO : open(arguments.from.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return fail_errno(arguments.from);
@@ -103,7 +125,7 @@ Result<void> add_list(WarmJob& job, const WarmArguments& arguments, const std::s
   while (true) {
     TRY_ASSIGN(const auto path, reader.next());
     if (!path) break;
-    TRY_ASSIGN(const std::string wanted, path_on_mount(*path, mountpoint, working_directory));
+    TRY_ASSIGN(const std::string wanted, paths.on_mount(*path));
     TRY(job.add(wanted));
   }
   if (fd != STDIN_FILENO) close(fd);
@@ -118,14 +140,13 @@ Result<control::WarmStatus> warm(const WarmArguments& arguments) {
   TRY_ASSIGN(const std::string job_number, client.run_one("warm-begin"));
   const bool whole_mount = arguments.paths.empty() && arguments.from.empty();
   WarmJob job(std::move(client), job_number, arguments.recursive || whole_mount);
-  std::error_code error;
-  const std::string here = std::filesystem::current_path(error).string();
+  const PathsOfUser paths = paths_of_user(arguments.mountpoint, mount.mountpoint);
   for (const std::string& path : arguments.paths) {
-    TRY_ASSIGN(const std::string wanted, path_on_mount(path, mount.mountpoint, here));
+    TRY_ASSIGN(const std::string wanted, paths.on_mount(path));
     TRY(job.add(wanted));
   }
   if (whole_mount) TRY(job.add("."));
-  if (!arguments.from.empty()) TRY(add_list(job, arguments, mount.mountpoint, here));
+  if (!arguments.from.empty()) TRY(add_list(job, arguments, paths));
   return job.finish();
 }
 

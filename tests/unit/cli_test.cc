@@ -76,10 +76,18 @@ TEST(CommandLine, HelpIsCompleteAndSucceeds) {
 }
 
 TEST(CommandLine, UsageErrorsAreOneLineAndExitWith2) {
-  const std::vector<std::vector<std::string>> wrong{
-      {}, {"frob"}, {"--frob"}, {"mount"}, {"mount", "a"}, {"mount", "-x", "a", "b"}, {"umount"}, {"warm"},
-      {"mount", "-o", "colour=blue", "/usr", "/mnt"}, {"mount", "-o", "size=huge", "/usr", "/mnt"},
-      {"mount", "-c", "/nonexistent", "/usr", "/mnt"}, {"umount", "--timeout", "5", "/mnt"}};
+  const std::vector<std::vector<std::string>> wrong{{},
+                                                    {"frob"},
+                                                    {"--frob"},
+                                                    {"mount"},
+                                                    {"mount", "a"},
+                                                    {"mount", "-x", "a", "b"},
+                                                    {"umount"},
+                                                    {"warm"},
+                                                    {"mount", "-o", "colour=blue", "/usr", "/mnt"},
+                                                    {"mount", "-o", "size=huge", "/usr", "/mnt"},
+                                                    {"mount", "-c", "/nonexistent", "/usr", "/mnt"},
+                                                    {"umount", "--timeout", "5", "/mnt"}};
   for (const auto& words : wrong) {
     const auto outcome = run(words);
     EXPECT_EQ(outcome.code, kExitUsage) << testing::PrintToString(words);
@@ -93,7 +101,8 @@ TEST(CommandLine, UsageErrorsAreOneLineAndExitWith2) {
 TEST(CommandLine, AFailedMountExitsWith32) {
   const auto outcome = run({"mount", "-o", "ro", "/nonexistent/source", "/"});
   EXPECT_EQ(outcome.code, kExitMountFailed);
-  EXPECT_EQ(outcome.err, "larder: SOURCE '/nonexistent/source' does not exist: create it or correct the path\n");
+  EXPECT_EQ(outcome.err,
+            "larder: SOURCE '/nonexistent/source' does not exist: create it or correct the path\n");
 }
 
 TEST(CommandLine, WhatIsNoLarderMountIsAFailure) {
@@ -105,7 +114,8 @@ TEST(CommandLine, WhatIsNoLarderMountIsAFailure) {
 }
 
 TEST(MountHelper, TakesWhatMountPasses) {
-  const auto fake = run({"/usr", "/mnt", "-sfnv", "-o", "rw,noauto,x-foo,size=1G"}, "/sbin/mount.larder");
+  const auto fake =
+      run({"/usr", "/mnt", "-sfnv", "-o", "rw,noauto,x-foo,size=1G"}, "/sbin/mount.larder");
   EXPECT_EQ(fake.code, kExitOk) << fake.err;
   const auto bad = run({"/usr", "/mnt", "-f", "-o", "rw,sise=1G"}, "/sbin/mount.larder");
   EXPECT_EQ(bad.code, kExitUsage);
@@ -141,7 +151,8 @@ TEST(Background, ParentReturnsWhenReadyAndTheChildHasLeftTheTerminal) {
     report.failed(kExitFailed, "too late to be told");
     const std::string where = std::filesystem::current_path().string();
     const std::string output = std::filesystem::read_symlink("/proc/self/fd/1").string();
-    const std::string line = (getsid(0) == getpid() ? "leader " : "follower ") + where + " " + output;
+    const std::string line =
+        (getsid(0) == getpid() ? "leader " : "follower ") + where + " " + output;
     return write(ends[1], line.data(), line.size()) < 0 ? 1 : 0;
   });
   EXPECT_EQ(code, kExitOk);
@@ -196,7 +207,8 @@ TEST(PathList, PathsAreBroughtToTheMountsRoot) {
 
 TEST(WarmText, CountsWhatMatters) {
   EXPECT_EQ(warm_summary({12, 12, 0, 0, 3 << 20, 3 << 20, true, {}}), "12 files, 3.0 MiB loaded");
-  EXPECT_EQ(warm_summary({12, 9, 1, 2, 0, 0, true, {}}), "9 files, 0 B loaded, 1 missing, 2 failed");
+  EXPECT_EQ(warm_summary({12, 9, 1, 2, 0, 0, true, {}}),
+            "9 files, 0 B loaded, 1 missing, 2 failed");
   EXPECT_EQ(warm_progress_line({4, 2, 0, 0, 2 << 20, 8 << 20, false, {}}, std::chrono::seconds(2)),
             "2 of 4 files, 2.0 MiB of 8.0 MiB, 1.0 MiB/s");
 }

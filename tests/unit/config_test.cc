@@ -52,8 +52,8 @@ TEST(Values, SizesTakeUnitsOf1024) {
 }
 
 TEST(Values, SizesThatAreNone) {
-  for (const char* text : {"", "K", "-1", "1.5G", "1X", "1KK", " 1K", "1 K", "0x10", "18446744073709551616",
-                           "9000000000000G", "8388608T", "1iB"})
+  for (const char* text : {"", "K", "-1", "1.5G", "1X", "1KK", " 1K", "1 K", "0x10",
+                           "18446744073709551616", "9000000000000G", "8388608T", "1iB"})
     EXPECT_FALSE(parse_size(text)) << text;
   EXPECT_EQ(*parse_size("8388607T"), 8388607ULL << 40);
 }
@@ -65,7 +65,8 @@ TEST(Values, TimesTakeUnits) {
   EXPECT_EQ(*parse_duration("5s"), 5s);
   EXPECT_EQ(*parse_duration("2m"), 2min);
   EXPECT_EQ(*parse_duration("1h"), 1h);
-  for (const char* text : {"", "5", "s", "-1s", "1d", "1.5s", "1s2", "2562048h", "99999999999999999999s"})
+  for (const char* text :
+       {"", "5", "s", "-1s", "1d", "1.5s", "1s2", "2562048h", "99999999999999999999s"})
     EXPECT_FALSE(parse_duration(text)) << text;
   EXPECT_TRUE(parse_duration("2562047h"));
 }
@@ -75,7 +76,8 @@ TEST(Values, SharesAndSwitches) {
   EXPECT_EQ(*parse_size_limit("1G"), (SizeLimit{.bytes = 1 << 30, .percent = 0}));
   EXPECT_EQ(parse_size_limit("20%")->resolve(1000), 200u);
   EXPECT_EQ(parse_size_limit("1G")->resolve(1000), 1u << 30);
-  for (const char* text : {"0%", "101%", "%", "-5%", "5%%"}) EXPECT_FALSE(parse_size_limit(text)) << text;
+  for (const char* text : {"0%", "101%", "%", "-5%", "5%%"})
+    EXPECT_FALSE(parse_size_limit(text)) << text;
   for (const char* text : {"on", "yes", "true", "1"}) EXPECT_TRUE(*parse_switch(text));
   for (const char* text : {"off", "no", "false", "0"}) EXPECT_FALSE(*parse_switch(text));
   EXPECT_FALSE(parse_switch("maybe"));
@@ -104,8 +106,10 @@ TEST(Config, DefaultsAreThoseOfTheTable) {
 
 TEST(Config, OptionsSetEveryKindOfKey) {
   const auto config = from_options(
-      "cache_dir=/c,size=50G,memory=1G,block_size=64K,policy=lru,profile=private,attr_ttl=3s,io=threads,"
-      "passthrough=off,source_timeout=2s,source_threads=9,threads=3,allow_other,ro,control_dir=.ctl,"
+      "cache_dir=/"
+      "c,size=50G,memory=1G,block_size=64K,policy=lru,profile=private,attr_ttl=3s,io=threads,"
+      "passthrough=off,source_timeout=2s,source_threads=9,threads=3,allow_other,ro,control_dir=."
+      "ctl,"
       "log_level=debug,log_file=/l,readahead=0,commit_interval=50ms");
   ASSERT_TRUE(config) << config.error().detail();
   EXPECT_EQ(config->cache_dir, "/c");
@@ -146,7 +150,8 @@ TEST(Config, BackslashKeepsACommaInAValue) {
 
 TEST(Config, FstabFlagsAreTakenAndKernelFlagsPassedOn) {
   const auto config = from_options(
-      "defaults,noauto,nofail,user,_netdev,x-systemd.automount,x-gvfs-show,comment=x,rw,nosuid,nodev,noexec,"
+      "defaults,noauto,nofail,user,_netdev,x-systemd.automount,x-gvfs-show,comment=x,rw,nosuid,"
+      "nodev,noexec,"
       "noatime");
   ASSERT_TRUE(config) << config.error().detail();
   EXPECT_FALSE(config->read_only);
@@ -155,7 +160,8 @@ TEST(Config, FstabFlagsAreTakenAndKernelFlagsPassedOn) {
 }
 
 TEST(Config, UnknownKeysAreRefusedByName) {
-  EXPECT_EQ(error_of("cache_dri=/x"), "-o: unknown key 'cache_dri' (value '/x'): did you mean 'cache_dir'?");
+  EXPECT_EQ(error_of("cache_dri=/x"),
+            "-o: unknown key 'cache_dri' (value '/x'): did you mean 'cache_dir'?");
   EXPECT_THAT(error_of("colour=blue"),
               AllOf(HasSubstr("unknown key 'colour' (value 'blue'): the keys are cache_dir, size"),
                     Not(HasSubstr("\n"))));
@@ -172,9 +178,10 @@ TEST(Config, EveryKeyRefusesABadValueByName) {
 TEST(Config, ValuesOutsideTheirRangeAreRefused) {
   EXPECT_EQ(error_of("block_size=2K"),
             "-o: bad value '2K' for block_size: accepted: 4K to 1M, a power of two (K, M, G, T)");
-  for (const char* text : {"block_size=2M", "block_size=96K", "size=1M", "size=0%", "source_threads=0",
-                           "threads=257", "source_timeout=1ms", "cache_dir=relative", "control_dir=..",
-                           "control_dir=", "memory=2T", "attr_ttl=8761h"})
+  for (const char* text :
+       {"block_size=2M", "block_size=96K", "size=1M", "size=0%", "source_threads=0", "threads=257",
+        "source_timeout=1ms", "cache_dir=relative", "control_dir=..", "control_dir=", "memory=2T",
+        "attr_ttl=8761h"})
     EXPECT_THAT(error_of(text), HasSubstr("bad value")) << text;
 }
 
@@ -184,7 +191,8 @@ TEST(Config, AKeyThatNeedsAValueSaysSo) {
 
 TEST(Ini, SectionsCommentsAndIndentation) {
   const auto settings = parse_ini(
-      "# larder\nsize = 1G\n[mount]\n  memory = 32M ; small\nro = on\n[other]\nnonsense = 1\n", "f");
+      "# larder\nsize = 1G\n[mount]\n  memory = 32M ; small\nro = on\n[other]\nnonsense = 1\n",
+      "f");
   ASSERT_TRUE(settings);
   const auto config = make_config(*settings);
   ASSERT_TRUE(config) << config.error().detail();
@@ -201,13 +209,15 @@ TEST(Ini, ErrorsNameFileAndLine) {
             "larder.ini:2: bad value 'fast' for io: accepted: auto, uring, threads");
   EXPECT_EQ(ini_error("size = 1G\nwhat is this\n"),
             "larder.ini:2: expected KEY = VALUE, [SECTION] or a comment");
-  EXPECT_THAT(ini_error("a\n" + std::string(5000, 'x')), HasSubstr("larder.ini:2: the line is longer than"));
+  EXPECT_THAT(ini_error("a\n" + std::string(5000, 'x')),
+              HasSubstr("larder.ini:2: the line is longer than"));
 }
 
 TEST(Ini, AFileThatCannotBeReadIsNamed) {
   const auto missing = read_ini_file("/nonexistent/larder.ini");
   ASSERT_FALSE(missing);
-  EXPECT_EQ(missing.error().detail(), "/nonexistent/larder.ini: cannot be read: No such file or directory");
+  EXPECT_EQ(missing.error().detail(),
+            "/nonexistent/larder.ini: cannot be read: No such file or directory");
   const auto directory = read_ini_file("/");
   ASSERT_FALSE(directory);
   EXPECT_EQ(directory.error().detail(), "/: cannot be read: Is a directory");
@@ -225,8 +235,9 @@ TEST(Ini, OptionsWinOverTheFile) {
 TEST(Ini, RenderedConfigReadsBackTheSame) {
   const auto config = from_options("profile=private,size=50%,cache_dir=/c,ro");
   const std::string text = render_config(*config);
-  EXPECT_THAT(text, AllOf(HasSubstr("size = 50% ; -o\n"), HasSubstr("attr_ttl = 1h ; profile=private\n"),
-                          HasSubstr("memory = 256M ; default\n")));
+  EXPECT_THAT(text,
+              AllOf(HasSubstr("size = 50% ; -o\n"), HasSubstr("attr_ttl = 1h ; profile=private\n"),
+                    HasSubstr("memory = 256M ; default\n")));
   const auto again = make_config(*parse_ini(text, "f"));
   ASSERT_TRUE(again) << again.error().detail();
   for (const Setting& setting : config->effective)
@@ -236,7 +247,8 @@ TEST(Ini, RenderedConfigReadsBackTheSame) {
 TEST(Keys, HelpShowsEveryKeyWithItsValues) {
   const std::string help = keys_help();
   for (const Key& key : keys())
-    EXPECT_THAT(help, AllOf(HasSubstr(key.name), HasSubstr(accepted_values(key)), HasSubstr(key.help)));
+    EXPECT_THAT(help,
+                AllOf(HasSubstr(key.name), HasSubstr(accepted_values(key)), HasSubstr(key.help)));
 }
 
 TEST(Keys, NearMissesAreFoundAndFarOnesNot) {

@@ -1,3 +1,5 @@
+#include "larder/control.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -16,7 +18,6 @@
 #include "control/exposition.h"
 #include "control/metric_name.h"
 #include "control/warm.h"
-#include "larder/control.h"
 
 namespace larder::control {
 namespace {
@@ -67,7 +68,8 @@ class Metrics : public testing::Test {
     registry_.gauge_callback("larder_fills", "Fills in flight", [] { return 7; });
     latency_ = &registry_.histogram("larder_source_read_seconds", "Source reads");
     for (int i = 0; i < 100; ++i) latency_->record(i < 98 ? microseconds(100) : milliseconds(50));
-    facts_ = {"1.2.3", 4711, "/far", "/near", "/cache", ".larder", "uring", "on", clock_.monotonic()};
+    facts_ = {"1.2.3",   4711,    "/far", "/near",           "/cache",
+              ".larder", "uring", "on",   clock_.monotonic()};
     clock_.advance(std::chrono::seconds(90));
   }
   Json stats() { return Json::parse(stats_json(registry_, facts_, clock_)); }
@@ -251,13 +253,14 @@ TEST(WarmCommands, SteerTheService) {
   ScriptedWarmer warmer;
   CommandTable table;
   add_warm_commands(table, warmer);
-  EXPECT_EQ(table.run("warm-begin\nwarm-add 7 a%20b\nwarm-add 7 r dir\nwarm-add 7 more\nwarm-end 7\n"),
-            "ok 7\nok 1 accepted\nok 1 accepted\nok busy 0\nok\n");
+  EXPECT_EQ(
+      table.run("warm-begin\nwarm-add 7 a%20b\nwarm-add 7 r dir\nwarm-add 7 more\nwarm-end 7\n"),
+      "ok 7\nok 1 accepted\nok 1 accepted\nok busy 0\nok\n");
   EXPECT_THAT(warmer.added, ElementsAre("a b", "r:dir", "more"));
   EXPECT_TRUE(warmer.ended);
   EXPECT_THAT(table.run("warm-add 8 x\n"), HasSubstr("error ENOENT"));
-  for (const char* bad : {"warm-begin x", "warm-add 7", "warm-add x y", "warm-add 7 q y", "warm-end",
-                          "warm-status 7 8", "warm-end 7x"})
+  for (const char* bad : {"warm-begin x", "warm-add 7", "warm-add x y", "warm-add 7 q y",
+                          "warm-end", "warm-status 7 8", "warm-end 7x"})
     EXPECT_THAT(table.run(bad), HasSubstr("error EINVAL expected: warm-")) << bad;
 }
 
@@ -277,12 +280,14 @@ TEST(WarmCommands, StatusParsesBack) {
   EXPECT_EQ(status->bytes_total, 200u);
   EXPECT_TRUE(status->done);
   EXPECT_EQ(status->errors.size(), 1u);
-  for (const char* bad : {"", "{", "[]", "{}", "{\"done\":1}"}) EXPECT_FALSE(parse_warm_status(bad)) << bad;
+  for (const char* bad : {"", "{", "[]", "{}", "{\"done\":1}"})
+    EXPECT_FALSE(parse_warm_status(bad)) << bad;
 }
 
 TEST_F(Metrics, TheDirectoryHasItsFiles) {
   CommandTable commands;
-  const ControlDirectory directory(registry_, clock_, facts_, [] { return "[mount]\n"; }, std::move(commands));
+  const ControlDirectory directory(
+      registry_, clock_, facts_, [] { return "[mount]\n"; }, std::move(commands));
   EXPECT_EQ(directory.name(), ".larder");
   std::map<std::string, const fs::VirtualFile*> files;
   for (const fs::VirtualFile& file : directory.files()) files[file.name] = &file;
@@ -299,7 +304,8 @@ TEST_F(Metrics, TheDirectoryHasItsFiles) {
 }
 
 TEST(Client, PidOfDamagedStatsIsAnError) {
-  for (const char* bad : {"", "{}", "{\"pid\":\"x\"}", "nonsense"}) EXPECT_FALSE(parse_pid(bad)) << bad;
+  for (const char* bad : {"", "{}", "{\"pid\":\"x\"}", "nonsense"})
+    EXPECT_FALSE(parse_pid(bad)) << bad;
 }
 
 TEST(Client, ReadsAFileAndReportsAMissingOne) {

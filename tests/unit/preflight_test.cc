@@ -2,12 +2,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "app/mount_table.h"
 
@@ -25,8 +28,10 @@ class Preflight : public testing::Test {
   Preflight() {
     std::string name = files::temp_directory_path() / "larder-preflight-XXXXXX";
     root_ = files::canonical(mkdtemp(name.data())).string();
-    for (const char* directory : {"source", "mnt", "bin"}) files::create_directory(root_ + "/" + directory);
+    for (const char* directory : {"source", "mnt", "bin"})
+      files::create_directory(root_ + "/" + directory);
     touch("fuse");
+    chmod((root_ + "/fuse").c_str(), 0666);
     touch("bin/fusermount3");
     chmod((root_ + "/bin/fusermount3").c_str(), 0755);
     config_.cache_dir = root_ + "/cache";
@@ -84,7 +89,8 @@ TEST_F(Preflight, SourceMissing) {
 TEST_F(Preflight, SourceIsAFile) {
   touch("file");
   source_ = root_ + "/file";
-  EXPECT_EQ(error(), "SOURCE '" + source_ + "' is not a directory: name the directory to be cached");
+  EXPECT_EQ(error(),
+            "SOURCE '" + source_ + "' is not a directory: name the directory to be cached");
 }
 
 TEST_F(Preflight, SourceBehindAFileCannotBeReached) {
@@ -102,7 +108,8 @@ TEST_F(Preflight, MountpointMissing) {
 TEST_F(Preflight, MountpointIsAFile) {
   touch("file");
   mountpoint_ = root_ + "/file";
-  EXPECT_EQ(error(), "MOUNTPOINT '" + mountpoint_ + "' is not a directory: name an empty directory");
+  EXPECT_EQ(error(),
+            "MOUNTPOINT '" + mountpoint_ + "' is not a directory: name an empty directory");
 }
 
 TEST_F(Preflight, SameDirectory) {
@@ -122,7 +129,8 @@ TEST_F(Preflight, SourceInsideMountpointAlsoThroughASymlink) {
   files::create_directory(mountpoint_ + "/in");
   files::create_directory_symlink(mountpoint_ + "/in", root_ + "/link");
   source_ = root_ + "/link";
-  EXPECT_THAT(error(), HasSubstr("SOURCE '" + mountpoint_ + "/in' lies inside MOUNTPOINT '" + mountpoint_));
+  EXPECT_THAT(error(),
+              HasSubstr("SOURCE '" + mountpoint_ + "/in' lies inside MOUNTPOINT '" + mountpoint_));
 }
 
 TEST_F(Preflight, ANameThatOnlyBeginsAlikeIsNotInside) {
@@ -133,15 +141,17 @@ TEST_F(Preflight, ANameThatOnlyBeginsAlikeIsNotInside) {
 
 TEST_F(Preflight, AlreadyALarderMount) {
   around_.mounts = {{mountpoint_, "fuse.larder", "/far"}};
-  EXPECT_EQ(error(), "MOUNTPOINT '" + mountpoint_ + "' already is a larder mount of /far: `larder umount " +
-                         mountpoint_ + "` ends it");
+  EXPECT_EQ(error(), "MOUNTPOINT '" + mountpoint_ +
+                         "' already is a larder mount of /far: `larder umount " + mountpoint_ +
+                         "` ends it");
 }
 
 TEST_F(Preflight, OtherwiseMounted) {
   around_.mounts = {{mountpoint_, "ext4", "/dev/sdx"}};
-  EXPECT_EQ(error(), "MOUNTPOINT '" + mountpoint_ +
-                         "' already has /dev/sdx (ext4) mounted on it: unmount that or choose another "
-                         "directory");
+  EXPECT_EQ(error(),
+            "MOUNTPOINT '" + mountpoint_ +
+                "' already has /dev/sdx (ext4) mounted on it: unmount that or choose another "
+                "directory");
 }
 
 TEST_F(Preflight, AnAutomountWaitsForThisMount) {
@@ -151,7 +161,8 @@ TEST_F(Preflight, AnAutomountWaitsForThisMount) {
 
 TEST_F(Preflight, CacheInTheWrongPlace) {
   config_.cache_dir = source_ + "/cache";
-  EXPECT_THAT(error(), HasSubstr("lies inside SOURCE '" + source_ + "': choose a directory outside both"));
+  EXPECT_THAT(error(),
+              HasSubstr("lies inside SOURCE '" + source_ + "': choose a directory outside both"));
   EXPECT_FALSE(files::exists(config_.cache_dir));
   config_.cache_dir = mountpoint_ + "/cache";
   EXPECT_THAT(error(), HasSubstr("lies inside MOUNTPOINT '" + mountpoint_ + "'"));
@@ -175,24 +186,67 @@ TEST_F(Preflight, CacheIsAFileOrBehindOne) {
 
 TEST_F(Preflight, CacheWhereNothingCanBeCreated) {
   config_.cache_dir = "/proc/larder";
-  EXPECT_THAT(error(), HasSubstr("cache_dir '/proc/larder' cannot be used: No such file or directory"));
+  EXPECT_THAT(error(),
+              HasSubstr("cache_dir '/proc/larder' cannot be used: No such file or directory"));
 }
 
 TEST_F(Preflight, CacheNotOurs) {
-  if (geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
-  config_.cache_dir = "/root/cache";
-  EXPECT_THAT(error(), HasSubstr("is not yours to read and write"));
+  chmod(root_.c_str(), 0755);
+  files::create_directory(root_ + "/cache");
+  chmod((root_ + "/cache").c_str(), 0700);
+  std::string line;
+  // A user without rights there; credentials belong to a thread.
+  std::thread([&] {
+    if (geteuid() == 0) {
+      ASSERT_EQ(syscall(SYS_setresuid, 65534, 65534, 65534), 0);
+    } else {
+      chmod((root_ + "/cache").c_str(), 0500);
+    }
+    line = error();
+  }).join();
+  EXPECT_EQ(line, "cache_dir '" + root_ +
+                      "/cache' is not yours to read and write: change its owner or "
+                      "choose another with -o cache_dir=DIR");
+}
+
+// A small disk of its own under the cache directory.
+class PreflightDisk : public Preflight {
+ protected:
+  ~PreflightDisk() override { umount(disk_.c_str()); }
+  bool mount_disk(unsigned long flags) {
+    files::create_directory(disk_);
+    config_.cache_dir = disk_ + "/cache";
+    return mount("none", disk_.c_str(), "tmpfs", flags, "size=16k") == 0;
+  }
+  std::string disk_ = root_ + "/disk";
+};
+
+TEST_F(PreflightDisk, CacheOnAFullDisk) {
+  if (!mount_disk(0)) GTEST_SKIP() << "mounting a tmpfs is not permitted here";
+  EXPECT_EQ(error(), "cache_dir '" + config_.cache_dir +
+                         "' is on a full disk: free some space or choose another disk");
+  EXPECT_TRUE(files::is_empty(config_.cache_dir));
+}
+
+TEST_F(PreflightDisk, CacheOnAReadOnlyFileSystem) {
+  if (!mount_disk(MS_RDONLY)) GTEST_SKIP() << "mounting a tmpfs is not permitted here";
+  EXPECT_EQ(error(), "cache_dir '" + config_.cache_dir +
+                         "' is on a read-only file system: choose a writable local disk");
 }
 
 TEST_F(Preflight, FuseDeviceMissing) {
   around_.fuse_device = root_ + "/none";
-  EXPECT_EQ(error(), root_ + "/none is missing: load the module with `modprobe fuse`, or give the container "
-                             "`--device /dev/fuse`");
+  EXPECT_EQ(error(),
+            root_ +
+                "/none is missing: load the module with `modprobe fuse`, or give the container "
+                "`--device /dev/fuse`");
 }
 
 TEST_F(Preflight, FuseDeviceNotToBeOpened) {
   around_.fuse_device = root_;  // a directory cannot be opened for writing
-  EXPECT_THAT(error(), HasSubstr(root_ + " cannot be opened: Is a directory: run as root, or let your user"));
+  EXPECT_THAT(
+      error(),
+      HasSubstr(root_ + " cannot be opened: Is a directory: run as root, or let your user"));
 }
 
 TEST_F(Preflight, FusermountMissing) {
@@ -204,8 +258,8 @@ TEST_F(Preflight, FusermountMissing) {
 TEST_F(Preflight, AllowOtherNeedsTheLineInFuseConf) {
   around_.uid = 1000;
   config_.allow_other = true;
-  const std::string refusal =
-      "allow_other is for root only, unless " + around_.fuse_conf + " has the line user_allow_other";
+  const std::string refusal = "allow_other is for root only, unless " + around_.fuse_conf +
+                              " has the line user_allow_other";
   EXPECT_EQ(error(), refusal);
   touch("fuse.conf", "#user_allow_other\n");
   EXPECT_EQ(error(), refusal);
@@ -249,7 +303,8 @@ TEST(MountTable, ReadsMountinfo) {
 }
 
 TEST(MountTable, TheLastOfSeveralMountsOnOnePlaceIsSeen) {
-  const auto table = parse_mountinfo("1 0 0:1 / /m rw - ext4 a rw\n2 0 0:2 / /m rw - fuse.larder b rw\n");
+  const auto table =
+      parse_mountinfo("1 0 0:1 / /m rw - ext4 a rw\n2 0 0:2 / /m rw - fuse.larder b rw\n");
   EXPECT_EQ(find_mount(table, "/m")->source, "b");
   EXPECT_EQ(find_mount_of(table, "/m/x")->source, "b");
 }
