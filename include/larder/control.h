@@ -35,12 +35,11 @@
 //
 //   schema       kStatsSchema; grows when a field changes its meaning or goes
 //   version pid source mountpoint cache_dir control_dir uptime_s engine passthrough
-//   GROUP: { FIELD: number }
-//       one group for each first word of a metric's name after "larder_", one field for the rest of
-//       the name without "_total": larder_reads_hits_total is reads.hits.  A metric with labels is
-//       an object from the labels' values (joined with ",") to numbers.  A group with `hits` and
-//       `misses` also has hit_ratio (0..1, or null before the first).  A name of one word stands in
-//       the group "other".
+//   metrics: { GROUP: { FIELD: number } }
+//       one group for each first word of a metric's name after "larder_", one field for the rest of the
+//       name without "_total": larder_read_hits_total is metrics.read.hits.  A metric with labels is an
+//       object from the labels' values (joined with ",") to numbers.  A group with `hits` and `misses` also
+//       has hit_ratio (0..1, or null before the first).  A name of one word stands in the group "other".
 //   latency: { NAME: { count, mean_ns, p50_ns, p95_ns, p99_ns } }
 //       NAME is the histogram's whole name without "larder_" and its unit; labels as above.
 //

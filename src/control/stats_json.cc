@@ -58,12 +58,9 @@ std::string stats_json(const Registry& registry, const MountFacts& facts, const 
     const MetricName name = split_metric_name(entry.name);
     place(groups[name.group], name.field, entry.labels) = scalar_value(entry);
   }
-  for (auto& [name, group] : groups.items()) {
-    add_hit_ratio(group);
-    // A group must not hide a fact of the same name.
-    stats[stats.contains(name) ? name + "_metrics" : name] = group;
-  }
-  stats["latency"] = latency;
+  for (Json& group : groups) add_hit_ratio(group);
+  stats["metrics"] = std::move(groups);
+  stats["latency"] = std::move(latency);
   // File names need not be UTF-8; JSON must be.
   return stats.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -1,5 +1,4 @@
-// Files that exist only in the mount: their content is made when they are opened.  fs/ shows them
-// in a hidden directory of the root; control/ says which there are.
+// The control directory's virtual files, as fuse/ serves them and control/ provides them.
 #pragma once
 
 #include <cstdint>
@@ -10,19 +9,20 @@
 
 namespace larder::fs {
 
+// Both functions are called on FUSE workers, several at a time: they must be quick and thread-safe.
 struct VirtualFile {
   std::string name;
-  uint32_t permissions;               // 0400 or 0600
-  std::function<std::string()> read;  // the whole content, called at open
-  // Empty: read-only.  Gets what was written; its reply is read back on the same handle.
+  uint32_t permissions = 0400;  // 0400 or 0600
+  std::function<std::string()> read;  // the whole content; called at open
+  // Empty for a read-only file.  Gets what was written; the reply is read back on the same handle.
   std::function<std::string(std::string_view)> write;
 };
 
-// Immutable once in use, so thread-safe; the files' functions are called on any thread.
 class VirtualDirectory {
  public:
   virtual ~VirtualDirectory() = default;
-  virtual std::string_view name() const = 0;  // ".larder"
+  // Its name in the mount's root (".larder"); hidden from listings.
+  virtual std::string_view name() const = 0;
   virtual const std::vector<VirtualFile>& files() const = 0;
 };
 
