@@ -10,9 +10,9 @@
 //   control     commands, see below
 //
 // Commands.  Open `control` for reading and writing, write one or more whole lines (at most
-// kControlWriteMax bytes in one write), then read the reply on the same descriptor from offset 0
-// (or just read it, where the descriptor cannot seek) until a read gives 0 bytes.  The reply has
-// one line for each command line, in order:
+// kControlWriteMax bytes in one write), then read on the same descriptor until a read gives 0
+// bytes; a read takes the reply's next part whatever its offset.  The reply has one line for each
+// command line, in order:
 //
 //   ok [TEXT]             done
 //   error CODE MESSAGE    CODE is a name of errno ("ENOENT") or a word of larder's own
@@ -36,10 +36,11 @@
 //   schema       kStatsSchema; grows when a field changes its meaning or goes
 //   version pid source mountpoint cache_dir control_dir uptime_s engine passthrough
 //   metrics: { GROUP: { FIELD: number } }
-//       one group for each first word of a metric's name after "larder_", one field for the rest of the
-//       name without "_total": larder_read_hits_total is metrics.read.hits.  A metric with labels is an
-//       object from the labels' values (joined with ",") to numbers.  A group with `hits` and `misses` also
-//       has hit_ratio (0..1, or null before the first).  A name of one word stands in the group "other".
+//       one group for each first word of a metric's name after "larder_", one field for the rest of
+//       the name without "_total": larder_read_hits_total is metrics.read.hits.  A metric with
+//       labels is an object from the labels' values (joined with ",") to numbers.  A group with
+//       `hits` and `misses` also has hit_ratio (0..1, or null before the first).  A name of one
+//       word stands in the group "other".
 //   latency: { NAME: { count, mean_ns, p50_ns, p95_ns, p99_ns } }
 //       NAME is the histogram's whole name without "larder_" and its unit; labels as above.
 //

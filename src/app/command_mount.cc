@@ -38,11 +38,12 @@ Result<MountRequest> prepare(const MountArguments& arguments, Config config) {
   return MountRequest{std::move(config), paths.source, paths.mountpoint};
 }
 
-// Asks the mount for a name of its root, as any program would: the answer is the daemon's.
+// Asks the mount for a name of its root, as any program would.  Whatever the daemon says is an
+// answer; ENOTCONN means that there is none any more.
 bool mount_answers(const MountRequest& request) {
   struct stat status;
   const std::string path = request.mountpoint + "/" + request.config.control_dir;
-  return lstat(path.c_str(), &status) == 0;
+  return lstat(path.c_str(), &status) == 0 || (errno != ENOTCONN && errno != ECONNABORTED);
 }
 
 int serve(const MountRequest& request, StartReport& report) {

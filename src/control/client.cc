@@ -18,22 +18,15 @@ namespace {
 
 using Json = nlohmann::json;
 
-// The reply starts at offset 0 of the descriptor, or comes as a stream where it cannot seek.
-Result<std::string> read_reply(int fd) {
-  std::string reply;
+Result<std::string> read_to_end(int fd) {
+  std::string text;
   std::array<char, 65536> chunk;
-  bool can_seek = true;
   while (true) {
-    ssize_t got = can_seek ? pread(fd, chunk.data(), chunk.size(), static_cast<off_t>(reply.size()))
-                           : read(fd, chunk.data(), chunk.size());
-    if (got < 0 && errno == ESPIPE && can_seek) {
-      can_seek = false;
-      continue;
-    }
+    const ssize_t got = read(fd, chunk.data(), chunk.size());
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail_errno("reading the mount's control files");
-    if (got == 0) return reply;
-    reply.append(chunk.data(), static_cast<size_t>(got));
+    if (got == 0) return text;
+    text.append(chunk.data(), static_cast<size_t>(got));
   }
 }
 
@@ -63,7 +56,7 @@ Result<std::string> read_virtual_file(const std::string& path, Nanos timeout) {
   // Detached: when the daemon hangs, so does this thread, until the process ends.
   std::thread([shared, path] {
     const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    Result<std::string> content = fd < 0 ? fail_errno(path) : read_reply(fd);
+    Result<std::string> content = fd < 0 ? fail_errno(path) : read_to_end(fd);
     if (fd >= 0) close(fd);
     MutexLock lock(shared->mutex);
     shared->answer = std::move(content);
@@ -99,7 +92,7 @@ Result<std::vector<Result<std::string>>> ControlClient::run(std::string_view lin
   if (written < 0) return fail_errno("writing to the mount's control file");
   if (static_cast<size_t>(written) != lines.size())
     return fail(Code::kIo, "the control file took only a part of the commands");
-  TRY_ASSIGN(const std::string reply, read_reply(fd_));
+  TRY_ASSIGN(const std::string reply, read_to_end(fd_));
   std::vector<Result<std::string>> results;
   for (std::string_view rest = reply; !rest.empty();) {
     const size_t end = std::min(rest.find('\n'), rest.size());
