@@ -1,0 +1,64 @@
+// The control protocol of a larder mount, version 1: for programs that watch or steer one.
+//
+// MOUNTPOINT/.larder/ (the name is set by control_dir=) is hidden from listings; only the mount's
+// owner and root may open what is in it:
+//
+//   status      text for people; no stable format
+//   stats.json  one JSON object, see below
+//   metrics     Prometheus text exposition format 0.0.4
+//   config      the effective configuration as an INI file, each value followed by "; origin"
+//   control     commands, see below
+//
+// Commands.  Open `control` for reading and writing, write one or more whole lines (at most
+// kControlWriteMax bytes in one write), then read on the same descriptor until a read gives 0
+// bytes; a read takes the reply's next part whatever its offset.  The reply has one line for each
+// command line, in order:
+//
+//   ok [TEXT]             done
+//   error CODE MESSAGE    CODE is a name of errno ("ENOENT") or a word of larder's own
+//   ("timed-out")
+//
+// Words of a command are separated by spaces.  A word is percent-encoded: "%XX" stands for any
+// byte; space,
+// "%", and bytes below 0x21 must be encoded, others may be.
+//
+//   help                      ok COMMAND...
+//   warm-begin                ok JOB
+//   warm-add JOB [r] PATH     ok N accepted | ok busy N
+//       PATH is relative to the mount's root, "." is the root; with `r` a directory is loaded with
+//       all that is beneath it.  N is how many of this line's paths were taken (1 or 0).  "busy":
+//       the queue is full, send the line again later.
+//   warm-end JOB              ok          no further paths will come
+//   warm-status JOB           ok JSON     see WarmStatus below; answers also after the job is done
+//
+// stats.json.  Times are numbers with their unit in the name, sizes are bytes.
+//
+//   schema       kStatsSchema; grows when a field changes its meaning or goes
+//   version pid source mountpoint cache_dir control_dir uptime_s engine passthrough
+//   metrics: { GROUP: { FIELD: number } }
+//       one group for each first word of a metric's name after "larder_", one field for the rest of
+//       the name without "_total": larder_read_hits_total is metrics.read.hits.  A metric with
+//       labels is an object from the labels' values (joined with ",") to numbers.  A group with
+//       `hits` and `misses` also has hit_ratio (0..1, or null before the first).  A name of one
+//       word stands in the group "other".
+//   latency: { NAME: { count, mean_ns, p50_ns, p95_ns, p99_ns } }
+//       NAME is the histogram's whole name without "larder_" and its unit; labels as above.
+//
+// WarmStatus: files_total files_done files_missing files_failed bytes_done bytes_total (numbers),
+// done (true when the list was ended and everything on it is done), errors (the first few, as
+// strings).
+#pragma once
+
+namespace larder::control {
+
+inline constexpr int kControlVersion = 1;
+inline constexpr int kStatsSchema = 1;
+inline constexpr int kControlWriteMax = 128 * 1024;
+
+inline constexpr char kStatusFile[] = "status";
+inline constexpr char kStatsFile[] = "stats.json";
+inline constexpr char kMetricsFile[] = "metrics";
+inline constexpr char kConfigFile[] = "config";
+inline constexpr char kControlFile[] = "control";
+
+}  // namespace larder::control

@@ -1,0 +1,145 @@
+#include <fmt/format.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <optional>
+
+#include "app/commands.h"
+#include "app/exit_codes.h"
+#include "app/mount_table.h"
+#include "app/mount_users.h"
+#include "app/values.h"
+#include "control/client.h"
+#include "larder/control.h"
+
+namespace larder::app {
+namespace {
+
+struct UmountArguments {
+  std::string timeout = "60s";
+  std::string control_dir = ".larder";
+  std::string mountpoint;
+};
+
+// Refers to one process for good, unlike its number.
+class ProcessHandle {
+ public:
+  explicit ProcessHandle(int pid) : fd_(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))) {}
+  ~ProcessHandle() {
+    if (fd_ >= 0) close(fd_);
+  }
+  ProcessHandle(const ProcessHandle&) = delete;
+  ProcessHandle& operator=(const ProcessHandle&) = delete;
+  // False when it still runs after the time.
+  bool wait_for_end(Nanos timeout) const {
+    pollfd watched{fd_, POLLIN, 0};
+    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count();
+    return fd_ < 0 || poll(&watched, 1, static_cast<int>(std::min<int64_t>(ms, 86'400'000))) > 0;
+  }
+
+ private:
+  int fd_;
+};
+
+// Absent when the daemon does not answer or does not let us ask; then nobody is waited for.
+std::optional<int> daemon_pid(const std::string& mountpoint, const std::string& control_dir) {
+  const auto stats = control::read_virtual_file(
+      fmt::format("{}/{}/{}", mountpoint, control_dir, control::kStatsFile),
+      std::chrono::seconds(2));
+  if (!stats) return {};
+  const auto pid = control::parse_pid(*stats);
+  return pid ? std::optional<int>(*pid) : std::nullopt;
+}
+
+Result<void> run_fusermount(const std::string& mountpoint) {
+  std::string program = "fusermount3";
+  std::string flag = "-u";
+  std::string end_of_flags = "--";
+  std::string path = mountpoint;
+  char* const arguments[] = {program.data(), flag.data(), end_of_flags.data(), path.data(),
+                             nullptr};
+  pid_t child = 0;
+  const int error = posix_spawnp(&child, "fusermount3", nullptr, nullptr, arguments, environ);
+  if (error != 0) return fail(static_cast<Code>(error), "fusermount3 (package fuse3)");
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  // It has said on stderr what was wrong.
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return fail(Code::kBusy, mountpoint);
+  return {};
+}
+
+Result<void> unmount(const std::string& mountpoint) {
+  if (geteuid() != 0) return run_fusermount(mountpoint);
+  if (umount2(mountpoint.c_str(), UMOUNT_NOFOLLOW) != 0) return fail_errno(mountpoint);
+  return {};
+}
+
+void explain_failure(const std::string& mountpoint, const Error& error) {
+  if (!error.is(Code::kBusy)) {
+    complain(error.message());
+    return;
+  }
+  const auto users = processes_using(mountpoint, 5);
+  if (users.empty())
+    complain(fmt::format("{} is busy: `fuser -vm {}` shows who uses it (as root: all of them)",
+                         mountpoint, mountpoint));
+  else
+    complain(fmt::format("{} is busy: used by {}: end or leave them and try again", mountpoint,
+                         fmt::join(users, ", ")));
+}
+
+int run_umount(const UmountArguments& arguments) {
+  const auto timeout = parse_duration(arguments.timeout);
+  if (!timeout) {
+    complain(fmt::format("bad value '{}' for --timeout: accepted: a time (ms, s, m, h)",
+                         arguments.timeout));
+    return kExitUsage;
+  }
+  const auto place = resolve_mountpoint(arguments.mountpoint);
+  if (!place) {
+    complain(place.error().message());
+    return kExitFailed;
+  }
+  const auto table = read_mount_table();
+  const auto mount = table ? find_mount(*table, *place) : std::nullopt;
+  if (!mount || !mount->is_larder()) {
+    complain(fmt::format("'{}' is not a larder mount: `larder status` lists them",
+                         arguments.mountpoint));
+    return kExitFailed;
+  }
+  const auto pid = daemon_pid(*place, arguments.control_dir);
+  const ProcessHandle daemon(pid.value_or(-1));
+  if (const auto done = unmount(*place); !done) {
+    explain_failure(*place, done.error());
+    return kExitFailed;
+  }
+  if (pid && !daemon.wait_for_end(*timeout)) {
+    complain(fmt::format("{} is unmounted, but its daemon (pid {}) still runs after {}", *place,
+                         *pid, arguments.timeout));
+    return kExitFailed;
+  }
+  fmt::print("{} unmounted\n", *place);
+  return kExitOk;
+}
+
+}  // namespace
+
+Command set_up_umount(CLI::App& app) {
+  const auto arguments = std::make_shared<UmountArguments>();
+  app.add_option("--timeout", arguments->timeout, "How long to wait for the daemon's end [60s]")
+      ->type_name("TIME");
+  app.add_option("--control-dir", arguments->control_dir,
+                 "The mount's control_dir=, if not .larder")
+      ->type_name("NAME");
+  app.add_option("MOUNTPOINT", arguments->mountpoint, "The mount to be ended")->required();
+  return [arguments] { return run_umount(*arguments); };
+}
+
+}  // namespace larder::app

@@ -1,0 +1,40 @@
+// The commands of the command line, one file each.  Each adds its subcommand with its options to
+// the parser; the returned function runs it after parsing and gives the exit code.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace larder::app {
+
+using Command = std::function<int()>;
+
+// `app` is the subcommand's own parser.
+Command set_up_mount(CLI::App& app);
+Command set_up_umount(CLI::App& app);
+Command set_up_status(CLI::App& app);
+Command set_up_warm(CLI::App& app);
+
+// The whole command line; argv[0] named mount.larder behaves as a helper of mount(8).
+int run_command_line(int argc, char** argv);
+// SOURCE MOUNTPOINT [-sfnv] [-o OPTIONS] [-t TYPE], as mount(8) calls it.
+int run_mount_helper(int argc, char** argv);
+
+// One mount, as the user asked for it.
+struct MountArguments {
+  bool foreground = false;
+  std::string config_file;
+  std::string options;  // of all -o, joined with commas
+  std::string source;
+  std::string mountpoint;
+};
+int mount_and_serve(const MountArguments& arguments);
+
+// Prints "larder: <line>" on stderr.
+void complain(std::string_view line);
+
+}  // namespace larder::app

@@ -1,0 +1,202 @@
+#include "app/config.h"
+
+#include <fmt/format.h>
+#include <ini.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "app/keys.h"
+#include "app/text_file.h"
+
+namespace larder::app {
+namespace {
+
+// Flags fstab and mount(8) pass which mean nothing to a mounted larder.
+constexpr std::array<std::string_view, 17> kIgnoredFlags{"auto",
+                                                         "noauto",
+                                                         "defaults",
+                                                         "nofail",
+                                                         "user",
+                                                         "nouser",
+                                                         "users",
+                                                         "owner",
+                                                         "group",
+                                                         "_netdev",
+                                                         "async",
+                                                         "sync",
+                                                         "dirsync",
+                                                         "mand",
+                                                         "nomand",
+                                                         "silent",
+                                                         "default_permissions"};
+// Flags the kernel obeys by itself.
+constexpr std::array<std::string_view, 13> kKernelFlags{
+    "dev",     "nodev",    "suid",       "nosuid",   "exec",       "noexec",     "atime",
+    "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime"};
+
+bool is_ignored(std::string_view name) {
+  return name.empty() || name.starts_with("x-") || name.starts_with("X-") || name == "comment" ||
+         name == "subtype" || std::ranges::find(kIgnoredFlags, name) != kIgnoredFlags.end();
+}
+
+std::vector<std::string> split_options(std::string_view text) {
+  std::vector<std::string> items(1);
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == ',')
+      items.emplace_back();
+    else if (text[i] == '\\' && i + 1 < text.size())
+      items.back() += text[++i];
+    else
+      items.back() += text[i];
+  }
+  return items;
+}
+
+std::unexpected<Error> unknown_key(const Setting& setting) {
+  const std::string_view near = nearest_key(setting.key);
+  std::vector<std::string_view> names;
+  for (const Key& key : keys()) names.push_back(key.name);
+  const std::string advice = near.empty() ? fmt::format("the keys are {}", fmt::join(names, ", "))
+                                          : fmt::format("did you mean '{}'?", near);
+  return fail(Code::kInvalid, fmt::format("{}: unknown key '{}' (value '{}'): {}", setting.origin,
+                                          setting.key, setting.value, advice));
+}
+
+std::unexpected<Error> bad_value(const Setting& setting, const Key& key) {
+  return fail(Code::kInvalid, fmt::format("{}: bad value '{}' for {}: accepted: {}", setting.origin,
+                                          setting.value, key.name, accepted_values(key)));
+}
+
+// Applies settings over one another and remembers whence each value came.
+class Layers {
+ public:
+  Result<void> apply(const Setting& setting) {
+    if (std::ranges::find(kKernelFlags, setting.key) != kKernelFlags.end()) {
+      config_.kernel_options.push_back(setting.key);
+      return {};
+    }
+    const Key* key = find_key(setting.key);
+    if (key == nullptr) return unknown_key(setting);
+    if (!set_value(config_, *key, setting.value)) return bad_value(setting, *key);
+    const auto known = std::ranges::find(config_.effective, setting.key, &Setting::key);
+    if (known == config_.effective.end())
+      config_.effective.push_back(setting);
+    else
+      *known = setting;
+    return {};
+  }
+  Config take() { return std::move(config_); }
+
+ private:
+  Config config_;
+};
+
+// inih wants lines one at a time; counting them here gives errors their line number.
+struct IniReader {
+  std::string_view rest;
+  std::string name;
+  int line = 0;
+  std::vector<Setting> settings;
+  std::optional<Error> error;
+
+  std::string origin() const { return fmt::format("{}:{}", name, line); }
+
+  static char* next_line(char* into, int size, void* self_pointer) {
+    auto& self = *static_cast<IniReader*>(self_pointer);
+    if (self.rest.empty() || self.error) return nullptr;
+    const size_t end = self.rest.find('\n');
+    std::string_view text = self.rest.substr(0, end);
+    self.rest.remove_prefix(end == std::string_view::npos ? self.rest.size() : end + 1);
+    ++self.line;
+    // An indented line would continue the one before it; here each line stands for itself.
+    text.remove_prefix(std::min(text.find_first_not_of(" \t\r"), text.size()));
+    if (text.size() + 1 > static_cast<size_t>(size)) {
+      self.error = Error(Code::kInvalid, fmt::format("{}: the line is longer than {} characters",
+                                                     self.origin(), size - 1));
+      return nullptr;
+    }
+    *std::copy(text.begin(), text.end(), into) = '\0';
+    return into;
+  }
+
+  static int on_pair(void* self_pointer, const char* section, const char* key, const char* value) {
+    auto& self = *static_cast<IniReader*>(self_pointer);
+    const std::string_view in = section;
+    if (!in.empty() && in != "mount") return 1;
+    if (is_ignored(key)) return 1;
+    self.settings.push_back({key, value, self.origin()});
+    return 1;
+  }
+};
+
+}  // namespace
+
+Result<std::vector<Setting>> parse_options(std::string_view text) {
+  std::vector<Setting> settings;
+  for (const std::string& item : split_options(text)) {
+    const size_t equals = item.find('=');
+    const std::string name = item.substr(0, equals);
+    if (is_ignored(name)) continue;
+    if (name == "remount")
+      return fail(Code::kInvalid, "-o: remount is not supported: unmount and mount again");
+    if (name == "rw") {
+      settings.push_back({"ro", "off", "-o"});
+      continue;
+    }
+    if (equals != std::string::npos) {
+      settings.push_back({name, item.substr(equals + 1), "-o"});
+      continue;
+    }
+    const Key* key = find_key(name);
+    if (key != nullptr && !std::holds_alternative<SwitchField>(key->field))
+      return fail(Code::kInvalid,
+                  fmt::format("-o: {} needs a value: {}={}", name, name, accepted_values(*key)));
+    settings.push_back({name, "on", "-o"});
+  }
+  return settings;
+}
+
+Result<std::vector<Setting>> parse_ini(std::string_view text, const std::string& name) {
+  IniReader reader{.rest = text, .name = name, .line = 0, .settings = {}, .error = {}};
+  const int bad_line =
+      ini_parse_stream(&IniReader::next_line, &reader, &IniReader::on_pair, &reader);
+  if (reader.error) return fail(*reader.error);
+  if (bad_line > 0)
+    return fail(Code::kInvalid,
+                fmt::format("{}:{}: expected KEY = VALUE, [SECTION] or a comment", name, bad_line));
+  return std::move(reader.settings);
+}
+
+Result<std::vector<Setting>> read_ini_file(const std::string& path) {
+  const auto text = read_text_file(path);
+  if (!text)
+    return fail(Code::kInvalid,
+                fmt::format("{}: cannot be read: {}", path, code_name(text.error().code())));
+  return parse_ini(*text, path);
+}
+
+Result<Config> make_config(const std::vector<Setting>& settings) {
+  Layers layers;
+  std::string_view profile;
+  for (const Key& key : keys()) {
+    TRY(layers.apply({std::string(key.name), std::string(key.default_value), "default"}));
+    if (key.name == "profile") profile = key.default_value;
+  }
+  for (const Setting& setting : settings)
+    if (setting.key == "profile") profile = setting.value;
+  for (const Setting& setting : profile_settings(profile)) TRY(layers.apply(setting));
+  for (const Setting& setting : settings) TRY(layers.apply(setting));
+  return layers.take();
+}
+
+std::string render_config(const Config& config) {
+  std::string text = "[mount]\n";
+  for (const Setting& setting : config.effective)
+    text += fmt::format("{} ; {}\n", fmt::format("{} = {}", setting.key, setting.value),
+                        setting.origin);
+  return text;
+}
+
+}  // namespace larder::app

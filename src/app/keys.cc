@@ -1,0 +1,225 @@
+#include "app/keys.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <numeric>
+
+namespace larder::app {
+namespace {
+
+constexpr uint64_t kKiB = 1ULL << 10;
+constexpr uint64_t kMiB = 1ULL << 20;
+constexpr uint64_t kGiB = 1ULL << 30;
+constexpr uint64_t kTiB = 1ULL << 40;
+constexpr Nanos kYear = std::chrono::hours(8760);
+
+bool is_absolute_or_empty(std::string_view text) {
+  return text.empty() || text.starts_with('/');
+}
+
+bool is_file_name(std::string_view text) {
+  return !text.empty() && text != "." && text != ".." && text.size() <= 255 &&
+         text.find('/') == std::string_view::npos;
+}
+
+template <auto Member, auto... Values>
+ChoiceField choice(std::vector<std::string_view> names) {
+  return {std::move(names), [](Config& config, size_t index) {
+            using Value = std::remove_reference_t<decltype(config.*Member)>;
+            static constexpr Value kValues[] = {Values...};
+            config.*Member = kValues[index];
+          }};
+}
+
+std::vector<Key> make_keys() {
+  using std::chrono::milliseconds;
+  using std::chrono::seconds;
+  return {
+      {"cache_dir", TextField{&Config::cache_dir, "an absolute path", is_absolute_or_empty}, "",
+       "where the cache lives; by default one directory per source"},
+      {"size", SizeLimitField{&Config::size, 16 * kMiB}, "20%",
+       "how much of the cache disk to use"},
+      {"memory", SizeField{&Config::memory_bytes, 0, kTiB}, "256M", "memory for hot blocks"},
+      {"block_size", SizeField{&Config::block_size_bytes, 4 * kKiB, kMiB, true}, "128K",
+       "unit of presence and of fetching; fixed when the cache is created"},
+      {"policy", choice<&Config::policy, Policy::kLru>({"lru"}), "lru", "what to evict first"},
+      {"profile",
+       choice<&Config::profile, Profile::kPrivate, Profile::kShared, Profile::kImmutable>(
+           {"private", "shared", "immutable"}),
+       "shared", "who changes the source: only this mount, others too, nobody"},
+      {"attr_ttl", DurationField{&Config::attr_ttl, Nanos(0), kYear}, "5s",
+       "age at which attributes and listings are asked for again"},
+      {"negative_ttl", DurationField{&Config::negative_ttl, Nanos(0), kYear}, "2s",
+       "how long a missing name is believed missing"},
+      {"readahead", SizeField{&Config::readahead_bytes, 0, kGiB}, "16M",
+       "most bytes to fetch ahead of a sequential reader"},
+      {"io",
+       choice<&Config::io, IoChoice::kAuto, IoChoice::kUring, IoChoice::kThreads>(
+           {"auto", "uring", "threads"}),
+       "auto", "engine for local I/O"},
+      {"passthrough",
+       choice<&Config::passthrough, Passthrough::kAuto, Passthrough::kAuto, Passthrough::kOff>(
+           {"auto", "on", "off"}),
+       "auto", "let the kernel read resident files itself where it can"},
+      {"source_timeout",
+       DurationField{&Config::source_timeout, milliseconds(10), std::chrono::hours(1)}, "30s",
+       "how long to wait for an answer of the source"},
+      {"source_threads", CountField{&Config::source_threads, 1, 1024}, "64",
+       "calls to the source in flight at once"},
+      {"commit_interval", DurationField{&Config::commit_interval, milliseconds(1), seconds(60)},
+       "1s", "most time until a change is durable in the cache"},
+      {"threads", CountField{&Config::threads, 1, 256, true}, "auto", "FUSE worker threads"},
+      {"ro", SwitchField{&Config::read_only}, "off", "mount read-only"},
+      {"allow_other", SwitchField{&Config::allow_other}, "off", "let other users use the mount"},
+      {"control_dir", TextField{&Config::control_dir, "a file name", is_file_name}, ".larder",
+       "name of the hidden control directory"},
+      {"log_level",
+       choice<&Config::log_level, log::Level::kDebug, log::Level::kInfo, log::Level::kWarning,
+              log::Level::kError>({"debug", "info", "warning", "error"}),
+       "info", "least severity to log"},
+      {"log_file", TextField{&Config::log_file, "an absolute path", is_absolute_or_empty}, "",
+       "log to this file instead of syslog (stderr with -f)"},
+  };
+}
+
+// Levenshtein's distance, two rows.
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> above(b.size() + 1);
+  std::iota(above.begin(), above.end(), size_t{0});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    std::vector<size_t> row(b.size() + 1, i);
+    for (size_t j = 1; j <= b.size(); ++j)
+      row[j] = std::min({above[j] + 1, row[j - 1] + 1, above[j - 1] + (a[i - 1] != b[j - 1])});
+    above = std::move(row);
+  }
+  return above.back();
+}
+
+struct Describe {
+  std::string operator()(const SizeField& f) const {
+    return fmt::format("{} to {}{} (K, M, G, T)", format_size(f.min), format_size(f.max),
+                       f.power_of_two ? ", a power of two" : "");
+  }
+  std::string operator()(const SizeLimitField& f) const {
+    return fmt::format("a size of at least {} (K, M, G, T) or 1% to 100% of the disk",
+                       format_size(f.min));
+  }
+  std::string operator()(const DurationField& f) const {
+    return fmt::format("{} to {} (ms, s, m, h)", format_duration(f.min), format_duration(f.max));
+  }
+  std::string operator()(const CountField& f) const {
+    return fmt::format("{} to {}{}", f.min, f.max, f.auto_allowed ? ", or auto" : "");
+  }
+  std::string operator()(const SwitchField&) const { return "on or off"; }
+  std::string operator()(const ChoiceField& f) const {
+    return fmt::format("{}", fmt::join(f.choices, ", "));
+  }
+  std::string operator()(const TextField& f) const { return std::string(f.accepted); }
+};
+
+struct Store {
+  Config& config;
+  std::string_view value;
+
+  Result<void> operator()(const SizeField& f) const {
+    TRY_ASSIGN(const uint64_t size, parse_size(value));
+    if (size < f.min || size > f.max || (f.power_of_two && !std::has_single_bit(size)))
+      return fail(Code::kInvalid);
+    config.*f.member = size;
+    return {};
+  }
+  Result<void> operator()(const SizeLimitField& f) const {
+    TRY_ASSIGN(const SizeLimit limit, parse_size_limit(value));
+    if (limit.percent == 0 && limit.bytes < f.min) return fail(Code::kInvalid);
+    config.*f.member = limit;
+    return {};
+  }
+  Result<void> operator()(const DurationField& f) const {
+    TRY_ASSIGN(const Nanos duration, parse_duration(value));
+    if (duration < f.min || duration > f.max) return fail(Code::kInvalid);
+    config.*f.member = duration;
+    return {};
+  }
+  Result<void> operator()(const CountField& f) const {
+    if (f.auto_allowed && value == "auto") {
+      config.*f.member = 0;
+      return {};
+    }
+    TRY_ASSIGN(const uint64_t count, parse_count(value));
+    if (count < f.min || count > f.max) return fail(Code::kInvalid);
+    config.*f.member = static_cast<uint32_t>(count);
+    return {};
+  }
+  Result<void> operator()(const SwitchField& f) const {
+    TRY_ASSIGN(const bool on, parse_switch(value));
+    config.*f.member = on;
+    return {};
+  }
+  Result<void> operator()(const ChoiceField& f) const {
+    const auto found = std::ranges::find(f.choices, value);
+    if (found == f.choices.end()) return fail(Code::kInvalid);
+    f.set(config, static_cast<size_t>(found - f.choices.begin()));
+    return {};
+  }
+  Result<void> operator()(const TextField& f) const {
+    if (!f.accepts(value)) return fail(Code::kInvalid);
+    config.*f.member = std::string(value);
+    return {};
+  }
+};
+
+}  // namespace
+
+std::span<const Key> keys() {
+  static const std::vector<Key> table = make_keys();
+  return table;
+}
+
+const Key* find_key(std::string_view name) {
+  const auto found = std::ranges::find(keys(), name, &Key::name);
+  return found == keys().end() ? nullptr : &*found;
+}
+
+std::string_view nearest_key(std::string_view name) {
+  std::string_view best;
+  size_t best_distance = std::min<size_t>(3, name.size() / 2 + 1);
+  for (const Key& key : keys()) {
+    const size_t distance = edit_distance(name, key.name);
+    if (distance < best_distance) {
+      best = key.name;
+      best_distance = distance;
+    }
+  }
+  return best;
+}
+
+std::string accepted_values(const Key& key) {
+  return std::visit(Describe{}, key.field);
+}
+
+Result<void> set_value(Config& config, const Key& key, std::string_view value) {
+  return std::visit(Store{config, value}, key.field);
+}
+
+std::vector<Setting> profile_settings(std::string_view profile) {
+  const std::string origin = fmt::format("profile={}", profile);
+  if (profile == "private") return {{"attr_ttl", "1h", origin}, {"negative_ttl", "1h", origin}};
+  if (profile == "immutable")
+    return {{"attr_ttl", "8760h", origin}, {"negative_ttl", "8760h", origin}, {"ro", "on", origin}};
+  return {};  // shared: the table's own defaults
+}
+
+std::string keys_help() {
+  std::string text;
+  for (const Key& key : keys()) {
+    const std::string value =
+        key.default_value.empty() ? "" : fmt::format(" [{}]", key.default_value);
+    text += fmt::format("  {:<16} {}{}\n  {:<16}   {}\n", key.name, key.help, value, "",
+                        accepted_values(key));
+  }
+  return text;
+}
+
+}  // namespace larder::app
