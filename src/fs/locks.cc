@@ -157,10 +157,11 @@ void LockTable::cancel(Ticket ticket) {
   run(answers);
 }
 
-void LockTable::cancel_all() {
+void LockTable::close() {
   std::vector<Ticket> tickets;
   {
     MutexLock lock(mutex_);
+    closed_ = true;
     for (const auto& [ticket, wait] : tickets_) tickets.push_back(ticket);
   }
   for (const Ticket ticket : tickets) cancel(ticket);
@@ -180,6 +181,8 @@ LockTable::Ticket LockTable::submit(NodeId id, bool flock, const PosixLock& want
     const bool in_the_way = !result && result.error().is(static_cast<Code>(EAGAIN));
     if (in_the_way && !flock && would_deadlock(id, wanted)) {
       result = fail(static_cast<Code>(EDEADLK), "lock");
+    } else if (in_the_way && closed_) {
+      result = fail(Code::kCancelled, "lock");
     } else if (in_the_way && full()) {
       result = fail(static_cast<Code>(ENOLCK), "lock");
     } else if (in_the_way) {

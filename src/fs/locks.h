@@ -66,7 +66,8 @@ class LockTable {
 
   // Nothing happens when the waiter has been answered already.
   void cancel(Ticket ticket);
-  void cancel_all();
+  // Cancels all waiters, and from here on nobody waits: who would is told kCancelled.
+  void close();
 
   struct Counts {
     size_t nodes = 0;
@@ -118,6 +119,7 @@ class LockTable {
   const size_t locks_max_;
   mutable Mutex mutex_;
   std::unordered_map<NodeId, Node> nodes_ GUARDED_BY(mutex_);
+  bool closed_ GUARDED_BY(mutex_) = false;
   size_t locks_ GUARDED_BY(mutex_) = 0;
   size_t waiting_ GUARDED_BY(mutex_) = 0;
   Ticket next_ticket_ GUARDED_BY(mutex_) = 1;

@@ -127,9 +127,13 @@ TEST(PosixLocks, ACancelledWaiterIsAnsweredOnceAndOthersGoOn) {
   table.cancel(ticket);
   Answer cid;
   table.set_or_wait(kNode, write_lock(kCid, 0, 9), cid.done());
-  table.cancel_all();
+  table.close();
   ASSERT_TRUE(cid.result);
   EXPECT_EQ(code_of(*cid.result), Code::kCancelled);
+  Answer late;
+  EXPECT_EQ(table.set_or_wait(kNode, write_lock(kCid, 0, 9), late.done()), 0U);
+  ASSERT_TRUE(late.result);
+  EXPECT_EQ(code_of(*late.result), Code::kCancelled);
   EXPECT_TRUE(table.set(kNode, unlock(kAnn, 0, UINT64_MAX)));
   EXPECT_EQ(table.counts().nodes, 0U);
 }
