@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "buffer/pool.h"
+#include "cache/slice.h"
 #include "fs/kernel_port.h"
 #include "io/reactor.h"
 #include "io/task.h"
@@ -56,14 +57,8 @@ struct CreateReply {
   OpenReply open;
 };
 
-// Part of the answer to a read: bytes in a shared buffer, or a range of a local file (to be spliced).
-struct ReadSlice {
-  buffer::BufferRef buffer;  // empty: file_fd
-  size_t buffer_offset = 0;
-  int file_fd = -1;          // owned by the handle; valid until the reply is sent and `pin` dropped
-  uint64_t file_offset = 0;
-  size_t length = 0;
-};
+// Part of the answer to a read.  A file_fd is valid until the reply is sent and `pin` dropped.
+using ReadSlice = cache::Slice;
 
 // In file order, without gaps; the sum of the lengths is short only at the end of the file.
 struct ReadReply {

@@ -1,12 +1,12 @@
 // The local disk under the cache directory, as an interface, so that tests can put a simulated one
 // (tests/support/sim_disk.h) under everything that must survive a crash.
 //
-// Public functions are not virtual: they check arguments, count, and finish what the virtual ones may do
+// Public functions are not virtual: they check arguments and finish what the virtual ones may do
 // in part (short reads and writes).  All functions are thread-safe unless said otherwise, block, and
 // report errors; none is retried after a failed sync.
 //
 // Paths are relative to the disk's root (the cache directory), use '/', and never start with '/' or
-// contain "..".
+// contain a component "." or "..".
 #pragma once
 
 #include <cstddef>
@@ -99,6 +99,7 @@ class Disk {
   Result<std::unique_ptr<File>> open(const std::string& path, OpenMode mode);
   // Replaces `to` when it exists.  Durable only after sync_directory of the parent(s).
   Result<void> rename(const std::string& from, const std::string& to);
+  // A file or an empty directory.
   Result<void> remove(const std::string& path);
   // Existing directories are not an error; parents must exist.
   Result<void> make_directory(const std::string& path);

@@ -1,0 +1,313 @@
+#include "cache/cached_file.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "cache/claims.h"
+
+namespace larder::cache {
+namespace {
+
+constexpr uint64_t kDiskBlockBytes = 4096;
+
+uint64_t block_count(uint64_t size_bytes, uint8_t shift) {
+  return (size_bytes + (1ULL << shift) - 1) >> shift;
+}
+
+bool same_but_ctime(const Validator& a, const Validator& b) {
+  return a.size_bytes == b.size_bytes && a.mtime_ns == b.mtime_ns && a.inode == b.inode;
+}
+
+}  // namespace
+
+CachedFile::CachedFile(Environment& environment, FileOwner& owner, uint64_t size_bytes,
+                       Validator version)
+    : env_(environment),
+      owner_(owner),
+      block_shift_(environment.options.block_shift),
+      size_bytes_(size_bytes),
+      version_(version) {}
+
+CachedFile::~CachedFile() = default;
+
+void CachedFile::load(const catalog::NodeRecord& record) {
+  if (!record.object) return;
+  MutexLock lock(mutex_);
+  object_ = record.object;
+  object_created_ = true;
+  block_shift_ = record.block_shift;
+  if (!record.data_stable || record.version.size_bytes != size_bytes_) {
+    unsettled_ = true;  // the next claim, or drop, sets the record right
+    return;
+  }
+  const uint64_t blocks = block_count(size_bytes_, block_shift_);
+  for (uint64_t chunk = 0; chunk * catalog::kBlocksPerChunk < blocks; ++chunk) {
+    const auto found = env_.catalog.chunk(object_, chunk);
+    if (found && *found) blocks_.load(chunk, **found);
+  }
+  if (blocks_.present_blocks() > blocks) blocks_.reset();  // cannot be right
+}
+
+void CachedFile::describe(catalog::NodeRecord& record) const {
+  MutexLock lock(mutex_);
+  record.object = object_created_ ? object_ : ObjectId{};
+  record.version = version_;
+  record.block_shift = block_shift_;
+  record.data_stable = !unsettled_ && !racy_;
+  record.object_bytes = blocks_.present_blocks() << block_shift_;
+  if (record.object_bytes > size_bytes_)
+    record.object_bytes = (size_bytes_ + kDiskBlockBytes - 1) / kDiskBlockBytes * kDiskBlockBytes;
+}
+
+uint64_t CachedFile::size_bytes() const {
+  MutexLock lock(mutex_);
+  return size_bytes_;
+}
+
+bool CachedFile::resident_locked() const {
+  return changes_in_progress_ == 0 &&
+         blocks_.present_blocks() == block_count(size_bytes_, block_shift_);
+}
+
+bool CachedFile::resident() const {
+  MutexLock lock(mutex_);
+  return resident_locked();
+}
+
+bool CachedFile::empty() const {
+  MutexLock lock(mutex_);
+  return blocks_.present_blocks() == 0 && fetches_.empty();
+}
+
+uint64_t CachedFile::block_length(uint64_t block) const {
+  const uint64_t start = block << block_shift_;
+  return std::min(block_bytes(), size_bytes_ - start);
+}
+
+uint64_t CachedFile::disk_bytes(uint64_t block) const {
+  const uint64_t start = block << block_shift_;
+  const uint64_t length = start < size_bytes_ ? block_length(block) : block_bytes();
+  return (length + kDiskBlockBytes - 1) / kDiskBlockBytes * kDiskBlockBytes;
+}
+
+bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy) {
+  Dropped dropped;
+  bool claim = false;
+  {
+    MutexLock lock(mutex_);
+    // A change overtook the question: the answer says nothing about what is here now.
+    if (changes_in_progress_ > 0 || asked_at < changed_at_) return false;
+    bool same = version_ == now || (ctime_moved_ && same_but_ctime(version_, now));
+    // What was fetched while one more change could still hide behind the same times is not trusted.
+    if (same && racy_ && blocks_.present_blocks() + fetches_.size() > 0) same = false;
+    if (own_change_) same = now.size_bytes == size_bytes_;
+    racy_ = racy && !own_change_;
+    version_ = now;
+    own_change_ = false;
+    ctime_moved_ = false;
+    if (same) {
+      claim = unsettled_ || !blocks_.dirty_chunks().empty();
+    } else {
+      size_bytes_ = now.size_bytes;
+      dropped = drop_locked();
+    }
+    if (same && !claim) return false;
+    if (!claim) env_.metrics.invalidations.add();
+  }
+  if (claim) {
+    env_.claims.add(owner_.self());
+    return false;
+  }
+  finish_drop(std::move(dropped));
+  return true;
+}
+
+void CachedFile::expect_ctime_change() {
+  MutexLock lock(mutex_);
+  ctime_moved_ = true;
+}
+
+void CachedFile::expect_mtime_change() {
+  MutexLock lock(mutex_);
+  changed_at_ = env_.changes.tick();
+  own_change_ = true;
+  unsettled_ = true;
+}
+
+void CachedFile::drop() {
+  Dropped dropped;
+  {
+    MutexLock lock(mutex_);
+    dropped = drop_locked();
+  }
+  finish_drop(std::move(dropped));
+}
+
+bool CachedFile::evict() {
+  Dropped dropped;
+  {
+    MutexLock lock(mutex_);
+    if (pins_ > 0 || changes_in_progress_ > 0) return false;
+    dropped = drop_locked();
+  }
+  finish_drop(std::move(dropped));
+  return true;
+}
+
+CachedFile::Dropped CachedFile::drop_locked() {
+  Dropped dropped;
+  for (auto& [block, fetch] : fetches_) fetch->detached = true;
+  fetches_.clear();
+  if (object_) {
+    env_.memory.erase_object(object_);
+    if (object_created_) {
+      dropped.object = object_;
+      for (const uint64_t chunk : blocks_.chunks()) dropped.batch.remove(object_, chunk);
+    }
+  }
+  dropped.file = std::exchange(object_file_, nullptr);
+  dropped.reader = std::exchange(reader_, nullptr);
+  object_ = {};
+  object_created_ = false;
+  pins_ = 0;  // whoever holds a pin of the old generation goes on reading the old object
+  blocks_.reset();
+  block_shift_ = env_.options.block_shift;
+  ++generation_;
+  return dropped;
+}
+
+void CachedFile::finish_drop(Dropped dropped) {
+  if (!dropped.object) return;
+  // The record goes first: an object without a record is garbage, a record without its object a claim on
+  // nothing (found out when it is opened).
+  if (const auto stored = owner_.persist(std::move(dropped.batch)); !stored)
+    env_.metrics.store_errors.add();
+  if (const auto removed = env_.objects.remove(dropped.object); !removed)
+    log::warning("cannot remove an object: {}", removed.error().message());
+  env_.residents.forget(owner_.id());
+}
+
+uint64_t CachedFile::clear_blocks(uint64_t first_block, uint64_t last_block) {
+  uint64_t bytes = 0;
+  for (const uint64_t block : blocks_.present_in(first_block, last_block)) {
+    bytes += disk_bytes(block);
+    blocks_.clear(block);
+    env_.memory.erase({object_, block});
+  }
+  return bytes;
+}
+
+Result<void> CachedFile::ensure_object_id() {
+  {
+    MutexLock lock(mutex_);
+    if (object_) return {};
+  }
+  TRY_ASSIGN(const ObjectId object, env_.catalog.allocate_object());
+  MutexLock lock(mutex_);
+  if (!object_) object_ = object;
+  return {};
+}
+
+Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId* object) {
+  TRY(ensure_object_id());
+  uint64_t size_bytes = 0;
+  bool created = false;
+  {
+    MutexLock lock(mutex_);
+    *object = object_;
+    if (object_file_) return object_file_;
+    size_bytes = size_bytes_;
+    created = object_created_;
+  }
+  auto file = created ? env_.objects.open(*object) : env_.objects.create(*object, size_bytes);
+  if (file && created) {
+    const auto info = (*file)->info();
+    if (!info || info->size_bytes != size_bytes) file = fail(Code::kNotFound, "object");
+  }
+  if (!file) {
+    if (!file.error().is(Code::kNotFound) && !file.error().is(Code::kExists)) return file;
+    // Gone (removed by hand, or lost in a crash), or left over from a run whose record was lost: start anew.
+    drop();
+    return fail(Code::kStale, "object");
+  }
+  uint64_t size_now = 0;
+  {
+    MutexLock lock(mutex_);
+    if (object_ != *object) return fail(Code::kStale, "object");  // dropped meanwhile
+    if (object_file_) return object_file_;
+    object_file_ = *file;
+    object_created_ = true;
+    size_now = size_bytes_;
+  }
+  if (size_now != size_bytes) TRY((*file)->truncate(size_now));
+  if (!created)
+    if (const auto stored = owner_.persist({}); !stored) env_.metrics.store_errors.add();
+  return file;
+}
+
+Result<CachedFile::Pin> CachedFile::pin() {
+  ObjectId object;
+  TRY_ASSIGN(auto file, object_file(&object));
+  MutexLock lock(mutex_);
+  if (object_ != object || !resident_locked()) return fail(Code::kStale, "object");
+  ++pins_;
+  return Pin{std::move(file), generation_};
+}
+
+void CachedFile::unpin(uint64_t generation) {
+  MutexLock lock(mutex_);
+  if (generation == generation_ && pins_ > 0) --pins_;
+}
+
+uint64_t CachedFile::generation() const {
+  MutexLock lock(mutex_);
+  return generation_;
+}
+
+void CachedFile::offer_source(std::shared_ptr<source::SourceFile> file) {
+  MutexLock lock(mutex_);
+  if (!reader_) reader_ = std::move(file);
+}
+
+std::shared_ptr<source::SourceFile> CachedFile::source_file() const {
+  MutexLock lock(mutex_);
+  return reader_;
+}
+
+void CachedFile::idle() {
+  std::shared_ptr<io::File> file;
+  std::shared_ptr<source::SourceFile> reader;
+  MutexLock lock(mutex_);
+  if (!fetches_.empty()) return;  // the last fetch's end is soon enough, or the next close
+  reader = std::exchange(reader_, nullptr);
+  if (pins_ == 0) file = std::exchange(object_file_, nullptr);
+}
+
+std::optional<CachedFile::ClaimableState> CachedFile::begin_claim() {
+  MutexLock lock(mutex_);
+  if (own_change_ || racy_ || changes_in_progress_ > 0 || !object_created_) return std::nullopt;
+  ClaimableState state;
+  state.object = object_;
+  state.file = object_file_;
+  state.changed_at = changed_at_;
+  for (const uint64_t chunk : blocks_.dirty_chunks())
+    state.chunks.emplace_back(chunk, blocks_.record(chunk));
+  if (state.chunks.empty() && !unsettled_) return std::nullopt;
+  return state;
+}
+
+catalog::Batch CachedFile::end_claim(const ClaimableState& state) {
+  catalog::Batch batch;
+  MutexLock lock(mutex_);
+  if (object_ != state.object || changed_at_ != state.changed_at || own_change_) return batch;
+  for (const auto& [chunk, record] : state.chunks) {
+    batch.put(state.object, chunk, record);
+    // Blocks that came meanwhile are still unsynced: they wait for the next round.
+    if (blocks_.record(chunk).present == record.present) blocks_.mark_claimed(chunk);
+  }
+  unsettled_ = false;
+  return batch;
+}
+
+}  // namespace larder::cache

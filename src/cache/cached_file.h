@@ -1,0 +1,217 @@
+// CachedFile: the local copy of one regular file's data, while its node is in memory.
+//
+// A block is in one of these states:
+//   absent    only the source has it
+//   fetching  a Fetch is under way; readers wait for it, whoever they are (single flight)
+//   present   the object holds it, right and whole up to the end of the file
+// A present block becomes *claimed* when the catalog says so, after its bytes were synced (cache/claims).
+//
+// Invariants
+//   - Once an object exists, its size is size_, so that the kernel can read it in passthrough.
+//   - A block is set present only by whoever wrote the whole of it to object_, under mutex_, after checking
+//     that neither the object nor the block's bytes changed meanwhile (Fetch::detached).
+//   - While changes_in_progress_ > 0, or until the version was observed after the last change, the record says
+//     data_stable = false.
+//   - object_ is replaced, never emptied, when the data are dropped: whoever still reads the old object's file
+//     reads the old version's bytes.
+//
+// Locking: mutex_ guards everything below it and is held for memory operations only.  The owner's locks may be
+// held when calling; owner_ is called without mutex_.  Coroutines run on the node's home reactor.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "base/attributes.h"
+#include "base/error.h"
+#include "base/ids.h"
+#include "base/mutex.h"
+#include "cache/block_map.h"
+#include "cache/environment.h"
+#include "cache/slice.h"
+#include "catalog/records.h"
+#include "io/completion.h"
+#include "io/task.h"
+#include "source/source.h"
+
+namespace larder::cache {
+
+// The node a file belongs to.
+class FileOwner {
+ public:
+  virtual ~FileOwner() = default;
+  virtual NodeId id() const = 0;
+  // Keeps the owner, and so the file, alive.
+  virtual std::shared_ptr<FileOwner> self() = 0;
+  // Opens the source's file for reading; kStale when it is not the version cached here.
+  virtual io::Task<Result<std::shared_ptr<source::SourceFile>>> open_source() = 0;
+  // Stores the node's record as it is now, together with `extra`, in one batch.  Thread-safe.
+  virtual Result<void> persist(catalog::Batch extra) = 0;
+  virtual class CachedFile& file() = 0;
+};
+
+class CachedFile {
+ public:
+  CachedFile(Environment& environment, FileOwner& owner, uint64_t size_bytes, Validator version);
+  ~CachedFile();
+  CachedFile(const CachedFile&) = delete;
+  CachedFile& operator=(const CachedFile&) = delete;
+
+  // Takes over what an earlier run left, if it can be trusted; to be called once, before use.
+  void load(const catalog::NodeRecord& record);
+  // Writes the data part of the record.
+  void describe(catalog::NodeRecord& record) const;
+
+  uint64_t size_bytes() const;
+  // Every block present and no change under way: may be opened in passthrough.
+  bool resident() const;
+  // Nothing is cached and nothing is being fetched.
+  bool empty() const;
+
+  // --- versions
+  // The source was seen to have `version`, in answer to a question asked when the ChangeClock showed `asked_at`.
+  // `racy`: the file was changed so shortly before that a further change might not show.  True when the
+  // cached data had to be dropped.
+  bool observe(const Validator& version, uint64_t asked_at, bool racy);
+  // A change of attributes or names through this mount moved ctime; a version that differs in ctime only is
+  // the same data at the next observe().
+  void expect_ctime_change();
+  // The same for a change of mtime: any version of the same size is the same data at the next observe().
+  void expect_mtime_change();
+  // Drops all data, as if changed outside.
+  void drop();
+  // Drops all data to make room; false when it may not be done now (open in passthrough).
+  bool evict();
+
+  // --- reading.  Offsets and lengths are clamped to the file's size.
+  // Answers from memory or the page cache without waiting; appends slices and returns true, or returns false
+  // and leaves `out` as it was.
+  bool read_hit(uint64_t offset, size_t length, std::vector<Slice>& out);
+  // kStale: the source has another version; look at its attributes and try again.
+  io::Task<Result<void>> read(uint64_t offset, size_t length, std::vector<Slice>* out);
+  // Starts fetching what is absent in the range; waits for nothing.  On a reactor's thread.
+  void prefetch(uint64_t offset, uint64_t length);
+  // Fetches all that is absent and waits for it.
+  io::Task<Result<void>> fetch_all();
+  // Lets the reader use this open file of the source (same version).
+  void offer_source(std::shared_ptr<source::SourceFile> file);
+  std::shared_ptr<source::SourceFile> source_file() const;
+  // The same, opened now if it is not open.
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> reader();
+
+  // --- passthrough: while pinned, the object stays as it is (but for write-through).
+  struct Pin {
+    std::shared_ptr<io::File> file;
+    uint64_t generation = 0;  // to be given to unpin
+  };
+  Result<Pin> pin();
+  void unpin(uint64_t generation);
+  // Grows each time the data are dropped: a new generation is a new object.
+  uint64_t generation() const;
+
+  // --- changing, write-through (cache/write_through.cc).  The caller serialises changes of one file.
+  // Writes to `file` and, when the source has taken it, to the object.  The offset written at is returned
+  // (append: where the source put it).
+  io::Task<Result<uint64_t>> write(std::shared_ptr<source::SourceFile> file, buffer::BufferRef data,
+                                   uint64_t offset, bool append);
+  // Brackets any other change of [offset, offset + length): what was cached of it is not trusted afterwards,
+  // and the size becomes new_size if given.
+  io::Task<void> begin_change(uint64_t offset, uint64_t length);
+  void end_change(uint64_t offset, uint64_t length, std::optional<uint64_t> new_size_bytes);
+  // end_change for a truncation that succeeded: what lies below the new size stays.
+  void end_truncate(uint64_t new_size_bytes);
+
+  // --- claiming (cache/claims.cc)
+  struct ClaimableState {
+    ObjectId object;
+    std::shared_ptr<io::File> file;
+    uint64_t changed_at = 0;
+    std::vector<std::pair<uint64_t, catalog::ChunkRecord>> chunks;
+  };
+  // What could be claimed once object is synced; nullopt when nothing can be now.
+  std::optional<ClaimableState> begin_claim();
+  // After the sync: the chunk records to store.  Empty when things changed meanwhile.
+  catalog::Batch end_claim(const ClaimableState& state);
+
+  // No handle is open any more: closes descriptors.
+  void idle();
+
+ private:
+  struct Fetch {
+    uint64_t first_block = 0;
+    uint64_t blocks = 0;
+    uint64_t offset = 0;
+    size_t length = 0;
+    bool detached = false;  // guarded by the file's mutex_: its bytes may be old, do not store them
+    ObjectId object;        // the object it was begun for
+    // Set before `done`:
+    std::optional<Error> error;
+    buffer::BufferRef buffer;
+    io::Event done;    // readers may go on
+    io::Event stored;  // the object has been written, or will not be
+  };
+  struct Piece;
+
+  uint64_t block_bytes() const { return 1ULL << block_shift_; }
+  uint64_t block_length(uint64_t block) const REQUIRES(mutex_);
+  bool resident_locked() const REQUIRES(mutex_);
+  std::vector<Piece> plan(uint64_t offset, size_t length,
+                          std::vector<std::shared_ptr<Fetch>>* started) REQUIRES(mutex_);
+  std::shared_ptr<Fetch> start_fetch(uint64_t first_block, uint64_t last_block) REQUIRES(mutex_);
+  static io::Task<void> run_fetch(std::shared_ptr<FileOwner> keep, CachedFile* file,
+                                  std::shared_ptr<Fetch> fetch);
+  Result<void> ensure_object_id();
+  io::Task<Result<void>> fetch_from_source(std::shared_ptr<Fetch> fetch);
+  io::Task<void> store(std::shared_ptr<Fetch> fetch);
+  void finish(const std::shared_ptr<Fetch>& fetch);
+  void keep_in_memory(const Fetch& fetch) REQUIRES(mutex_);
+  void spawn_fetches(const std::vector<std::shared_ptr<Fetch>>& started);
+  io::Task<Result<void>> read_object(std::shared_ptr<io::File> file, uint64_t offset, size_t length,
+                                     std::vector<Slice>* out);
+  Result<std::shared_ptr<io::File>> object_file(ObjectId* object);
+  io::Task<void> update_object(buffer::BufferRef data, uint64_t offset, uint64_t old_size_bytes);
+  void detach(uint64_t first_block, uint64_t last_block,
+              std::vector<std::shared_ptr<Fetch>>* storing) REQUIRES(mutex_);
+  // What is left to do, without the lock, after the data were dropped.
+  struct Dropped {
+    ObjectId object;
+    std::shared_ptr<io::File> file;
+    std::shared_ptr<source::SourceFile> reader;
+    catalog::Batch batch;
+  };
+  Dropped drop_locked() REQUIRES(mutex_);
+  void finish_drop(Dropped dropped);
+  // Forgets the blocks; the bytes they held on disk are returned, to be released.
+  uint64_t clear_blocks(uint64_t first_block, uint64_t last_block) REQUIRES(mutex_);
+  uint64_t disk_bytes(uint64_t block) const REQUIRES(mutex_);
+  uint64_t last_block(uint64_t offset, uint64_t length) const {
+    return length == 0 ? offset >> block_shift_ : (offset + length - 1) >> block_shift_;
+  }
+
+  Environment& env_;
+  FileOwner& owner_;
+  io::AsyncMutex opening_;  // one opening of the source at a time
+
+  mutable Mutex mutex_;
+  uint8_t block_shift_;  // fixed once an object exists
+  uint64_t size_bytes_ GUARDED_BY(mutex_);
+  Validator version_ GUARDED_BY(mutex_);
+  bool racy_ GUARDED_BY(mutex_) = false;
+  bool own_change_ GUARDED_BY(mutex_) = false;    // version_ is older than the last change made here
+  bool ctime_moved_ GUARDED_BY(mutex_) = false;
+  bool unsettled_ GUARDED_BY(mutex_) = false;     // changed since the last claim: the record is not stable
+  uint64_t changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock
+  uint32_t changes_in_progress_ GUARDED_BY(mutex_) = 0;
+  ObjectId object_ GUARDED_BY(mutex_);  // taken before the first fetch: the memory tier's key
+  bool object_created_ GUARDED_BY(mutex_) = false;  // there is a file of that name
+  std::shared_ptr<io::File> object_file_ GUARDED_BY(mutex_);
+  BlockMap blocks_ GUARDED_BY(mutex_);
+  std::unordered_map<uint64_t, std::shared_ptr<Fetch>> fetches_ GUARDED_BY(mutex_);  // by block
+  std::shared_ptr<source::SourceFile> reader_ GUARDED_BY(mutex_);
+  uint32_t pins_ GUARDED_BY(mutex_) = 0;       // of this generation
+  uint64_t generation_ GUARDED_BY(mutex_) = 1;
+};
+
+}  // namespace larder::cache

@@ -1,0 +1,89 @@
+#include "cache/claims.h"
+
+#include <vector>
+
+#include "base/log.h"
+
+namespace larder::cache {
+
+Claims::Claims(catalog::Catalog& catalog, object::Objects& objects, Metrics& metrics,
+               Nanos interval)
+    : catalog_(catalog), objects_(objects), metrics_(metrics), interval_(interval) {
+  thread_ = std::thread([this] { loop(); });
+}
+
+Claims::~Claims() { stop(); }
+
+void Claims::add(std::shared_ptr<FileOwner> owner) {
+  const NodeId id = owner->id();
+  MutexLock lock(mutex_);
+  if (pending_.emplace(id, std::move(owner)).second && pending_.size() == 1) wake_.notify_one();
+}
+
+void Claims::stop() {
+  {
+    MutexLock lock(mutex_);
+    if (stopping_) return;
+    stopping_ = true;
+    wake_.notify_one();
+  }
+  thread_.join();
+  run_once();
+}
+
+void Claims::loop() {
+  pthread_setname_np(pthread_self(), "larder-claims");
+  for (;;) {
+    {
+      MutexLock lock(mutex_);
+      while (pending_.empty() && !stopping_) wake_.wait(mutex_);
+      // Gather more: one sync for all that comes within the interval.
+      if (!stopping_) wake_.wait_for(mutex_, interval_);
+      if (stopping_) return;
+    }
+    run_once();
+  }
+}
+
+void Claims::run_once() {
+  MutexLock round(round_mutex_);
+  std::unordered_map<NodeId, std::shared_ptr<FileOwner>> batch;
+  {
+    MutexLock lock(mutex_);
+    batch.swap(pending_);
+  }
+  struct Claim {
+    std::shared_ptr<FileOwner> owner;
+    CachedFile::ClaimableState state;
+  };
+  std::vector<Claim> claims;
+  std::vector<object::Objects::Dirty> dirty;
+  for (auto& [id, owner] : batch) {
+    auto state = owner->file().begin_claim();
+    if (!state) continue;
+    if (!state->file) {
+      auto file = objects_.open(state->object);
+      if (!file) continue;
+      state->file = *file;
+    }
+    dirty.push_back({state->object, state->file});
+    claims.push_back({owner, std::move(*state)});
+  }
+  if (claims.empty()) return;
+  if (const auto synced = objects_.sync(dirty); !synced) {
+    // What reached the disk is not known, and asking again would not tell: drop it all, the source has it.
+    for (Claim& claim : claims) claim.owner->file().drop();
+    metrics_.store_errors.add();
+    log::error("cannot sync the cache: {}", synced.error().message());
+    return;
+  }
+  for (Claim& claim : claims) {
+    if (const auto stored = claim.owner->persist(claim.owner->file().end_claim(claim.state)); !stored)
+      metrics_.store_errors.add();
+    else
+      metrics_.claims.add();
+  }
+  if (const auto committed = catalog_.commit(); !committed) metrics_.store_errors.add();
+}
+
+}  // namespace larder::cache

@@ -1,0 +1,52 @@
+// Claims: makes cached blocks durable in the background, in batches.
+//
+// Every `interval` the files that gained blocks are taken together: their objects are synced first, and only then
+// do the catalog's records say that the blocks are there; one commit makes the records durable.  Blocks that were
+// not claimed before a crash are fetched again.  With nothing to do the thread sleeps without a timer.
+//
+// Invariant: a record is stored only for blocks that were present before the sync began and whose file did not
+// change since (CachedFile::begin_claim, end_claim).
+// Thread-safe.
+#pragma once
+
+#include <memory>
+#include <thread>
+#include <unordered_map>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "cache/cached_file.h"
+#include "catalog/catalog.h"
+#include "object/objects.h"
+
+namespace larder::cache {
+
+class Claims {
+ public:
+  Claims(catalog::Catalog& catalog, object::Objects& objects, Metrics& metrics, Nanos interval);
+  // Stops.
+  ~Claims();
+
+  // The owner's file has something to claim.
+  void add(std::shared_ptr<FileOwner> owner);
+  // Claims what there is now and returns when it is durable.
+  void run_once();
+  // Claims what there is a last time and ends the thread.  Idempotent.
+  void stop();
+
+ private:
+  void loop();
+
+  catalog::Catalog& catalog_;
+  object::Objects& objects_;
+  Metrics& metrics_;
+  const Nanos interval_;
+  Mutex mutex_;
+  CondVar wake_;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::unordered_map<NodeId, std::shared_ptr<FileOwner>> pending_ GUARDED_BY(mutex_);
+  Mutex round_mutex_;  // one round at a time
+  std::thread thread_;
+};
+
+}  // namespace larder::cache

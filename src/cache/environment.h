@@ -1,0 +1,70 @@
+// What the files of cache/ work with.  Everything referred to outlives them.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "buffer/pool.h"
+#include "cache/residents.h"
+#include "catalog/catalog.h"
+#include "io/async_semaphore.h"
+#include "memory/block_cache.h"
+#include "object/objects.h"
+
+namespace larder::cache {
+
+class Claims;
+
+struct Options {
+  uint8_t block_shift = 17;                    // of new objects: 128 KiB
+  uint64_t readahead_max_bytes = 16 << 20;     // per reader
+  uint64_t fetch_bytes_max = 256 << 10;        // one source read, when blocks are smaller
+};
+
+struct Metrics {
+  explicit Metrics(Registry& registry);
+  Counter& hits_memory;
+  Counter& hits_disk;
+  Counter& misses;
+  Counter& bytes_memory;
+  Counter& bytes_disk;
+  Counter& bytes_source;
+  Counter& fetches;
+  Counter& fetch_joins;
+  Counter& bypassed;
+  Counter& invalidations;
+  Counter& claims;
+  Counter& store_errors;
+  Gauge& fetches_in_flight;
+  Histogram& hit_latency;
+  Histogram& miss_latency;
+};
+
+// Orders the changes made through this mount and the questions asked of the source: an answer to a question that
+// was asked before a change ended says nothing about what is here now.  Thread-safe.
+class ChangeClock {
+ public:
+  uint64_t now() const { return now_.load(std::memory_order_acquire); }
+  uint64_t tick() { return now_.fetch_add(1, std::memory_order_acq_rel) + 1; }
+
+ private:
+  std::atomic<uint64_t> now_{1};
+};
+
+struct Environment {
+  catalog::Catalog& catalog;
+  object::Objects& objects;
+  memory::BlockCache& memory;
+  buffer::Pool& pool;
+  Residents& residents;
+  Claims& claims;
+  Metrics& metrics;
+  const Clock& clock;
+  io::AsyncSemaphore& fetch_bytes;  // bounds what is being fetched
+  ChangeClock& changes;
+  Options options;
+};
+
+}  // namespace larder::cache
