@@ -2,7 +2,7 @@
 //
 // A buffer goes back to its class's free list when its last BufferRef goes; free buffers are reused before
 // new memory is asked for.  Bounded: the pool refuses (empty ref) beyond `limit_bytes` of buffers in use.
-// Thread-safe.
+// Thread-safe; a single BufferRef is not, and set_size is for the one who fills the buffer.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +15,7 @@ namespace larder::buffer {
 
 class Pool;
 struct Header;  // pool.cc
+class Shard;    // pool.cc
 
 // Shared ownership of one buffer.  Copying is one relaxed atomic increment.
 class BufferRef {
@@ -56,9 +57,11 @@ class Pool {
   size_t in_use_bytes() const;
   size_t free_bytes() const;   // kept for reuse
   size_t limit_bytes() const;
+  // Gives free memory back to the system, as far as whole slabs are free; returns how many bytes.
+  size_t trim();
 
  private:
-  friend class BufferRef;
+  friend class Shard;
   struct State;
   std::unique_ptr<State> state_;
 };

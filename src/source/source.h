@@ -1,14 +1,15 @@
 // The source: the slow directory, reached only beneath one root descriptor.
 //
-// Paths are relative to the root, "" is the root itself; they may be longer than PATH_MAX.  Resolution
-// never leaves the root and never follows a symlink (openat2 RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
-// RESOLVE_NO_MAGICLINKS); operations on a symlink act on the link.
+// Paths are relative to the root, "" is the root itself; they may be longer than PATH_MAX.
+// Resolution never leaves the root and never follows a symlink (openat2 RESOLVE_BENEATH |
+// RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS); operations on a symlink act on the link.
 //
-// Every call runs on a worker thread of its own bounded pool, because any of them may hang for as long as
-// the source likes; the awaiting coroutine gets kTimedOut after `timeout` whatever the thread does, and
-// nothing the hung thread still touches is freed under it.  Repeated time-outs and transport errors open a
-// circuit breaker (source/breaker.h): calls then fail at once with kSourceDown while one probe at a time asks
-// with back-off.  Errors of the source come back as their errno.
+// Every call runs on a worker thread of its own bounded pool, because any of them may hang for as
+// long as the source likes; the awaiting coroutine gets kTimedOut after `timeout` whatever the
+// thread does, and nothing the hung thread still touches is freed under it.  Repeated time-outs and
+// transport errors open a circuit breaker (source/breaker.h): calls then fail at once with
+// kSourceDown while one probe at a time asks with back-off.  Errors of the source come back as
+// their errno.
 #pragma once
 
 #include <sys/statvfs.h>
@@ -25,14 +26,16 @@
 #include "base/metrics.h"
 #include "buffer/pool.h"
 #include "io/task.h"
+#include "source/breaker.h"
 
 namespace larder::source {
 
 struct SourceOptions {
-  uint32_t threads_max = 64;       // source calls in flight; further ones queue
-  uint32_t queue_max = 65536;      // queued beyond that: kLimit
+  uint32_t threads_max = 64;   // source calls in flight; further ones queue
+  uint32_t queue_max = 65536;  // queued beyond that: kLimit
   Nanos timeout = std::chrono::seconds(30);
-  bool act_as_caller = true;       // as root: new files belong to the caller
+  bool act_as_caller = true;  // as root: new files belong to the caller
+  BreakerOptions breaker;
 };
 
 struct DirectoryEntry {
@@ -60,15 +63,17 @@ using Outcome = io::Task<Result<T>>;
 class SourceFile {
  public:
   virtual ~SourceFile() = default;
-  // Reads up to `length` bytes at offset into the buffer's start and sets its size; less than `length` only
-  // at the end of the file.
+  // Reads up to `length` bytes at offset into the buffer's start and sets its size; less than
+  // `length` only at the end of the file.
   virtual Outcome<size_t> read(buffer::BufferRef into, size_t length, uint64_t offset) = 0;
-  // Writes all of the buffer's data(), or fails.  On a file opened with O_APPEND the offset is not used.
+  // Writes all of the buffer's data(), or fails.  On a file opened with O_APPEND the offset is not
+  // used.
   virtual Outcome<void> write(buffer::BufferRef from, uint64_t offset) = 0;
   virtual Outcome<void> sync(bool data_only) = 0;
   virtual Outcome<Attributes> attributes() = 0;
   virtual Outcome<Attributes> set_attributes(AttributeChange change) = 0;
-  virtual Outcome<void> allocate(int mode, uint64_t offset, uint64_t length) = 0;  // as fallocate(2)
+  virtual Outcome<void> allocate(int mode, uint64_t offset,
+                                 uint64_t length) = 0;              // as fallocate(2)
   virtual Outcome<uint64_t> seek(uint64_t offset, int whence) = 0;  // SEEK_DATA, SEEK_HOLE
   virtual Outcome<size_t> copy_range(uint64_t offset, std::shared_ptr<SourceFile> to,
                                      uint64_t to_offset, size_t length) = 0;
@@ -95,25 +100,30 @@ class Source {
   virtual Outcome<Attributes> attributes(std::string path) = 0;
   virtual Outcome<std::string> read_link(std::string path) = 0;
   virtual Outcome<std::vector<DirectoryEntry>> list(std::string path) = 0;
-  virtual Outcome<Opened> open_file(std::string path, int flags) = 0;  // O_RDONLY, O_RDWR, O_APPEND, O_TRUNC
-  virtual Outcome<Created> create_file(std::string path, int flags, uint32_t mode, Caller caller) = 0;
+  virtual Outcome<Opened> open_file(std::string path,
+                                    int flags) = 0;  // O_RDONLY, O_RDWR, O_APPEND, O_TRUNC
+  virtual Outcome<Created> create_file(std::string path, int flags, uint32_t mode,
+                                       Caller caller) = 0;
   virtual Outcome<Attributes> make_directory(std::string path, uint32_t mode, Caller caller) = 0;
-  virtual Outcome<Attributes> make_node(std::string path, uint32_t mode, uint64_t rdev, Caller caller) = 0;
+  virtual Outcome<Attributes> make_node(std::string path, uint32_t mode, uint64_t rdev,
+                                        Caller caller) = 0;
   virtual Outcome<Attributes> make_symlink(std::string target, std::string path, Caller caller) = 0;
   virtual Outcome<Attributes> link(std::string path, std::string new_path) = 0;
   virtual Outcome<void> unlink(std::string path) = 0;
   virtual Outcome<void> remove_directory(std::string path) = 0;
-  virtual Outcome<void> rename(std::string path, std::string new_path, unsigned flags) = 0;  // as renameat2
+  virtual Outcome<void> rename(std::string path, std::string new_path,
+                               unsigned flags) = 0;  // as renameat2
   virtual Outcome<Attributes> set_attributes(std::string path, AttributeChange change) = 0;
   virtual Outcome<void> sync_directory(std::string path, bool data_only) = 0;
   virtual Outcome<std::string> get_xattr(std::string path, std::string name) = 0;
-  virtual Outcome<void> set_xattr(std::string path, std::string name, std::string value, int flags) = 0;
+  virtual Outcome<void> set_xattr(std::string path, std::string name, std::string value,
+                                  int flags) = 0;
   virtual Outcome<std::vector<std::string>> list_xattr(std::string path) = 0;
   virtual Outcome<void> remove_xattr(std::string path, std::string name) = 0;
   virtual Outcome<struct statvfs> space() = 0;
 
-  // Whether inode numbers survive a remount of the source (true for ext4, xfs, btrfs, NFS ...; false for FUSE
-  // and where unknown): only then are they part of a Validator.
+  // Whether inode numbers survive a remount of the source (true for ext4, xfs, btrfs, NFS ...;
+  // false for FUSE and where unknown): only then are they part of a Validator.
   virtual bool inodes_are_stable() const = 0;
   // The validator of these attributes, as this source allows it.
   Validator validator(const Attributes& attributes) const {

@@ -1,0 +1,67 @@
+// The engine's hot paths, in process and without FUSE.
+#include <benchmark/benchmark.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "base/random.h"
+#include "memory/block_cache.h"
+
+namespace larder {
+namespace {
+
+constexpr size_t kBlockBytes = 4096;
+constexpr uint64_t kBlocks = 16384;  // 64 MiB: beyond the processor's caches
+
+struct MemoryTier {
+  explicit MemoryTier(size_t budget_bytes)
+      : pool(budget_bytes + (8 << 20)), cache({.budget_bytes = budget_bytes}, registry) {}
+
+  static memory::BlockKey key(uint64_t n) { return {ObjectId{1 + n / 256}, n % 256}; }
+  void fill() {
+    for (uint64_t n = 0; n < kBlocks; ++n) cache.put(key(n), pool.allocate(kBlockBytes));
+  }
+
+  Registry registry;
+  buffer::Pool pool;
+  memory::BlockCache cache;
+};
+
+void memory_hit(benchmark::State& state) {
+  // Twice the blocks' bytes, so that an uneven spread over the shards evicts nothing.
+  static const auto tier = [] {
+    auto made = std::make_unique<MemoryTier>(2 * kBlocks * kBlockBytes);
+    made->fill();
+    return made;
+  }();
+  Random random(static_cast<uint64_t>(state.thread_index()));
+  uint64_t misses = 0;
+  for (auto _ : state) {
+    const auto block = tier->cache.get(MemoryTier::key(random.below(kBlocks)));
+    misses += block ? 0 : 1;
+    benchmark::DoNotOptimize(block);
+  }
+  if (misses > 0) state.SkipWithError("a block was missing");
+}
+BENCHMARK(memory_hit)->Threads(1)->Threads(2)->UseRealTime();
+
+void memory_miss(benchmark::State& state) {
+  MemoryTier tier(kBlocks * kBlockBytes);
+  uint64_t n = 0;
+  for (auto _ : state) benchmark::DoNotOptimize(tier.cache.get(MemoryTier::key(++n)));
+}
+BENCHMARK(memory_miss);
+
+// At the budget: each put takes a buffer from the pool and evicts one.
+void memory_put(benchmark::State& state) {
+  MemoryTier tier(kBlocks / 4 * kBlockBytes);
+  tier.fill();
+  uint64_t n = 0;
+  for (auto _ : state) tier.cache.put(MemoryTier::key(++n), tier.pool.allocate(kBlockBytes));
+}
+BENCHMARK(memory_put);
+
+}  // namespace
+}  // namespace larder
+
+BENCHMARK_MAIN();

@@ -1,0 +1,85 @@
+// The catalog: typed access to the records (catalog/records.h) in the journal's store.
+//
+// Thread-safe.  Reads give nullopt for what is not there or does not decode.  A Batch is applied whole or not
+// at all.  Calls block for the local disk at most.
+//
+// Invariants
+//   - Ids are handed out in increasing order from ranges reserved durably beforehand, so none is ever used
+//     twice, whatever was lost in a crash.
+//   - A ChunkRecord is written only for blocks whose bytes were synced before (cache/claims).
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "base/ids.h"
+#include "base/mutex.h"
+#include "catalog/records.h"
+#include "journal/store.h"
+
+namespace larder::catalog {
+
+// Changes to be applied together.
+class Batch {
+ public:
+  void put(NodeId node, const NodeRecord& record);
+  void remove(NodeId node);
+  void put(NodeId parent, std::string_view name, const NameRecord& record);
+  void remove(NodeId parent, std::string_view name);
+  void put(ObjectId object, uint64_t chunk, const ChunkRecord& record);
+  // Removes the records of all chunks of an object that held size_bytes in blocks of 1 << block_shift.
+  void remove_chunks(ObjectId object, uint64_t size_bytes, uint8_t block_shift);
+  // Stores a listing and says in how many parts.
+  uint32_t put_listing(NodeId directory, const std::vector<ListingEntry>& entries);
+  void remove_listing(NodeId directory, uint32_t parts);
+  void put_inode(uint64_t source_inode, NodeId node);
+  void remove_inode(uint64_t source_inode);
+  bool empty() const { return changes_.empty(); }
+
+ private:
+  friend class Catalog;
+  std::vector<journal::Change> changes_;
+};
+
+class Catalog {
+ public:
+  // The store outlives the catalog.  Reserves the first ids, which takes one sync.
+  static Result<std::unique_ptr<Catalog>> open(journal::Store& store);
+
+  Result<NodeId> allocate_node();
+  Result<ObjectId> allocate_object();
+
+  Result<std::optional<NodeRecord>> node(NodeId node);
+  Result<std::optional<NameRecord>> name(NodeId parent, std::string_view name);
+  Result<std::optional<ChunkRecord>> chunk(ObjectId object, uint64_t chunk);
+  Result<std::optional<NodeId>> by_inode(uint64_t source_inode);
+  // All parts, or nullopt when one is missing.
+  Result<std::optional<std::vector<ListingEntry>>> listing(NodeId directory, uint32_t parts);
+
+  Result<void> apply(const Batch& batch);
+  Result<void> commit() { return store_.commit(); }
+  // Visits every stored node until `visit` returns false.
+  Result<void> for_each_node(const std::function<bool(NodeId, const NodeRecord&)>& visit);
+
+ private:
+  explicit Catalog(journal::Store& store) : store_(store) {}
+  struct Range {
+    uint64_t next = 0;
+    uint64_t limit = 0;
+  };
+  Result<uint64_t> allocate(std::string_view counter, Range& range) REQUIRES(mutex_);
+  Result<void> reserve(std::string_view counter, Range& range) REQUIRES(mutex_);
+
+  journal::Store& store_;
+  Mutex mutex_;
+  Range nodes_ GUARDED_BY(mutex_);
+  Range objects_ GUARDED_BY(mutex_);
+};
+
+}  // namespace larder::catalog

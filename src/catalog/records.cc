@@ -1,0 +1,196 @@
+#include "catalog/records.h"
+
+#include <bit>
+
+#include "format/codec.h"
+
+namespace larder::catalog {
+namespace {
+
+using format::Decoder;
+using format::Encoder;
+
+// Raised when a record's fields change.  A reader refuses versions it does not know.
+constexpr uint8_t kNodeVersion = 1;
+constexpr uint8_t kNameVersion = 1;
+constexpr uint8_t kChunkVersion = 1;
+constexpr uint8_t kListingVersion = 1;
+constexpr uint8_t kNumberVersion = 1;
+
+void append_big_endian(std::string& key, uint64_t number) {
+  for (int shift = 56; shift >= 0; shift -= 8) key.push_back(static_cast<char>(number >> shift));
+}
+
+std::string key_of(char kind, uint64_t number) {
+  std::string key(1, kind);
+  append_big_endian(key, number);
+  return key;
+}
+
+void put(Encoder& out, const Attributes& a) {
+  out.put(a.inode).put(a.mode).put(a.nlink).put(a.uid).put(a.gid).put(a.rdev).put(a.size_bytes);
+  out.put(a.blocks_512).put(a.times.atime_ns).put(a.times.mtime_ns).put(a.times.ctime_ns);
+}
+
+Attributes get_attributes(Decoder& in) {
+  Attributes a;
+  a.inode = in.get<uint64_t>();
+  a.mode = in.get<uint32_t>();
+  a.nlink = in.get<uint32_t>();
+  a.uid = in.get<uint32_t>();
+  a.gid = in.get<uint32_t>();
+  a.rdev = in.get<uint64_t>();
+  a.size_bytes = in.get<uint64_t>();
+  a.blocks_512 = in.get<uint64_t>();
+  a.times.atime_ns = in.get<int64_t>();
+  a.times.mtime_ns = in.get<int64_t>();
+  a.times.ctime_ns = in.get<int64_t>();
+  return a;
+}
+
+void put(Encoder& out, const Validator& v) {
+  out.put(v.size_bytes).put(v.mtime_ns).put(v.ctime_ns).put(v.inode);
+}
+
+Validator get_validator(Decoder& in) {
+  Validator v;
+  v.size_bytes = in.get<uint64_t>();
+  v.mtime_ns = in.get<int64_t>();
+  v.ctime_ns = in.get<int64_t>();
+  v.inode = in.get<uint64_t>();
+  return v;
+}
+
+}  // namespace
+
+std::string node_key(NodeId node) { return key_of('n', node.value); }
+
+std::string name_key(NodeId parent, std::string_view name) {
+  std::string key = key_of('e', parent.value);
+  key.append(name);
+  return key;
+}
+
+std::string chunk_key(ObjectId object, uint64_t chunk) {
+  std::string key = key_of('c', object.value);
+  append_big_endian(key, chunk);
+  return key;
+}
+
+std::string listing_key(NodeId directory, uint32_t part) {
+  std::string key = key_of('l', directory.value);
+  append_big_endian(key, part);
+  return key;
+}
+
+std::string inode_key(uint64_t source_inode) { return key_of('i', source_inode); }
+
+std::string meta_key(std::string_view name) { return "m" + std::string(name); }
+
+std::string encode(const NodeRecord& r) {
+  Encoder out;
+  out.put(kNodeVersion);
+  put(out, r.attributes);
+  out.put(r.validated_at_ns).put(r.used_at_ns).put(r.parent.value);
+  out.put_bytes(r.name).put_bytes(r.symlink_target);
+  out.put(r.object.value);
+  put(out, r.version);
+  out.put(r.block_shift).put(static_cast<uint8_t>(r.data_stable));
+  out.put(r.listing_parts).put(r.listing_mtime_ns).put(r.listing_ctime_ns);
+  return out.take();
+}
+
+std::optional<NodeRecord> decode_node(std::string_view value) {
+  Decoder in(value);
+  if (in.get<uint8_t>() != kNodeVersion) return std::nullopt;
+  NodeRecord r;
+  r.attributes = get_attributes(in);
+  r.validated_at_ns = in.get<int64_t>();
+  r.used_at_ns = in.get<int64_t>();
+  r.parent.value = in.get<uint64_t>();
+  r.name = in.get_bytes();
+  r.symlink_target = in.get_bytes();
+  r.object.value = in.get<uint64_t>();
+  r.version = get_validator(in);
+  r.block_shift = in.get<uint8_t>();
+  r.data_stable = in.get<uint8_t>() != 0;
+  r.listing_parts = in.get<uint32_t>();
+  r.listing_mtime_ns = in.get<int64_t>();
+  r.listing_ctime_ns = in.get<int64_t>();
+  if (!in.complete()) return std::nullopt;
+  return r;
+}
+
+std::string encode(const NameRecord& r) {
+  Encoder out;
+  out.put(kNameVersion).put(r.node.value).put(r.type);
+  return out.take();
+}
+
+std::optional<NameRecord> decode_name(std::string_view value) {
+  Decoder in(value);
+  if (in.get<uint8_t>() != kNameVersion) return std::nullopt;
+  NameRecord r;
+  r.node.value = in.get<uint64_t>();
+  r.type = in.get<uint32_t>();
+  if (!in.complete() || !r.node) return std::nullopt;
+  return r;
+}
+
+std::string encode(const ChunkRecord& r) {
+  Encoder out;
+  out.put(kChunkVersion).put(r.present);
+  for (const uint32_t checksum : r.checksums) out.put(checksum);
+  return out.take();
+}
+
+std::optional<ChunkRecord> decode_chunk(std::string_view value) {
+  Decoder in(value);
+  if (in.get<uint8_t>() != kChunkVersion) return std::nullopt;
+  ChunkRecord r;
+  r.present = in.get<uint64_t>();
+  const int blocks = std::popcount(r.present);
+  for (int i = 0; i < blocks; ++i) r.checksums.push_back(in.get<uint32_t>());
+  if (!in.complete()) return std::nullopt;
+  return r;
+}
+
+std::string encode(const std::vector<ListingEntry>& part) {
+  Encoder out;
+  out.put(kListingVersion).put(static_cast<uint32_t>(part.size()));
+  for (const ListingEntry& entry : part)
+    out.put_bytes(entry.name).put(entry.node.value).put(entry.type);
+  return out.take();
+}
+
+std::optional<std::vector<ListingEntry>> decode_listing(std::string_view value) {
+  Decoder in(value);
+  if (in.get<uint8_t>() != kListingVersion) return std::nullopt;
+  const auto count = in.get<uint32_t>();
+  std::vector<ListingEntry> part;
+  for (uint32_t i = 0; i < count && in.ok(); ++i) {
+    ListingEntry entry;
+    entry.name = in.get_bytes();
+    entry.node.value = in.get<uint64_t>();
+    entry.type = in.get<uint32_t>();
+    part.push_back(std::move(entry));
+  }
+  if (!in.complete()) return std::nullopt;
+  return part;
+}
+
+std::string encode_number(uint64_t number) {
+  Encoder out;
+  out.put(kNumberVersion).put(number);
+  return out.take();
+}
+
+std::optional<uint64_t> decode_number(std::string_view value) {
+  Decoder in(value);
+  if (in.get<uint8_t>() != kNumberVersion) return std::nullopt;
+  const auto number = in.get<uint64_t>();
+  if (!in.complete()) return std::nullopt;
+  return number;
+}
+
+}  // namespace larder::catalog

@@ -1,0 +1,87 @@
+// The catalog's records: what is remembered of the source and of the objects, and how it is stored.
+//
+//   key                               value         says
+//   'n' node id                       NodeRecord    attributes, validator and object of a node
+//   'e' parent id, name               NameRecord    which node a directory's name leads to
+//   'c' object id, chunk index        ChunkRecord   which of a chunk's blocks the object holds
+//   'l' directory id, part index      ListingPart   one part of a complete listing
+//   'i' source inode                  node id       a file with several names (stable inodes only)
+//   'm' name                          -             the catalog's own counters
+//
+// Ids in keys are big-endian so that dumps sort; all values start with a version byte.  decode_* give nullopt
+// for anything that is not exactly a record of a known version: the caller treats it as absent, and the
+// source is asked again.  FORMAT.md is the reference.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/attributes.h"
+#include "base/ids.h"
+
+namespace larder::catalog {
+
+inline constexpr uint64_t kBlocksPerChunk = 64;
+
+struct NodeRecord {
+  Attributes attributes;  // the source's
+  // When the source last confirmed the attributes (wall clock), and when the node was last opened.
+  int64_t validated_at_ns = 0;
+  int64_t used_at_ns = 0;
+  // One of the node's names: enough to find its path without the kernel's help.
+  NodeId parent;
+  std::string name;
+  std::string symlink_target;
+  // The local copy.  `version` is the validator of its bytes.  data_stable is false while this mount is
+  // changing the file: after a crash such data are not trusted.
+  ObjectId object;
+  Validator version;
+  uint8_t block_shift = 0;  // block size of the object = 1 << block_shift
+  bool data_stable = false;
+  // Directories: parts of the stored listing (0: none) and the directory's times it belongs to.
+  uint32_t listing_parts = 0;
+  int64_t listing_mtime_ns = 0;
+  int64_t listing_ctime_ns = 0;
+  bool operator==(const NodeRecord&) const = default;
+};
+
+struct NameRecord {
+  NodeId node;
+  uint32_t type = 0;  // S_IFMT bits
+};
+
+struct ChunkRecord {
+  uint64_t present = 0;  // bit b: block chunk * 64 + b is in the object
+  // One per present block, in order; 0: not known (the block was changed in part).
+  std::vector<uint32_t> checksums;
+};
+
+struct ListingEntry {
+  std::string name;
+  NodeId node;
+  uint32_t type = 0;
+  bool operator==(const ListingEntry&) const = default;
+};
+
+std::string node_key(NodeId node);
+std::string name_key(NodeId parent, std::string_view name);
+std::string chunk_key(ObjectId object, uint64_t chunk);
+std::string listing_key(NodeId directory, uint32_t part);
+std::string inode_key(uint64_t source_inode);
+std::string meta_key(std::string_view name);
+
+std::string encode(const NodeRecord& record);
+std::string encode(const NameRecord& record);
+std::string encode(const ChunkRecord& record);
+std::string encode(const std::vector<ListingEntry>& part);
+std::string encode_number(uint64_t number);
+std::optional<NodeRecord> decode_node(std::string_view value);
+std::optional<NameRecord> decode_name(std::string_view value);
+std::optional<ChunkRecord> decode_chunk(std::string_view value);
+std::optional<std::vector<ListingEntry>> decode_listing(std::string_view value);
+std::optional<uint64_t> decode_number(std::string_view value);
+
+}  // namespace larder::catalog

@@ -1,0 +1,37 @@
+// Least recently used: the item whose last insert or hit is the longest ago goes first.  Exact.
+// 8 bytes a slot; every operation is O(1).
+//
+// Invariant: the slots in the policy form one doubly linked list, the most recently used at the front.
+#pragma once
+
+#include <vector>
+
+#include "evict/policy.h"
+
+namespace larder::evict {
+
+class Lru final : public Policy {
+ public:
+  HitLock hit_lock() const override { return HitLock::kExclusive; }
+  void reserve(Slot slots) override;
+  void insert(Slot slot, const Item& item) override;
+  void hit(Slot slot) override;
+  void erase(Slot slot) override;
+  std::optional<Slot> victim(SlotFilter evictable) override;
+
+ private:
+  static constexpr Slot kEnd = UINT32_MAX;      // beyond either end of the list
+  static constexpr Slot kAbsent = kEnd - 1;     // as `previous`: not in the policy
+  struct Link {
+    Slot previous = kAbsent;
+    Slot next = kEnd;
+  };
+  void link_front(Slot slot);
+  void unlink(Slot slot);
+
+  std::vector<Link> links_;
+  Slot front_ = kEnd;
+  Slot back_ = kEnd;
+};
+
+}  // namespace larder::evict

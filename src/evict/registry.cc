@@ -1,0 +1,41 @@
+#include "evict/registry.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "evict/lru.h"
+
+namespace larder::evict {
+
+namespace {
+
+struct Row {
+  std::string_view name;
+  std::unique_ptr<Policy> (*make)();
+};
+
+template <class T>
+std::unique_ptr<Policy> make() {
+  return std::make_unique<T>();
+}
+
+constexpr Row kPolicies[] = {
+    {"lru", make<Lru>},
+};
+
+}  // namespace
+
+std::vector<std::string_view> policy_names() {
+  std::vector<std::string_view> names;
+  for (const Row& row : kPolicies) names.push_back(row.name);
+  return names;
+}
+
+Result<std::unique_ptr<Policy>> make_policy(std::string_view name) {
+  for (const Row& row : kPolicies)
+    if (row.name == name) return row.make();
+  return fail(Code::kInvalid, fmt::format("unknown eviction policy '{}' (accepted: {})", name,
+                                          fmt::join(policy_names(), ", ")));
+}
+
+}  // namespace larder::evict

@@ -1,0 +1,48 @@
+// What fs/ asks of the kernel's side of the mount; fuse/ implements it.  No FUSE type here.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/error.h"
+
+namespace larder::fs {
+
+// The kernel's name for a node: the catalog's node id in the low 56 bits and an epoch above it.
+//
+// One node may have several kernel inodes at a time: an inode in passthrough mode can neither be opened
+// for writing (stores through a mapping would never reach the daemon) nor change its object, so when that
+// is asked for, the node's epoch is raised and the opener sent back (kStale) to look the name up again; it
+// then finds a fresh kernel inode.  Those who hold the old one open keep it.  The number shown as st_ino is
+// the node id and does not change.
+struct KernelId {
+  uint64_t value = 0;
+  static constexpr int kEpochShift = 56;
+  static constexpr uint64_t kNodeMask = (1ULL << kEpochShift) - 1;
+  constexpr uint64_t node() const { return value & kNodeMask; }
+  constexpr uint64_t epoch() const { return value >> kEpochShift; }
+  static constexpr KernelId make(uint64_t node, uint64_t epoch) {
+    return {(epoch << kEpochShift) | node};
+  }
+  constexpr bool operator==(const KernelId&) const = default;
+};
+// Epochs from this one on are not fs/'s: fuse/ uses them for virtual files.
+inline constexpr uint64_t kVirtualEpoch = 0xff;
+
+// Thread-safe.
+class KernelPort {
+ public:
+  virtual ~KernelPort() = default;
+  // Whether files can be opened in passthrough on this mount.
+  virtual bool passthrough_available() const = 0;
+  // Makes the open file `fd` known to the kernel for passthrough; the kernel takes its own reference.  The
+  // id (> 0) is valid until close_backing.
+  virtual Result<int32_t> open_backing(int fd) = 0;
+  virtual void close_backing(int32_t backing_id) = 0;
+  // Drops the kernel's cached pages and attributes, or its knowledge of a name.  Queued and carried out on
+  // a thread of its own; never blocks.  Unknown nodes are no error.
+  virtual void invalidate_node(KernelId node) = 0;
+  virtual void invalidate_entry(KernelId parent, std::string name) = 0;
+};
+
+}  // namespace larder::fs

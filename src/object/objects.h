@@ -1,0 +1,51 @@
+// Object files: one sparse file per object under objects/, in which offset n is offset n of the source file.
+//
+// Layout: objects/<last two hex digits of the id>/<id in hex>.  256 directories, made when first used.
+// Thread-safe.  An object file says nothing about itself: what of it may be believed is in the catalog.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/ids.h"
+#include "io/disk.h"
+
+namespace larder::object {
+
+class Objects {
+ public:
+  // Makes the top directory.  The disk outlives the Objects.
+  static Result<std::unique_ptr<Objects>> open(io::Disk& disk);
+
+  // A new, empty file of `size_bytes` (all hole).  kExists when the id was used before.
+  Result<std::shared_ptr<io::File>> create(ObjectId object, uint64_t size_bytes);
+  // kNotFound when it is gone.
+  Result<std::shared_ptr<io::File>> open(ObjectId object);
+  // Its space is freed when the last open File of it goes.  A missing object is no error.
+  Result<void> remove(ObjectId object);
+
+  // One object to make durable: its data and its name.
+  struct Dirty {
+    ObjectId object;
+    std::shared_ptr<io::File> file;
+  };
+  // Returns once the bytes written before the call, and the files' names, are durable.  A few objects are
+  // synced one by one, many with one syncfs.
+  Result<void> sync(std::span<const Dirty> objects);
+
+  static std::string path(ObjectId object);
+
+ private:
+  explicit Objects(io::Disk& disk) : disk_(disk) {}
+  static std::string directory(ObjectId object);
+
+  io::Disk& disk_;
+  std::array<std::atomic<bool>, 256> directory_made_{};
+};
+
+}  // namespace larder::object

@@ -1,0 +1,126 @@
+// Sends blocking calls to worker threads and answers in time, whatever the threads do.
+//
+// A call gets an answer exactly once: the worker's result, kTimedOut when its deadline passes (time
+// spent in the queue counts), kLimit when the queue is full, kSourceDown when the breaker is open,
+// kCancelled after stop(). What a worker touches is owned by the call itself, so a hung thread may
+// come back at any time, also after the dispatcher has gone.
+//
+// One watchdog thread ends overdue calls, sends probes while the breaker is open, and tells of its
+// changes. Probes run on threads of their own, as all workers may hang; so may a few probes.  The
+// thread sleeps while no call is under way and the breaker is closed.
+//
+// Thread-safe.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "base/mutex.h"
+#include "io/worker_pool.h"
+#include "source/breaker.h"
+#include "source/call_kind.h"
+#include "source/closer.h"
+#include "source/deadlines.h"
+#include "source/pending_call.h"
+#include "source/root.h"
+#include "source/source.h"
+
+namespace larder::source {
+
+// One call's figures, taken on the coroutine's side: the Registry need not outlive a hung thread.
+class CallMetrics {
+ public:
+  explicit CallMetrics(Registry& registry);
+  void record(CallKind kind, Nanos duration, const Error* error);
+  Gauge& in_flight() { return in_flight_; }
+
+ private:
+  std::array<Counter*, kCallKinds> calls_;
+  std::array<Counter*, kCallKinds> errors_;
+  Counter& timeouts_;
+  Gauge& in_flight_;
+  Histogram& metadata_latency_;
+  Histogram& data_latency_;
+};
+
+class Dispatcher {
+ public:
+  Dispatcher(const SourceOptions& options, std::shared_ptr<Root> root, Registry& registry,
+             const Clock& clock);
+  // Stops.
+  ~Dispatcher();
+  Dispatcher(const Dispatcher&) = delete;
+  Dispatcher& operator=(const Dispatcher&) = delete;
+
+  // Runs `work`, a Result<T>() that owns all it touches, on a worker thread.
+  template <class T, class Work>
+  static Outcome<T> call(std::shared_ptr<Dispatcher> self, CallKind kind, Work work);
+
+  // Reaches the root for the first time, blocking for at most the time-out.  When it does not
+  // answer the breaker opens; an error is one that waiting does not cure (no such directory).
+  Result<void> attach_root();
+  // Answers all calls under way with kCancelled; joins the threads that come back soon. Idempotent.
+  void stop();
+
+  bool is_up() const { return breaker_.admits(); }
+  void on_state_change(std::function<void(bool up)> notify);
+  const std::shared_ptr<Closer>& closer() const { return closer_; }
+
+ private:
+  class Probe;
+  std::optional<Deadlines::Handle> submit(io::WorkerPool& workers,
+                                          const std::shared_ptr<PendingCall>& call);
+  void finish(CallKind kind, Nanos start, std::optional<Deadlines::Handle> handle,
+              const Error* error);
+  void watch();
+  void send_probe();
+  void collect_probe();
+  void tell_change();
+  void sleep_until_due();
+  void wake_watchdog();
+  void register_gauges(Registry& registry);
+
+  const Clock& clock_;
+  const Nanos timeout_;
+  const std::shared_ptr<Root> root_;
+  const std::shared_ptr<HungCalls> hung_ = std::make_shared<HungCalls>();
+  CallMetrics metrics_;
+  Breaker breaker_;
+  Deadlines deadlines_;
+  io::WorkerPool workers_;
+  io::WorkerPool probers_;
+  const std::shared_ptr<Closer> closer_;
+
+  Mutex mutex_;
+  CondVar wake_;
+  bool woken_ GUARDED_BY(mutex_) = false;
+  Nanos sleeps_until_ GUARDED_BY(mutex_){0};  // 0 while the watchdog is awake
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::function<void(bool up)> notify_ GUARDED_BY(mutex_);
+  // The watchdog's own.
+  bool told_up_ = true;
+  std::shared_ptr<Probe> probe_;
+  std::optional<Deadlines::Handle> probe_handle_;
+  std::thread watchdog_;
+};
+
+template <class T, class Work>
+Outcome<T> Dispatcher::call(std::shared_ptr<Dispatcher> self, CallKind kind, Work work) {
+  if (!self->breaker_.admits()) co_return fail(Code::kSourceDown, info(kind).name);
+  const GaugeHold in_flight(self->metrics_.in_flight());
+  const Nanos start = self->clock_.monotonic();
+  const auto pending =
+      std::make_shared<Call<T, Work>>(kind, self->hung_, self->root_, std::move(work));
+  const io::Completion<Result<T>> completion = pending->completion();
+  const auto handle = self->submit(self->workers_, pending);
+  Result<T> result = co_await completion;
+  self->finish(kind, start, handle, result ? nullptr : &result.error());
+  co_return result;
+}
+
+}  // namespace larder::source

@@ -1,0 +1,189 @@
+#include "source/root.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+
+#include <climits>
+
+#include "base/log.h"
+#include "source/breaker.h"
+
+namespace larder::source {
+namespace {
+
+constexpr uint64_t kResolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+constexpr int kOpenDirectory = O_PATH | O_DIRECTORY | O_CLOEXEC;
+
+// statfs(2) f_type.  Those of linux/magic.h and of file systems outside of the kernel.
+enum FsType : uint64_t {
+  kExt = 0xEF53,
+  kXfs = 0x58465342,
+  kBtrfs = 0x9123683E,
+  kF2fs = 0xF2F52010,
+  kNfs = 0x6969,
+  kCeph = 0x00C36400,
+  kZfs = 0x2FC12FC1,
+  kBcachefs = 0xCA451A4E,
+  kFuse = 0x65735546,
+  kCifs = 0xFF534D42,
+  kSmb2 = 0xFE534D42,
+  k9p = 0x01021997,
+  kAfs = 0x5346414F,
+};
+
+bool is_remote(uint64_t type) {
+  return type == kNfs || type == kCeph || type == kFuse || type == kCifs || type == kSmb2 ||
+         type == k9p || type == kAfs;
+}
+
+Result<UniqueFd> open_beneath(int directory, std::string_view path, int flags) {
+  struct open_how how = {};
+  how.flags = static_cast<uint64_t>(flags | O_CLOEXEC);
+  how.resolve = kResolve;
+  const std::string piece(path.empty() ? "." : path);
+  long fd = -1;
+  do {
+    fd = ::syscall(SYS_openat2, directory, piece.c_str(), &how, sizeof how);
+  } while (fd < 0 && errno == EINTR);
+  if (fd < 0) return fail_errno();
+  return UniqueFd(static_cast<int>(fd));
+}
+
+Result<void> check_components(std::string_view path) {
+  if (path.empty()) return {};
+  if (path.find('\0') != path.npos) return fail(Code::kInvalid, "NUL in a path");
+  for (size_t begin = 0; begin <= path.size();) {
+    const size_t end = std::min(path.find('/', begin), path.size());
+    const std::string_view name = path.substr(begin, end - begin);
+    if (name.empty() || name == "." || name == "..")
+      return fail(Code::kInvalid, "not a path beneath the source");
+    begin = end + 1;
+  }
+  return {};
+}
+
+}  // namespace
+
+// True: the number is part of what is on disk (ext2-4, xfs, btrfs, f2fs, ZFS, bcachefs), or the
+// server's file handle holds it (NFS fileid, Ceph).  False: SMB (numbers may be made up by the
+// client when the server has none), overlayfs (may change at copy-up and between layers), tmpfs
+// (start again after a remount), FAT and exFAT (made up), FUSE (up to the daemon, usually counted
+// up anew), 9p, AFS, and all others.
+bool type_has_stable_inodes(uint64_t type) {
+  switch (type) {
+    case kExt:
+    case kXfs:
+    case kBtrfs:
+    case kF2fs:
+    case kNfs:
+    case kCeph:
+    case kZfs:
+    case kBcachefs:
+      return true;
+    default:
+      return false;
+  }
+}
+
+std::shared_ptr<const Root::Attached> Root::attached() const {
+  MutexLock lock(mutex_);
+  return attached_;
+}
+
+Result<Root::Attached> Root::open_root(const std::string& path) {
+  Attached root;
+  root.directory = UniqueFd(::open(path.c_str(), kOpenDirectory));
+  if (!root.directory) return fail_errno("open " + path);
+  struct statfs fs = {};
+  if (::fstatfs(root.directory.get(), &fs) != 0) return fail_errno("statfs " + path);
+  struct statx stat = {};
+  if (::statx(root.directory.get(), "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS,
+              &stat) != 0)
+    return fail_errno("stat " + path);
+  root.identity.type = static_cast<uint32_t>(fs.f_type);
+  root.identity.is_mount_root = (stat.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+  root.identity.counts_links = stat.stx_nlink > 0;
+  return root;
+}
+
+Result<void> Root::attach() {
+  auto opened = open_root(path_);
+  std::shared_ptr<const Attached> replaced;  // closed after the lock is released
+  MutexLock lock(mutex_);
+  if (!opened) {
+    was_down_ = true;
+    return fail(std::move(opened).error());
+  }
+  const Identity& found = opened->identity;
+  // Never seen but known to have been down: it can only be a remote or a mounted file system.
+  const bool is_source = attached_ ? attached_->identity == found
+                                   : !was_down_ || found.is_mount_root || is_remote(found.type);
+  if (!is_source) return fail(Code::kSourceDown, path_ + " does not hold the source now");
+  replaced = std::exchange(attached_, std::make_shared<const Attached>(std::move(*opened)));
+  return {};
+}
+
+bool Root::is_lost(const Attached& root, int statx_flags) const {
+  struct statx stat = {};
+  if (::statx(root.directory.get(), "", AT_EMPTY_PATH | statx_flags, STATX_NLINK, &stat) != 0)
+    return errno == ESTALE || fault_of(Error::from_errno().code()) == Fault::kTransport;
+  return root.identity.counts_links && stat.stx_nlink == 0;
+}
+
+Result<void> Root::probe() {
+  const auto root = attached();
+  if (root && !is_lost(*root, AT_STATX_FORCE_SYNC)) return {};
+  return attach();
+}
+
+Error Root::explain(Error error) const {
+  const bool missing = error.is(Code::kNotFound);
+  if (!missing && !error.is(Code::kStale)) return error;
+  const auto root = attached();
+  // For ENOENT the kernel's own knowledge will do: a negative answer must not cost another round
+  // trip.
+  if (root && !is_lost(*root, missing ? AT_STATX_DONT_SYNC : AT_STATX_FORCE_SYNC)) return error;
+  return Error(Code::kSourceDown, "the source's root directory is gone");
+}
+
+bool Root::inodes_are_stable() const {
+  const auto root = attached();
+  return root && type_has_stable_inodes(root->identity.type);
+}
+
+Result<UniqueFd> Root::open(std::string_view path, int flags) const {
+  TRY(check_components(path));
+  const auto root = attached();
+  if (!root) return fail(Code::kSourceDown);
+  UniqueFd directory;
+  int from = root->directory.get();
+  while (path.size() >= PATH_MAX) {
+    const size_t cut = path.rfind('/', PATH_MAX - 1);
+    if (cut == path.npos) return fail(static_cast<Code>(ENAMETOOLONG));
+    TRY_ASSIGN(directory, open_beneath(from, path.substr(0, cut), kOpenDirectory));
+    from = directory.get();
+    path.remove_prefix(cut + 1);
+  }
+  return open_beneath(from, path, flags);
+}
+
+Result<UniqueFd> Root::node(std::string_view path) const {
+  return open(path, O_PATH | O_NOFOLLOW);
+}
+
+Result<Root::Parent> Root::parent(std::string_view path) const {
+  TRY(check_components(path));
+  if (path.empty()) return fail(Code::kBusy, "the source's root");
+  const size_t slash = path.rfind('/');
+  const bool in_root = slash == path.npos;
+  Parent parent;
+  TRY_ASSIGN(parent.directory,
+             open(in_root ? std::string_view() : path.substr(0, slash), kOpenDirectory));
+  parent.name = path.substr(in_root ? 0 : slash + 1);
+  return parent;
+}
+
+}  // namespace larder::source

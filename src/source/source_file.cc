@@ -1,0 +1,115 @@
+#include "source/source_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <span>
+
+#include "source/operations.h"
+
+namespace larder::source {
+namespace {
+
+Result<size_t> read_fully(int fd, std::span<std::byte> into, uint64_t offset) {
+  size_t done = 0;
+  while (done < into.size()) {
+    const ssize_t n =
+        ::pread(fd, into.data() + done, into.size() - done, static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno("read");
+    if (n == 0) break;
+    done += static_cast<size_t>(n);
+  }
+  return done;
+}
+
+Result<void> write_fully(int fd, std::span<const std::byte> from, uint64_t offset) {
+  while (!from.empty()) {
+    const ssize_t n = ::pwrite(fd, from.data(), from.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno("write");
+    if (n == 0) return fail(Code::kIo, "write wrote nothing");
+    from = from.subspan(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
+  return {};
+}
+
+}  // namespace
+
+Outcome<size_t> OpenFile::read(buffer::BufferRef into, size_t length, uint64_t offset) {
+  CHECK(length <= into.bytes().size());
+  // The worker shares both: neither the file nor the caller need be there when it comes back.
+  auto work = [fd = fd_, into, length, offset] {
+    return read_fully(fd->get(), into.bytes().first(length), offset);
+  };
+  auto call = Dispatcher::call<size_t>(dispatcher_, CallKind::kRead, std::move(work));
+  Result<size_t> done = co_await std::move(call);
+  if (done) into.set_size(*done);
+  co_return done;
+}
+
+Outcome<void> OpenFile::write(buffer::BufferRef from, uint64_t offset) {
+  return Dispatcher::call<void>(dispatcher_, CallKind::kWrite, [fd = fd_, from, offset] {
+    return write_fully(fd->get(), from.data(), offset);
+  });
+}
+
+Outcome<void> OpenFile::sync(bool data_only) {
+  return Dispatcher::call<void>(
+      dispatcher_, CallKind::kSync, [fd = fd_, data_only]() -> Result<void> {
+        if ((data_only ? ::fdatasync(fd->get()) : ::fsync(fd->get())) != 0)
+          return fail_errno("sync");
+        return {};
+      });
+}
+
+Outcome<Attributes> OpenFile::attributes() {
+  return Dispatcher::call<Attributes>(dispatcher_, CallKind::kAttributes,
+                                      [fd = fd_] { return operations::attributes(fd->get()); });
+}
+
+Outcome<Attributes> OpenFile::set_attributes(AttributeChange change) {
+  return Dispatcher::call<Attributes>(dispatcher_, CallKind::kSetAttributes, [fd = fd_, change] {
+    return operations::set_attributes(fd->get(), change);
+  });
+}
+
+Outcome<void> OpenFile::allocate(int mode, uint64_t offset, uint64_t length) {
+  return Dispatcher::call<void>(
+      dispatcher_, CallKind::kAllocate, [fd = fd_, mode, offset, length]() -> Result<void> {
+        if (::fallocate(fd->get(), mode, static_cast<off_t>(offset), static_cast<off_t>(length)) !=
+            0)
+          return fail_errno("fallocate");
+        return {};
+      });
+}
+
+Outcome<uint64_t> OpenFile::seek(uint64_t offset, int whence) {
+  return Dispatcher::call<uint64_t>(
+      dispatcher_, CallKind::kSeek, [fd = fd_, offset, whence]() -> Result<uint64_t> {
+        if (whence != SEEK_DATA && whence != SEEK_HOLE) return fail(Code::kInvalid);
+        const off_t found = ::lseek(fd->get(), static_cast<off_t>(offset), whence);
+        if (found < 0) return fail_errno("seek");
+        return static_cast<uint64_t>(found);
+      });
+}
+
+Outcome<size_t> OpenFile::copy_range(uint64_t offset, std::shared_ptr<SourceFile> to,
+                                     uint64_t to_offset, size_t length) {
+  const auto* target = dynamic_cast<const OpenFile*>(to.get());
+  CHECK(target != nullptr);  // there is one kind of source under one mount
+  return Dispatcher::call<size_t>(
+      dispatcher_, CallKind::kCopyRange,
+      [fd = fd_, to_fd = target->fd_, offset, to_offset, length]() -> Result<size_t> {
+        auto from_at = static_cast<off_t>(offset);
+        auto to_at = static_cast<off_t>(to_offset);
+        const ssize_t n = ::copy_file_range(fd->get(), &from_at, to_fd->get(), &to_at,
+                                            std::min(length, kCopyMax), 0);
+        if (n < 0) return fail_errno("copy_file_range");
+        return static_cast<size_t>(n);
+      });
+}
+
+}  // namespace larder::source

@@ -1,0 +1,54 @@
+// An open file of the source.
+#pragma once
+
+#include <memory>
+
+#include "source/closer.h"
+#include "source/dispatcher.h"
+#include "source/source.h"
+#include "source/unique_fd.h"
+
+namespace larder::source {
+
+// The descriptor, shared by the file and the calls under way on it; the last one hands it to the
+// closer.
+class SharedFd {
+ public:
+  SharedFd(UniqueFd fd, std::shared_ptr<Closer> closer)
+      : fd_(std::move(fd)), closer_(std::move(closer)) {}
+  ~SharedFd() { closer_->close(fd_.release()); }
+  SharedFd(const SharedFd&) = delete;
+  SharedFd& operator=(const SharedFd&) = delete;
+  int get() const { return fd_.get(); }
+
+ private:
+  UniqueFd fd_;
+  std::shared_ptr<Closer> closer_;
+};
+
+// Thread-safe.
+class OpenFile final : public SourceFile {
+ public:
+  // Bytes one copy_range copies at most: more would hardly be done within the time-out.
+  static constexpr size_t kCopyMax = 16 << 20;
+
+  OpenFile(std::shared_ptr<Dispatcher> dispatcher, UniqueFd fd)
+      : dispatcher_(std::move(dispatcher)),
+        fd_(std::make_shared<SharedFd>(std::move(fd), dispatcher_->closer())) {}
+
+  Outcome<size_t> read(buffer::BufferRef into, size_t length, uint64_t offset) override;
+  Outcome<void> write(buffer::BufferRef from, uint64_t offset) override;
+  Outcome<void> sync(bool data_only) override;
+  Outcome<Attributes> attributes() override;
+  Outcome<Attributes> set_attributes(AttributeChange change) override;
+  Outcome<void> allocate(int mode, uint64_t offset, uint64_t length) override;
+  Outcome<uint64_t> seek(uint64_t offset, int whence) override;
+  Outcome<size_t> copy_range(uint64_t offset, std::shared_ptr<SourceFile> to, uint64_t to_offset,
+                             size_t length) override;
+
+ private:
+  const std::shared_ptr<Dispatcher> dispatcher_;
+  const std::shared_ptr<SharedFd> fd_;
+};
+
+}  // namespace larder::source
