@@ -12,12 +12,6 @@ namespace {
 
 constexpr uint64_t kOffsetMax = std::numeric_limits<int64_t>::max();
 
-Result<void> check_range(uint64_t offset, uint64_t length) {
-  if (offset > kOffsetMax || length > kOffsetMax - offset)
-    return fail(Code::kInvalid, "range beyond the largest offset");
-  return {};
-}
-
 // Each component must be a plain name: no "", "." or "..".
 Result<void> check_path(std::string_view path) {
   size_t begin = 0;
@@ -39,8 +33,14 @@ Result<void> check_directory(std::string_view path) {
 
 }  // namespace
 
+Result<void> check_file_range(uint64_t offset, uint64_t length) {
+  if (offset > kOffsetMax || length > kOffsetMax - offset)
+    return fail(Code::kInvalid, "range beyond the largest offset");
+  return {};
+}
+
 Result<size_t> File::read_at(std::span<std::byte> into, uint64_t offset) {
-  TRY(check_range(offset, into.size()));
+  TRY(check_file_range(offset, into.size()));
   size_t done = 0;
   while (done < into.size()) {
     TRY_ASSIGN(const size_t n, do_read(into.subspan(done), offset + done));
@@ -52,7 +52,7 @@ Result<size_t> File::read_at(std::span<std::byte> into, uint64_t offset) {
 }
 
 Result<void> File::write_at(std::span<const std::byte> from, uint64_t offset) {
-  TRY(check_range(offset, from.size()));
+  TRY(check_file_range(offset, from.size()));
   size_t done = 0;
   while (done < from.size()) {
     TRY_ASSIGN(const size_t n, do_write(from.subspan(done), offset + done));
@@ -68,18 +68,18 @@ Result<void> File::sync_data() {
 }
 
 Result<void> File::truncate(uint64_t size_bytes) {
-  TRY(check_range(size_bytes, 0));
+  TRY(check_file_range(size_bytes, 0));
   return do_truncate(size_bytes);
 }
 
 Result<void> File::allocate(uint64_t offset, uint64_t length) {
-  TRY(check_range(offset, length));
+  TRY(check_file_range(offset, length));
   if (length == 0) return {};
   return do_allocate(offset, length);
 }
 
 Result<void> File::punch(uint64_t offset, uint64_t length) {
-  TRY(check_range(offset, length));
+  TRY(check_file_range(offset, length));
   if (length == 0) return {};
   return do_punch(offset, length);
 }
@@ -90,7 +90,7 @@ Result<FileInfo> File::info() {
 
 Result<std::unique_ptr<Mapping>> File::map(uint64_t offset, size_t length) {
   static const uint64_t page_bytes = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  TRY(check_range(offset, length));
+  TRY(check_file_range(offset, length));
   if (length == 0 || offset % page_bytes != 0) return fail(Code::kInvalid, "map range");
   // A touch beyond the end would be a SIGBUS.
   TRY_ASSIGN(const FileInfo file, do_info());

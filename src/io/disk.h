@@ -2,8 +2,8 @@
 // (tests/support/sim_disk.h) under everything that must survive a crash.
 //
 // Public functions are not virtual: they check arguments and finish what the virtual ones may do
-// in part (short reads and writes).  All functions are thread-safe unless said otherwise, block, and
-// report errors; none is retried after a failed sync.
+// in part (short reads and writes).  All functions are thread-safe unless said otherwise, block,
+// and report errors; none is retried after a failed sync.
 //
 // Paths are relative to the disk's root (the cache directory), use '/', and never start with '/' or
 // contain a component "." or "..".
@@ -26,8 +26,8 @@ struct FileInfo {
   int64_t mtime_ns = 0;
 };
 
-// A piece of a file mapped shared: a store survives the death of this process (not a power loss, for
-// which File::sync_data is called).  Only ranges that were allocated before may be mapped.
+// A piece of a file mapped shared: a store survives the death of this process (not a power loss,
+// for which File::sync_data is called).  Only ranges that were allocated before may be mapped.
 class Mapping {
  public:
   virtual ~Mapping() = default;
@@ -46,11 +46,12 @@ class File {
   Result<size_t> read_at(std::span<std::byte> into, uint64_t offset);
   // Writes all of `from` or fails; after a failure the range holds any mixture of old and new.
   Result<void> write_at(std::span<const std::byte> from, uint64_t offset);
-  // Makes data and size durable (fdatasync).  After a failure nothing may be assumed, also not after a
-  // later success.
+  // Makes data and size durable (fdatasync).  After a failure nothing may be assumed, also not
+  // after a later success.
   Result<void> sync_data();
   Result<void> truncate(uint64_t size_bytes);
-  // Reserves disk space for the range, extending the file, so that writes to it cannot run out of space.
+  // Reserves disk space for the range, extending the file, so that writes to it cannot run out of
+  // space.
   Result<void> allocate(uint64_t offset, uint64_t length);
   // Gives the range's disk space back; it reads as zeros.  The size stays.
   Result<void> punch(uint64_t offset, uint64_t length);
@@ -58,8 +59,8 @@ class File {
   // offset is a multiple of the page size.
   Result<std::unique_ptr<Mapping>> map(uint64_t offset, size_t length);
 
-  // The file descriptor, for io_uring, splice and passthrough; -1 on a disk that has none.  Owned by the
-  // File.
+  // The file descriptor, for io_uring, splice and passthrough; -1 on a disk that has none.  Owned
+  // by the File.
   int fd() const { return fd_; }
 
  protected:
@@ -78,11 +79,14 @@ class File {
   int fd_;
 };
 
+// kInvalid unless the range lies within what a file can have (2^63 - 1 bytes).
+Result<void> check_file_range(uint64_t offset, uint64_t length);
+
 enum class OpenMode {
-  kReadOnly,    // must exist
-  kReadWrite,   // must exist
-  kCreate,      // read-write; created when absent
-  kCreateNew,   // read-write; kExists when present
+  kReadOnly,   // must exist
+  kReadWrite,  // must exist
+  kCreate,     // read-write; created when absent
+  kCreateNew,  // read-write; kExists when present
 };
 
 struct SpaceInfo {

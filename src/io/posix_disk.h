@@ -8,8 +8,8 @@
 
 namespace larder::io {
 
-// Opens the directory `root`, which must exist.  The disk keeps a descriptor on it, so a later rename of
-// the directory does not matter.
+// Opens the directory `root`, which must exist.  The disk keeps a descriptor on it, so a later
+// rename of the directory does not matter.
 Result<std::unique_ptr<Disk>> open_posix_disk(const std::string& root);
 
 // As open_posix_disk, and takes an exclusive flock(2) on the directory's file `lock_name`, which is

@@ -22,7 +22,8 @@ class WorkerPool {
   struct Options {
     uint32_t threads_max = 1;
     uint32_t queue_max = 1024;
-    std::string name = "worker";  // of the threads; the first 15 characters are shown
+    std::string name = "worker";                // of the threads; the first 15 characters are shown
+    Nanos idle_max = std::chrono::seconds(10);  // a thread without a job for so long ends
   };
 
   explicit WorkerPool(Options options);
@@ -45,8 +46,6 @@ class WorkerPool {
 
  private:
   struct State;
-  static void run(std::shared_ptr<State> state);
-
   std::shared_ptr<State> state_;  // shared with the threads, which may outlive the pool
 };
 
