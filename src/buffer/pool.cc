@@ -1,12 +1,14 @@
-// Memory comes from the system in slabs of one kSizeMax; a slab serves one size class at a time and belongs to one
-// shard, so that allocating and freeing take one lock that few threads share.
+// Memory comes from the system in slabs of one kSizeMax; a slab serves one size class at a time and
+// belongs to one shard, so that allocating and freeing take one lock that few threads share.
 //
 // Invariants
 //  - Each header is in its slab's free list (refs == 0) or in use (refs > 0).
 //  - Each slab with a free buffer is in its shard's list of its class; a full slab is in none.
-//  - A shard keeps at most one wholly free slab per class; further ones are spare (State::spare), for any
+//  - A shard keeps at most one wholly free slab per class; further ones are spare (State::spare),
+//  for any
 //    shard and class, or go back to the system while more than limit_bytes is mapped.
-//  - in_use_bytes is the sum of the class sizes of the buffers in use, and never more than limit_bytes.
+//  - in_use_bytes is the sum of the class sizes of the buffers in use, and never more than
+//  limit_bytes.
 #include "buffer/pool.h"
 
 #if defined(__has_feature)
@@ -44,7 +46,9 @@ constexpr size_t class_of(size_t size_bytes) {
   const size_t rounded = std::bit_ceil(std::max(size_bytes, Pool::kSizeMin));
   return std::countr_zero(rounded) - std::countr_zero(Pool::kSizeMin);
 }
-constexpr size_t class_bytes(size_t size_class) { return Pool::kSizeMin << size_class; }
+constexpr size_t class_bytes(size_t size_class) {
+  return Pool::kSizeMin << size_class;
+}
 
 static_assert(class_of(1) == 0 && class_of(4097) == 1 && class_of(Pool::kSizeMax) == kClasses - 1);
 
@@ -62,7 +66,8 @@ struct alignas(64) Header {
   Header* next_free = nullptr;
 };
 
-// Guarded by the mutex of `shard`; memory, shard and size_class do not change while a buffer is in use.
+// Guarded by the mutex of `shard`; memory, shard and size_class do not change while a buffer is in
+// use.
 struct Slab {
   std::byte* memory = nullptr;
   Shard* shard = nullptr;
@@ -90,8 +95,9 @@ class alignas(64) Shard {
 
   Pool::State* pool_ = nullptr;
   Mutex mutex_;
-  std::array<Slab*, kClasses> partial_ GUARDED_BY(mutex_) = {};     // slabs with a free buffer
-  std::array<size_t, kClasses> free_slabs_ GUARDED_BY(mutex_) = {};  // of those, wholly free: 0 or 1
+  std::array<Slab*, kClasses> partial_ GUARDED_BY(mutex_) = {};  // slabs with a free buffer
+  std::array<size_t, kClasses> free_slabs_
+      GUARDED_BY(mutex_) = {};  // of those, wholly free: 0 or 1
 };
 
 struct Pool::State {
@@ -252,8 +258,12 @@ BufferRef Pool::allocate(size_t size_bytes) {
   return BufferRef(header);
 }
 
-size_t Pool::in_use_bytes() const { return state_->in_use_bytes.load(std::memory_order_relaxed); }
-size_t Pool::limit_bytes() const { return state_->limit_bytes; }
+size_t Pool::in_use_bytes() const {
+  return state_->in_use_bytes.load(std::memory_order_relaxed);
+}
+size_t Pool::limit_bytes() const {
+  return state_->limit_bytes;
+}
 
 size_t Pool::free_bytes() const {
   const size_t in_use = in_use_bytes();
@@ -307,7 +317,9 @@ std::span<std::byte> BufferRef::bytes() const {
   return {header_->data, class_bytes(header_->slab->size_class)};
 }
 
-size_t BufferRef::size() const { return header_->size_bytes; }
+size_t BufferRef::size() const {
+  return header_->size_bytes;
+}
 
 void BufferRef::set_size(size_t size_bytes) const {
   CHECK(size_bytes <= bytes().size());

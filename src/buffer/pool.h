@@ -1,8 +1,9 @@
 // Pooled, reference-counted buffers in power-of-two size classes from 4 KiB to 1 MiB.
 //
-// A buffer goes back to its class's free list when its last BufferRef goes; free buffers are reused before
-// new memory is asked for.  Bounded: the pool refuses (empty ref) beyond `limit_bytes` of buffers in use.
-// Thread-safe; a single BufferRef is not, and set_size is for the one who fills the buffer.
+// A buffer goes back to its class's free list when its last BufferRef goes; free buffers are reused
+// before new memory is asked for.  Bounded: the pool refuses (empty ref) beyond `limit_bytes` of
+// buffers in use. Thread-safe; a single BufferRef is not, and set_size is for the one who fills the
+// buffer.
 #pragma once
 
 #include <cstddef>
@@ -52,10 +53,11 @@ class Pool {
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  // A buffer of at least size_bytes (1..kSizeMax), page-aligned, its content undefined; empty at the limit.
+  // A buffer of at least size_bytes (1..kSizeMax), page-aligned, its content undefined; empty at
+  // the limit.
   BufferRef allocate(size_t size_bytes);
   size_t in_use_bytes() const;
-  size_t free_bytes() const;   // kept for reuse
+  size_t free_bytes() const;  // kept for reuse
   size_t limit_bytes() const;
   // Gives free memory back to the system, as far as whole slabs are free; returns how many bytes.
   size_t trim();

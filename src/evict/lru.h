@@ -1,7 +1,8 @@
 // Least recently used: the item whose last insert or hit is the longest ago goes first.  Exact.
 // 8 bytes a slot; every operation is O(1).
 //
-// Invariant: the slots in the policy form one doubly linked list, the most recently used at the front.
+// Invariant: the slots in the policy form one doubly linked list, the most recently used at the
+// front.
 #pragma once
 
 #include <vector>
@@ -20,8 +21,8 @@ class Lru final : public Policy {
   std::optional<Slot> victim(SlotFilter evictable) override;
 
  private:
-  static constexpr Slot kEnd = UINT32_MAX;      // beyond either end of the list
-  static constexpr Slot kAbsent = kEnd - 1;     // as `previous`: not in the policy
+  static constexpr Slot kEnd = UINT32_MAX;   // beyond either end of the list
+  static constexpr Slot kAbsent = kEnd - 1;  // as `previous`: not in the policy
   struct Link {
     Slot previous = kAbsent;
     Slot next = kEnd;

@@ -1,11 +1,13 @@
-// Eviction policies: which item goes when room is needed.  One interface for both tiers; a policy knows
-// nothing of blocks, files or disks.
+// Eviction policies: which item goes when room is needed.  One interface for both tiers; a policy
+// knows nothing of blocks, files or disks.
 //
-// A policy works on the items of one shard, named by dense slot numbers that its user hands out: all state
-// sits in arrays indexed by slot, sized by reserve(), so that no other call allocates.  Not thread-safe: all
-// calls are made under the shard's exclusive lock, except hit(), for which hit_lock() says what it needs.
+// A policy works on the items of one shard, named by dense slot numbers that its user hands out:
+// all state sits in arrays indexed by slot, sized by reserve(), so that no other call allocates.
+// Not thread-safe: all calls are made under the shard's exclusive lock, except hit(), for which
+// hit_lock() says what it needs.
 //
-// A slot is either in the policy (insert ... erase) or not; victim() only names one, the user erases it.
+// A slot is either in the policy (insert ... erase) or not; victim() only names one, the user
+// erases it.
 #pragma once
 
 #include <concepts>
@@ -30,12 +32,13 @@ struct Item {
   uint32_t now_s = 0;         // coarse monotonic time
 };
 
-// Asks the user whether a slot may go now (it may be pinned, dirty, or in use).  Refers to the callable, which
-// must outlive it.
+// Asks the user whether a slot may go now (it may be pinned, dirty, or in use).  Refers to the
+// callable, which must outlive it.
 class SlotFilter {
  public:
   template <std::predicate<Slot> Callable>
-  SlotFilter(const Callable& callable)  // NOLINT(google-explicit-constructor): stands for the callable
+  SlotFilter(
+      const Callable& callable)  // NOLINT(google-explicit-constructor): stands for the callable
       : callable_(&callable), call_([](const void* self, Slot slot) {
           return static_cast<bool>((*static_cast<const Callable*>(self))(slot));
         }) {}
@@ -53,7 +56,8 @@ class Policy {
   virtual HitLock hit_lock() const = 0;
   // From here on slots below `slots` may be used.  Never shrinks.
   virtual void reserve(Slot slots) = 0;
-  // Whether `item` is worth the place of `victim`, the slot that victim() named to make room for it.
+  // Whether `item` is worth the place of `victim`, the slot that victim() named to make room for
+  // it.
   virtual bool admit(const Item& item, Slot victim) {
     (void)item;
     (void)victim;
@@ -62,8 +66,9 @@ class Policy {
   virtual void insert(Slot slot, const Item& item) = 0;
   virtual void hit(Slot slot) = 0;
   virtual void erase(Slot slot) = 0;
-  // The slot to evict next among those the filter lets go; none when there is none.  Each slot passed over
-  // costs a step: what cannot go for long is better kept out of the policy until it can.
+  // The slot to evict next among those the filter lets go; none when there is none.  Each slot
+  // passed over costs a step: what cannot go for long is better kept out of the policy until it
+  // can.
   virtual std::optional<Slot> victim(SlotFilter evictable) = 0;
 };
 

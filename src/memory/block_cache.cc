@@ -14,7 +14,8 @@ struct BlockCache::State {
       : clock(clock_in),
         budget_bytes(options.budget_bytes),
         hits(registry.counter("larder_memory_hits_total", "Blocks found in the memory tier")),
-        misses(registry.counter("larder_memory_misses_total", "Blocks not found in the memory tier")),
+        misses(
+            registry.counter("larder_memory_misses_total", "Blocks not found in the memory tier")),
         inserted_bytes(registry.counter("larder_memory_inserted_bytes_total",
                                         "Bytes of buffers taken into the memory tier")),
         evicted_bytes(registry.counter("larder_memory_evicted_bytes_total",
@@ -50,7 +51,9 @@ struct BlockCache::State {
 BlockCache::BlockCache(const BlockCacheOptions& options, Registry& registry, const Clock& clock)
     : state_(std::make_unique<State>(options, registry, clock)) {}
 
-BlockCache::~BlockCache() { state_->used.sub(static_cast<int64_t>(used_bytes())); }
+BlockCache::~BlockCache() {
+  state_->used.sub(static_cast<int64_t>(used_bytes()));
+}
 
 buffer::BufferRef BlockCache::get(BlockKey key) {
   const uint64_t hash = hash_of(key);
@@ -64,8 +67,8 @@ void BlockCache::put(BlockKey key, buffer::BufferRef block) {
   const uint64_t hash = hash_of(key);
   const auto weight_bytes = static_cast<int64_t>(block.bytes().size());
   const auto now_s = std::chrono::duration_cast<std::chrono::seconds>(state_->clock.monotonic());
-  const Shard::PutOutcome outcome = state_->shard_of(hash).put(
-      key, hash, std::move(block), static_cast<uint32_t>(now_s.count()));
+  const Shard::PutOutcome outcome =
+      state_->shard_of(hash).put(key, hash, std::move(block), static_cast<uint32_t>(now_s.count()));
   int64_t change_bytes = -static_cast<int64_t>(outcome.replaced_bytes + outcome.evicted_bytes);
   if (outcome.kept) {
     change_bytes += weight_bytes;
@@ -93,6 +96,8 @@ size_t BlockCache::used_bytes() const {
   return sum;
 }
 
-size_t BlockCache::budget_bytes() const { return state_->budget_bytes; }
+size_t BlockCache::budget_bytes() const {
+  return state_->budget_bytes;
+}
 
 }  // namespace larder::memory

@@ -1,5 +1,5 @@
-// The memory tier: hot blocks of objects in pooled buffers, within a byte budget, in independently locked
-// shards.  Thread-safe; a hit allocates nothing.
+// The memory tier: hot blocks of objects in pooled buffers, within a byte budget, in independently
+// locked shards.  Thread-safe; a hit allocates nothing.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +20,9 @@ struct BlockKey {
 };
 
 struct BlockCacheOptions {
-  size_t budget_bytes = 0;      // 0: nothing is kept
-  size_t shards = 16;           // rounded up to a power of two; fewer when a share would be below kShareMin
-  std::string policy = "lru";   // a name evict/registry.h knows; it is checked, not reported
+  size_t budget_bytes = 0;  // 0: nothing is kept
+  size_t shards = 16;  // rounded up to a power of two; fewer when a share would be below kShareMin
+  std::string policy = "lru";  // a name evict/registry.h knows; it is checked, not reported
 };
 
 class BlockCache {
@@ -38,12 +38,13 @@ class BlockCache {
 
   // The block, or an empty ref.  Counts a use.
   buffer::BufferRef get(BlockKey key);
-  // Keeps a reference to the buffer (its bytes must not change afterwards), replacing an older one; room is
-  // made by evicting others first, so the budget holds at every moment.  A buffer larger than a shard's
-  // share is not kept.
+  // Keeps a reference to the buffer (its bytes must not change afterwards), replacing an older one;
+  // room is made by evicting others first, so the budget holds at every moment.  A buffer larger
+  // than a shard's share is not kept.
   void put(BlockKey key, buffer::BufferRef block);
   void erase(BlockKey key);
-  // Every block of the object with index >= first_block.  Costs a step per cached block of the object.
+  // Every block of the object with index >= first_block.  Costs a step per cached block of the
+  // object.
   void erase_object(ObjectId object, uint64_t first_block = 0);
 
   // The kept buffers' whole sizes; never more than the budget.

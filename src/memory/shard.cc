@@ -44,8 +44,7 @@ Shard::PutOutcome Shard::put(BlockKey key, uint64_t hash, buffer::BufferRef bloc
   PutOutcome outcome;
   WriterLock lock(mutex_);
   // The older version goes in any case: it is not what the block holds now.
-  if (const Slot older = find(key, hash); older != kNone)
-    outcome.replaced_bytes = remove(older);
+  if (const Slot older = find(key, hash); older != kNone) outcome.replaced_bytes = remove(older);
   if (weight_bytes > budget_bytes_) return outcome;
   while (used_bytes() + weight_bytes > budget_bytes_) {
     const auto victim = policy_->victim([](Slot) { return true; });
@@ -77,8 +76,7 @@ uint64_t Shard::erase_object(ObjectId object, uint64_t first_block) {
   for (Slot slot = by_object_[bucket_of(object_hash(object))]; slot != kNone;) {
     const Entry& entry = entries_[slot];
     const Slot next = entry.next_of_object;
-    if (entry.key.object == object && entry.key.block >= first_block)
-      erased_bytes += remove(slot);
+    if (entry.key.object == object && entry.key.block >= first_block) erased_bytes += remove(slot);
     slot = next;
   }
   return erased_bytes;

@@ -1,10 +1,13 @@
-// One shard of the memory tier: a hash table of blocks with its own lock, budget and eviction policy.
+// One shard of the memory tier: a hash table of blocks with its own lock, budget and eviction
+// policy.
 //
 // Invariants (under the lock)
-//  - A slot is free (no block; in the free list) or used (a block; in one key chain, one object chain, and the
+//  - A slot is free (no block; in the free list) or used (a block; in one key chain, one object
+//  chain, and the
 //    policy).
 //  - used_bytes_ is the sum of the used slots' weights, and never more than budget_bytes_.
-//  - There are as many buckets as slots (a power of two), so chains of keys stay short; the object chain of a
+//  - There are as many buckets as slots (a power of two), so chains of keys stay short; the object
+//  chain of a
 //    bucket holds the blocks of the few objects that hash there.
 #pragma once
 
@@ -23,9 +26,9 @@ namespace larder::memory {
 class alignas(64) Shard {
  public:
   struct PutOutcome {
-    bool kept = false;           // the new block
-    uint64_t replaced_bytes = 0; // of its older version
-    uint64_t evicted_bytes = 0;  // of others
+    bool kept = false;            // the new block
+    uint64_t replaced_bytes = 0;  // of its older version
+    uint64_t evicted_bytes = 0;   // of others
   };
 
   Shard(size_t budget_bytes, std::unique_ptr<evict::Policy> policy);

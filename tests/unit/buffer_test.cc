@@ -1,5 +1,3 @@
-#include "buffer/pool.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,6 +9,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "buffer/pool.h"
 
 namespace larder::buffer {
 namespace {
@@ -19,8 +18,8 @@ constexpr size_t kMiB = 1 << 20;
 
 TEST(Pool, GivesPageAlignedBuffersOfTheNextPowerOfTwo) {
   Pool pool(8 * kMiB);
-  for (const size_t asked : {size_t{1}, Pool::kSizeMin, Pool::kSizeMin + 1, size_t{100'000},
-                             Pool::kSizeMax}) {
+  for (const size_t asked :
+       {size_t{1}, Pool::kSizeMin, Pool::kSizeMin + 1, size_t{100'000}, Pool::kSizeMax}) {
     const BufferRef buffer = pool.allocate(asked);
     ASSERT_TRUE(buffer);
     EXPECT_EQ(buffer.bytes().size(), std::max(std::bit_ceil(asked), Pool::kSizeMin));
