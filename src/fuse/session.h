@@ -20,8 +20,8 @@ struct fuse_session;
 namespace larder::fuse {
 
 struct SessionOptions {
-  std::string source_name;  // the first column of the mount table
-  std::string mountpoint;   // an existing directory, absolute and without links
+  std::string source_name{};  // the first column of the mount table
+  std::string mountpoint{};   // an existing directory, absolute and without links
   bool allow_other = false;
   bool read_only = false;
   bool passthrough = true;  // where kernel and privileges allow it
