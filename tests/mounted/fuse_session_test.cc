@@ -240,7 +240,7 @@ std::string read_file(const std::string& path) {
 
 TEST_F(FuseSession, VirtualFilesWorkWhileTheSourceHangs) {
   mount_.reset();
-  const Control control;
+  static const Control control;  // outlives the mount
   mount_.emplace(&control, fuse::SessionOptions{.allow_other = true});
   ASSERT_EQ(::access(mount_->root().c_str(), F_OK), 0);
   files().hang();
@@ -268,7 +268,7 @@ TEST_F(FuseSession, VirtualFilesWorkWhileTheSourceHangs) {
 
 TEST_F(FuseSession, VirtualFilesAreHiddenAndForTheOwnerOnly) {
   mount_.reset();
-  const Control control;
+  static const Control control;  // outlives the mount
   mount_.emplace(&control, fuse::SessionOptions{.allow_other = true});
   files().add_file("file", "text");
   std::filesystem::permissions(mount_->outside(""), std::filesystem::perms(0755));
