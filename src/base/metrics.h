@@ -94,7 +94,11 @@ class Timed {
  public:
   Timed(Histogram& histogram, const Clock& clock)
       : histogram_(histogram), clock_(clock), start_(clock.monotonic()) {}
-  ~Timed() { histogram_.record(clock_.monotonic() - start_); }
+  ~Timed() {
+    if (!cancelled_) histogram_.record(clock_.monotonic() - start_);
+  }
+  // Records nothing.
+  void cancel() { cancelled_ = true; }
   Timed(const Timed&) = delete;
   Timed& operator=(const Timed&) = delete;
 
@@ -102,6 +106,7 @@ class Timed {
   Histogram& histogram_;
   const Clock& clock_;
   Nanos start_;
+  bool cancelled_ = false;
 };
 
 using Labels = std::vector<std::pair<std::string, std::string>>;

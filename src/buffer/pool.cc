@@ -84,7 +84,8 @@ struct Slab {
 class alignas(64) Shard {
  public:
   void set_pool(Pool::State* pool) { pool_ = pool; }
-  Header* allocate(size_t size_class);
+  // `may_grow`: takes a new slab when none of the class has a free buffer; null otherwise.
+  Header* allocate(size_t size_class, bool may_grow);
   void release(Header* header);
   // Wholly free slabs, chained by `next`, no longer the shard's.
   Slab* take_free_slabs();
@@ -112,6 +113,7 @@ struct Pool::State {
     } while (!in_use_bytes.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
     return true;
   }
+  Header* find_buffer(size_t size_class);
   Slab* take_slab();
   void give_slab(Slab* slab);
   void unmap(Slab* slab);
@@ -123,6 +125,18 @@ struct Pool::State {
   Mutex mutex;  // taken below a shard's
   Slab* spare GUARDED_BY(mutex) = nullptr;
 };
+
+// From the thread's own shard; before more than limit_bytes is mapped, from any that has one.
+Header* Pool::State::find_buffer(size_t size_class) {
+  const size_t own = metric_shard() % kShards;
+  if (mapped_bytes.load(std::memory_order_relaxed) + kSlabBytes > limit_bytes) {
+    for (size_t i = 0; i < kShards; ++i) {
+      Header* header = shards[(own + i) % kShards].allocate(size_class, false);
+      if (header != nullptr) return header;
+    }
+  }
+  return shards[own].allocate(size_class, true);
+}
 
 Slab* Pool::State::take_slab() {
   {
@@ -189,10 +203,11 @@ static void cut(Slab* slab, Shard* shard, size_t size_class) {
   ASAN_POISON_MEMORY_REGION(slab->memory, kSlabBytes);
 }
 
-Header* Shard::allocate(size_t size_class) {
+Header* Shard::allocate(size_t size_class, bool may_grow) {
   MutexLock lock(mutex_);
   Slab* slab = partial_[size_class];
   if (slab == nullptr) {
+    if (!may_grow) return nullptr;
     slab = pool_->take_slab();
     if (slab == nullptr) return nullptr;
     cut(slab, this, size_class);
@@ -247,7 +262,7 @@ BufferRef Pool::allocate(size_t size_bytes) {
   CHECK(size_bytes > 0 && size_bytes <= kSizeMax);
   const size_t size_class = class_of(size_bytes);
   if (!state_->reserve(class_bytes(size_class))) return {};
-  Header* header = state_->shards[metric_shard() % kShards].allocate(size_class);
+  Header* header = state_->find_buffer(size_class);
   if (header == nullptr) {
     state_->in_use_bytes.fetch_sub(class_bytes(size_class), std::memory_order_relaxed);
     return {};

@@ -22,12 +22,13 @@ bool same_but_ctime(const Validator& a, const Validator& b) {
 }  // namespace
 
 CachedFile::CachedFile(Environment& environment, FileOwner& owner, uint64_t size_bytes,
-                       Validator version)
+                       Validator version, bool racy)
     : env_(environment),
       owner_(owner),
       block_shift_(environment.options.block_shift),
       size_bytes_(size_bytes),
-      version_(version) {}
+      version_(version),
+      racy_(racy) {}
 
 CachedFile::~CachedFile() = default;
 
@@ -125,6 +126,7 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy) {
 
 void CachedFile::expect_ctime_change() {
   MutexLock lock(mutex_);
+  changed_at_ = env_.changes.tick();
   ctime_moved_ = true;
 }
 

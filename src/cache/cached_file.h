@@ -54,7 +54,9 @@ class FileOwner {
 
 class CachedFile {
  public:
-  CachedFile(Environment& environment, FileOwner& owner, uint64_t size_bytes, Validator version);
+  // racy: see observe().
+  CachedFile(Environment& environment, FileOwner& owner, uint64_t size_bytes, Validator version,
+             bool racy);
   ~CachedFile();
   CachedFile(const CachedFile&) = delete;
   CachedFile& operator=(const CachedFile&) = delete;

@@ -23,11 +23,6 @@ Result<std::optional<T>> get_as(journal::Store& store, const std::string& key,
   return decode(*value);
 }
 
-uint64_t chunk_count(uint64_t size_bytes, uint8_t block_shift) {
-  const uint64_t blocks = (size_bytes + (1ULL << block_shift) - 1) >> block_shift;
-  return (blocks + kBlocksPerChunk - 1) / kBlocksPerChunk;
-}
-
 }  // namespace
 
 void Batch::put(NodeId node, const NodeRecord& record) {
@@ -46,11 +41,6 @@ void Batch::put(ObjectId object, uint64_t chunk, const ChunkRecord& record) {
 void Batch::remove(ObjectId object, uint64_t chunk) {
   changes_.push_back({chunk_key(object, chunk), std::nullopt});
 }
-void Batch::remove_chunks(ObjectId object, uint64_t size_bytes, uint8_t block_shift) {
-  const uint64_t chunks = chunk_count(size_bytes, block_shift);
-  for (uint64_t chunk = 0; chunk < chunks; ++chunk)
-    changes_.push_back({chunk_key(object, chunk), std::nullopt});
-}
 uint32_t Batch::put_listing(NodeId directory, const std::vector<ListingEntry>& entries) {
   uint32_t parts = 0;
   size_t first = 0;
@@ -63,9 +53,13 @@ uint32_t Batch::put_listing(NodeId directory, const std::vector<ListingEntry>& e
   } while (first < entries.size());
   return parts;
 }
-void Batch::remove_listing(NodeId directory, uint32_t parts) {
-  for (uint32_t part = 0; part < parts; ++part)
-    changes_.push_back({listing_key(directory, part), std::nullopt});
+void Batch::remove_listing_part(NodeId directory, uint32_t part) {
+  changes_.push_back({listing_key(directory, part), std::nullopt});
+}
+std::vector<Batch> Batch::split() const {
+  std::vector<Batch> batches(changes_.size());
+  for (size_t i = 0; i < changes_.size(); ++i) batches[i].changes_.push_back(changes_[i]);
+  return batches;
 }
 void Batch::put_inode(uint64_t source_inode, NodeId node) {
   changes_.push_back({inode_key(source_inode), encode_number(node.value)});

@@ -34,11 +34,11 @@ class Batch {
   void remove(NodeId parent, std::string_view name);
   void put(ObjectId object, uint64_t chunk, const ChunkRecord& record);
   void remove(ObjectId object, uint64_t chunk);
-  // Removes the records of all chunks of an object that held size_bytes in blocks of 1 << block_shift.
-  void remove_chunks(ObjectId object, uint64_t size_bytes, uint8_t block_shift);
   // Stores a listing and says in how many parts.
   uint32_t put_listing(NodeId directory, const std::vector<ListingEntry>& entries);
-  void remove_listing(NodeId directory, uint32_t parts);
+  void remove_listing_part(NodeId directory, uint32_t part);
+  // One batch for each change: for what need not be applied together and would be too large.
+  std::vector<Batch> split() const;
   void put_inode(uint64_t source_inode, NodeId node);
   void remove_inode(uint64_t source_inode);
   bool empty() const { return changes_.empty(); }

@@ -27,6 +27,9 @@ namespace {
 
 constexpr uint32_t kDepthLimit = 4096;  // of depth_max: queues in the kernel are sized for it
 
+// Of one turn: what adds it to the time of day must not overflow.
+constexpr Nanos kSleepMax = std::chrono::hours(1);
+
 thread_local Reactor* t_current = nullptr;
 
 struct ReactorMetrics {
@@ -221,7 +224,7 @@ void LoopReactor::run_timers() {
 
 std::optional<Nanos> LoopReactor::time_to_next_timer() const {
   if (timers_.empty()) return std::nullopt;
-  return std::max(Nanos::zero(), timers_.front().end - clock_.monotonic());
+  return std::clamp(timers_.front().end - clock_.monotonic(), Nanos::zero(), kSleepMax);
 }
 
 void LoopReactor::begin(Operation& op) {

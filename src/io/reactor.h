@@ -34,7 +34,8 @@ struct ReactorOptions {
 
 class Reactor {
  public:
-  // kNotSupported when kUring is asked for and the kernel refuses it.
+  // kNotSupported when kUring is asked for and the kernel refuses it.  The registry outlives the
+  // reactor.
   static Result<std::unique_ptr<Reactor>> start(const ReactorOptions& options, Registry& registry);
   // Stops.
   virtual ~Reactor() = default;

@@ -2,6 +2,7 @@
 // idle equals the threads that have not ended; a job is in the queue or owned by one busy thread.
 #include "io/worker_pool.h"
 
+#include <algorithm>
 #include <deque>
 #include <list>
 #include <thread>
@@ -12,6 +13,12 @@
 #include "io/thread.h"
 
 namespace larder::io {
+namespace {
+
+// Of one wait: what adds it to the time of day must not overflow.
+constexpr Nanos kWaitMax = std::chrono::hours(1);
+
+}  // namespace
 
 struct WorkerPool::State {
   struct Worker {
@@ -112,16 +119,11 @@ void WorkerPool::stop(Nanos patience) {
     state.stopping = true;
     state.work.notify_all();
     const Clock& clock = Clock::system();
-    const bool forever = patience == Nanos::max();
-    const Nanos deadline = forever ? patience : clock.monotonic() + patience;
+    const Nanos begun = clock.monotonic();
     while (state.live > 0) {
-      if (forever) {
-        state.thread_end.wait(state.mutex);
-        continue;
-      }
-      const Nanos left = deadline - clock.monotonic();
+      const Nanos left = patience - (clock.monotonic() - begun);
       if (left <= Nanos::zero()) break;
-      (void)state.thread_end.wait_for(state.mutex, left);
+      (void)state.thread_end.wait_for(state.mutex, std::min(left, kWaitMax));
     }
     unrun.swap(state.queue);
     for (auto worker = state.workers.begin(); worker != state.workers.end();) {

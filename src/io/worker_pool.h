@@ -5,7 +5,8 @@
 // answer): stop() gives up on it after its patience and leaves the thread behind, so what such a
 // job touches must be owned by the job (shared_ptr), not by who owns the pool.
 //
-// Thread-safe, but for the destructor.
+// Thread-safe, but for the destructor.  Jobs may submit jobs; they must not stop or destroy their
+// pool.
 #pragma once
 
 #include <cstdint>

@@ -1,14 +1,14 @@
-// Store: a durable key-value store after FASTER (Chandramouli et al., SIGMOD 2018): a log of records and a
-// hash index in memory that points at the newest record of each key.
+// Store: a durable key-value store after FASTER (Chandramouli et al., SIGMOD 2018): a log of
+// records and a hash index in memory that points at the newest record of each key.
 //
-// Keys and values are bytes; the store knows nothing of what they mean.  A batch of changes is one frame
-// of the log and is recovered whole or not at all.  After a crash of the process every applied batch is
-// there (the log's tail is a shared mapping); after a power loss every batch up to the last successful
-// commit, plus possibly later ones, always a prefix.
+// Keys and values are bytes; the store knows nothing of what they mean.  A batch of changes is one
+// frame of the log and is recovered whole or not at all.  After a crash of the process every
+// applied batch is there (the log's tail is a shared mapping); after a power loss every batch up to
+// the last successful commit, plus possibly later ones, always a prefix.
 //
-// Thread-safe.  Calls block for local disk I/O at most: get() when the record is no longer in memory,
-// commit(), checkpoint().  A failed write or sync is sticky: from then on apply(), commit() and checkpoint()
-// give kPoisoned, get() goes on.
+// Thread-safe.  Calls block for local disk I/O at most: get() when the record is no longer in
+// memory, commit(), checkpoint().  A failed write or sync is sticky: from then on apply(), commit()
+// and checkpoint() give kPoisoned, get() goes on.
 #pragma once
 
 #include <cstdint>
@@ -42,9 +42,13 @@ struct Change {
 };
 
 struct StoreOptions {
-  uint64_t segment_bytes = 16 << 20;          // size of one log file
-  uint64_t checkpoint_after_bytes = 64 << 20; // log written since the last checkpoint: replay is bounded
+  // Size of one log file, and so of the largest batch; counts when the store is made.  8 KiB to 256
+  // MiB.
+  uint64_t segment_bytes = 16 << 20;
+  // A commit() that finds so much log behind the last checkpoint makes one: replay is bounded.
+  uint64_t checkpoint_after_bytes = 64 << 20;
   uint64_t index_buckets_min = 1 << 12;
+  uint64_t uuid_salt = 0;  // a random number, so that two stores made at the same time differ
 };
 
 struct RecoveryReport {
@@ -52,14 +56,14 @@ struct RecoveryReport {
   uint64_t checkpoint_sequence = 0;  // 0: none was usable, the whole log was replayed
   uint64_t checkpoints_rejected = 0;
   uint64_t records_replayed = 0;
-  uint64_t tail_bytes_dropped = 0;   // a torn tail: the normal trace of a crash
+  uint64_t tail_bytes_dropped = 0;  // a torn tail: the normal trace of a crash
 };
 
 class Store {
  public:
-  // Creates the store in `directory` of the disk when it is not there.  kCorrupt: damage other than a torn
-  // tail, the message says where; kNewerFormat: written by a later version.  In both cases nothing was
-  // changed.
+  // Creates the store in `directory` of the disk when it is not there.  kCorrupt: damage other than
+  // a torn tail, the message says where; kNewerFormat: written by a later version.  In both cases
+  // nothing was changed.
   static Result<std::unique_ptr<Store>> open(io::Disk& disk, const std::string& directory,
                                              const StoreOptions& options, Registry& registry,
                                              const Clock& clock);
@@ -70,13 +74,20 @@ class Store {
 
   // The value of the key, nullopt when there is none.
   virtual Result<std::optional<std::string>> get(std::string_view key) = 0;
-  // Applies all changes or none; visible to get() on return.  Returns the log's end behind them.
+  // Applies all changes or none; visible to get() on return.  Returns the log's end behind them.  A
+  // later change of the same key in a batch wins.  May read the disk when it changes a key whose
+  // record is no longer in memory, and makes a log file each segment_bytes.  kLimit: the batch is
+  // larger than a segment or has more than 65535 changes; kInvalid: a key or value is too long, or
+  // a key is empty; kNoSpace: no room for the next log file, nothing was changed and a later call
+  // may succeed.
   virtual Result<Address> apply(std::span<const Change> changes) = 0;
-  // Returns once everything applied before the call is durable.  Calls at the same time share one sync.
+  // Returns once everything applied before the call is durable.  Calls at the same time share one
+  // sync.
   virtual Result<void> commit() = 0;
   // Saves the index so that recovery starts from here.
   virtual Result<void> checkpoint() = 0;
-  // commit() and checkpoint(), and marks the store as cleanly closed.  Only the destructor may follow.
+  // commit() and checkpoint(), and marks the store as cleanly closed.  Only the destructor may
+  // follow.
   virtual Result<void> close() = 0;
 
   // Calls `visit` with each live key and value, in no order, until it returns false.  Changes made

@@ -98,7 +98,6 @@ class Dispatcher::Probe final : public PendingCall {
 Dispatcher::Dispatcher(const SourceOptions& options, std::shared_ptr<Root> root, Registry& registry,
                        const Clock& clock)
     : clock_(clock),
-      timeout_(options.timeout),
       root_(std::move(root)),
       metrics_(registry),
       breaker_(options.breaker, clock,

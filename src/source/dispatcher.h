@@ -86,7 +86,6 @@ class Dispatcher {
   void register_gauges(Registry& registry);
 
   const Clock& clock_;
-  const Nanos timeout_;
   const std::shared_ptr<Root> root_;
   const std::shared_ptr<HungCalls> hung_ = std::make_shared<HungCalls>();
   CallMetrics metrics_;

@@ -101,9 +101,9 @@ Result<Attributes> set_attributes(int fd, const AttributeChange& change) {
     if (::fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0)
       return fail_errno("chown");
   }
+  if (change.size_bytes) TRY(truncate_fd(fd, *change.size_bytes));
   if (change.permissions && ::chmod(itself.c_str(), *change.permissions & 07777) != 0)
     return fail_errno("chmod");
-  if (change.size_bytes) TRY(truncate_fd(fd, *change.size_bytes));
   if (change.atime_ns || change.atime_now || change.mtime_ns || change.mtime_now) {
     const struct timespec times[2] = {new_time(change.atime_ns, change.atime_now),
                                       new_time(change.mtime_ns, change.mtime_now)};

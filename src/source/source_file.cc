@@ -56,6 +56,16 @@ Outcome<void> OpenFile::write(buffer::BufferRef from, uint64_t offset) {
   });
 }
 
+Outcome<void> OpenFile::flush() {
+  return Dispatcher::call<void>(dispatcher_, CallKind::kFlush, [fd = fd_]() -> Result<void> {
+    // Closing any descriptor of the file makes the file system report.
+    const int copy = ::fcntl(fd->get(), F_DUPFD_CLOEXEC, 0);
+    if (copy < 0) return fail_errno("flush");
+    if (::close(copy) != 0) return fail_errno("flush");
+    return {};
+  });
+}
+
 Outcome<void> OpenFile::sync(bool data_only) {
   return Dispatcher::call<void>(
       dispatcher_, CallKind::kSync, [fd = fd_, data_only]() -> Result<void> {

@@ -273,6 +273,20 @@ TEST_F(SlowSourceTest, CountsRequestsByKind) {
   EXPECT_EQ(source_->requests("read"), 1u);
 }
 
+TEST_F(SlowSourceTest, TheKernelKeepsAttributesOnlyWhenToldSo) {
+  write_file(real("file"), "data");
+  EXPECT_EQ(stat_error(at("file")), 0);
+  source_->reset_requests();
+  EXPECT_EQ(stat_error(at("file")), 0);
+  EXPECT_EQ(stat_error(at("file")), 0);
+  EXPECT_GE(source_->requests("lookup"), 2u);
+  ASSERT_TRUE(source_->set("attr_ttl_ms", "3600000"));
+  EXPECT_EQ(stat_error(at("file")), 0);
+  source_->reset_requests();
+  EXPECT_EQ(stat_error(at("file")), 0);
+  EXPECT_EQ(source_->requests("lookup") + source_->requests("getattr"), 0u);
+}
+
 TEST_F(SlowSourceTest, FailsTheRequestsItIsToldTo) {
   const Descriptor file(open(at("file").c_str(), O_CREAT | O_RDWR, 0600));
   const auto write_error = [&] { return error_of([&] { return pwrite(file.fd, "x", 1, 0); }); };
@@ -356,10 +370,10 @@ TEST_F(SlowSourceTest, AnOutageReachesWhatHangs) {
 TEST_F(SlowSourceTest, EndsWhileRequestsHang) {
   ASSERT_TRUE(source_->set("hang", "1"));
   const std::string home = fs::path(source_->directory()).parent_path();
-  int error = 0;
-  std::jthread thread([&] { error = stat_error(at("file")); });
-  EXPECT_TRUE(source_->wait_hung(1));
   const std::string path = at("file");
+  int error = 0;
+  std::jthread thread([&] { error = stat_error(path); });
+  EXPECT_TRUE(source_->wait_hung(1));
   source_.reset();
   thread.join();
   EXPECT_NE(error, 0);

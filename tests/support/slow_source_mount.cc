@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -74,6 +75,7 @@ void SlowSourceMount::start(const std::vector<std::string>& settings, const std:
   }
   child_ = fork();
   if (child_ == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGTERM);  // a test that crashes leaves no mount behind
     dup2(out[1], STDOUT_FILENO);
     execvp(argv[0], argv.data());
     _exit(127);

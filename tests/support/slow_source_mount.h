@@ -17,7 +17,8 @@
 
 namespace larder::testing_support {
 
-// Not thread-safe, except set(), requests() and hung().
+// Not thread-safe, except set(), requests() and hung().  The thread that makes it must outlive it:
+// the program ends with that thread.
 class SlowSourceMount {
  public:
   // Empty, or why FUSE cannot be used here: the reason to give to GTEST_SKIP.

@@ -80,6 +80,18 @@ TEST(Pool, FreeMemoryOfOneClassServesAnother) {
   }
 }
 
+TEST(Pool, AThreadUsesWhatOthersFreedBeforeThePoolOutgrowsItsLimit) {
+  Pool pool(4 * kMiB);
+  std::vector<BufferRef> buffers;
+  while (BufferRef buffer = pool.allocate(Pool::kSizeMin)) buffers.push_back(std::move(buffer));
+  for (size_t i = 0; i < buffers.size(); i += 2) buffers[i] = BufferRef();
+  std::jthread([&] {
+    for (size_t i = 0; i < buffers.size(); i += 2) buffers[i] = pool.allocate(Pool::kSizeMin);
+  }).join();
+  EXPECT_EQ(pool.in_use_bytes(), pool.limit_bytes());
+  EXPECT_EQ(pool.free_bytes(), 0u);
+}
+
 TEST(Pool, TrimGivesBackWhatIsWhollyFree) {
   Pool pool(8 * kMiB);
   std::vector<BufferRef> buffers;

@@ -55,10 +55,12 @@ std::string Faults::set(std::string_view key, std::string_view value) {
     hang_ = *number == 1;
   } else if (key == "direct_io" && number && *number <= 1) {
     direct_io_ = *number == 1;
+  } else if (key == "attr_ttl_ms" && number) {
+    attr_ttl_ms_ = *number;
   } else {
     return fmt::format(
         "'{}={}' is no setting; accepted: latency_ms=N bandwidth_mb_s=N hang=0|1 down=0|1|ERRNO "
-        "direct_io=0|1 fail=KIND:ERRNO[:COUNT[:AFTER]]",
+        "direct_io=0|1 attr_ttl_ms=N fail=KIND:ERRNO[:COUNT[:AFTER]]",
         key, value);
   }
   changed_.notify_all();

@@ -11,6 +11,8 @@
 //   direct_io=0|1           1 (at first): every read and write is a request; 0: the kernel caches
 //   and reads ahead
 //                           within one open
+//   attr_ttl_ms=N           how long the kernel may keep attributes and names; 0 (at first): it
+//   asks each time
 #pragma once
 
 #include <array>
@@ -79,6 +81,7 @@ class Faults {
   // Waits until the link has carried the bytes.
   void transfer(size_t bytes);
   bool direct_io() const { return direct_io_.load(); }
+  double attr_ttl_s() const { return static_cast<double>(attr_ttl_ms_.load()) / 1000; }
 
   // "KIND=N" for each kind, "total=N", and "hung=N": requests that wait for hang=0 now; one a line.
   std::string counts() const;
@@ -99,6 +102,7 @@ class Faults {
 
   std::array<std::atomic<uint64_t>, kKindNames.size()> requests_{};
   std::atomic<bool> direct_io_{true};
+  std::atomic<uint64_t> attr_ttl_ms_{0};
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;

@@ -45,15 +45,24 @@ void init(void*, fuse_conn_info* conn) {
   conn->congestion_threshold = 512;
 }
 
-void lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
-  if (!admitted(req, Kind::kLookup)) return;
-  fuse_entry_param entry;
-  const int error = tree(req).lookup(parent, name, &entry);
+int look_up(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_entry_param* entry) {
+  const int error = tree(req).lookup(parent, name, entry);
+  entry->attr_timeout = entry->entry_timeout = context(req).faults.attr_ttl_s();
+  return error;
+}
+
+void reply_entry(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  fuse_entry_param entry{};
+  const int error = look_up(req, parent, name, &entry);
   if (error != 0) {
     fuse_reply_err(req, error);
   } else if (fuse_reply_entry(req, &entry) != 0) {
     tree(req).forget(entry.ino, 1);  // the kernel did not get to know it
   }
+}
+
+void lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  if (admitted(req, Kind::kLookup)) reply_entry(req, parent, name);
 }
 
 void forget(fuse_req_t req, fuse_ino_t node, uint64_t lookups) {
@@ -74,7 +83,7 @@ void reply_attributes(fuse_req_t req, fuse_ino_t node, const fuse_file_info* fi)
     const Fd fd = tree(req).at(node);
     if (!fd || fstat(fd.get(), &attributes) != 0) return reply_status(req, -1);
   }
-  fuse_reply_attr(req, &attributes, 0);
+  fuse_reply_attr(req, &attributes, context(req).faults.attr_ttl_s());
 }
 
 void getattr(fuse_req_t req, fuse_ino_t node, fuse_file_info* fi) {
@@ -149,13 +158,7 @@ int give_to_caller(fuse_req_t req, const Fd& parent, const char* name, mode_t mo
 void reply_made(fuse_req_t req, fuse_ino_t parent_node, const Fd& parent, const char* name,
                 mode_t mode, int status) {
   if (status != 0 || give_to_caller(req, parent, name, mode) != 0) return reply_status(req, -1);
-  fuse_entry_param entry;
-  const int error = tree(req).lookup(parent_node, name, &entry);
-  if (error != 0) {
-    fuse_reply_err(req, error);
-  } else if (fuse_reply_entry(req, &entry) != 0) {
-    tree(req).forget(entry.ino, 1);
-  }
+  reply_entry(req, parent_node, name);
 }
 
 void mknod(fuse_req_t req, fuse_ino_t parent_node, const char* name, mode_t mode, dev_t device) {
@@ -186,13 +189,7 @@ void link(fuse_req_t req, fuse_ino_t node, fuse_ino_t parent_node, const char* n
   if (!fd || !parent ||
       linkat(AT_FDCWD, fd.path().c_str(), parent.get(), name, AT_SYMLINK_FOLLOW) != 0)
     return reply_status(req, -1);
-  fuse_entry_param entry;
-  const int error = tree(req).lookup(parent_node, name, &entry);
-  if (error != 0) {
-    fuse_reply_err(req, error);
-  } else if (fuse_reply_entry(req, &entry) != 0) {
-    tree(req).forget(entry.ino, 1);
-  }
+  reply_entry(req, parent_node, name);
 }
 
 void remove(fuse_req_t req, fuse_ino_t parent_node, const char* name, int flags) {
@@ -267,8 +264,8 @@ void create(fuse_req_t req, fuse_ino_t parent_node, const char* name, mode_t mod
   const Fd parent = tree(req).at(parent_node);
   const int opened = parent ? open_new(req, parent, name, mode, fi->flags) : -1;
   if (opened < 0) return reply_status(req, -1);
-  fuse_entry_param entry;
-  const int error = tree(req).lookup(parent_node, name, &entry);
+  fuse_entry_param entry{};
+  const int error = look_up(req, parent_node, name, &entry);
   if (error != 0) {
     close(opened);
     fuse_reply_err(req, error);

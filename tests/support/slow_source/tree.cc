@@ -70,7 +70,7 @@ int Tree::lookup(fuse_ino_t parent, const char* name, fuse_entry_param* entry) {
   if (!directory) return errno;
   Fd fd = hold(directory, name);
   if (!fd) return errno;
-  *entry = {};  // with timeouts of 0: the kernel asks again each time
+  *entry = {};
   if (fstatat(fd.get(), "", &entry->attr, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0) return errno;
   const std::string key = key_of(fd.get(), entry->attr);
   const std::lock_guard lock(mutex_);

@@ -1,0 +1,356 @@
+#include "fs/cached_file_system.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "source/breaker.h"
+
+namespace larder::fs {
+namespace {
+
+// A change within this time before it was seen may be followed by another that leaves the same times: one tick of a
+// kernel's clock, or two seconds where times are whole seconds (sshfs, FAT).
+constexpr int64_t kTickNs = 20'000'000;
+constexpr int64_t kWholeSecondNs = 2'000'000'000;
+
+}  // namespace
+
+bool is_outage(const Error& error) {
+  return error.is(Code::kTimedOut) || error.is(Code::kSourceDown) || error.is(Code::kLimit) ||
+         source::fault_of(error.code()) != source::Fault::kNone;
+}
+
+FileMetrics::FileMetrics(Registry& r)
+    : lookup_hits(r.counter("larder_lookup_hits_total", "Look-ups answered without the source.")),
+      lookup_misses(r.counter("larder_lookup_misses_total", "Look-ups that asked the source.")),
+      attribute_hits(
+          r.counter("larder_attribute_hits_total", "Attributes answered without the source.")),
+      attribute_misses(
+          r.counter("larder_attribute_misses_total", "Attributes asked of the source.")),
+      opens_passthrough(r.counter("larder_opens_total", "Files opened, by how they are read.",
+                                  {{"mode", "passthrough"}})),
+      opens_cached(r.counter("larder_opens_total", "Files opened, by how they are read.",
+                             {{"mode", "cached"}})),
+      stale_opens(r.counter("larder_reopens_total",
+                            "Opens sent back to look the name up again, to change an inode's mode.")),
+      served_offline(r.counter("larder_served_offline_total",
+                               "Answers given from the cache because the source was down.")),
+      handles(r.gauge("larder_open_handles", "Open files.")) {}
+
+CachedFileSystem::CachedFileSystem(cache::Environment& environment, source::Source& source,
+                                   std::vector<io::Reactor*> reactors,
+                                   const CoherenceOptions& coherence, Registry& registry)
+    : env_(environment),
+      source_(source),
+      reactors_(std::move(reactors)),
+      coherence_(coherence),
+      metrics_(registry) {
+  registry.gauge_callback("larder_nodes_in_memory", "Nodes the kernel or a request knows.",
+                          [this] { return static_cast<int64_t>(table_.size()); });
+}
+
+CachedFileSystem::~CachedFileSystem() = default;
+
+io::Reactor& CachedFileSystem::home(KernelId id) {
+  return *reactors_[mix64(id.node()) % reactors_.size()];
+}
+
+io::Task<Result<void>> CachedFileSystem::load_root() {
+  NodePtr root = load(kRootNode);
+  const uint64_t asked_at = changes().now();
+  source::Outcome<Attributes> asking = source_.attributes("");
+  const Result<Attributes> attributes = co_await std::move(asking);
+  if (!attributes && (!root || !is_outage(attributes.error())))
+    co_return fail(attributes.error());
+  if (!root)
+    root = table_.find_or_make(kRootNode, [this] { return std::make_shared<Node>(*this, kRootNode); });
+  {
+    MutexLock lock(root->mutex_);
+    root->keep_ = root;
+    ++root->kernel_inode(0).lookups;
+  }
+  root_ = root;
+  if (attributes) apply(*root, *attributes, asked_at);
+  co_return Result<void>();
+}
+
+bool CachedFileSystem::evict(NodeId id) {
+  const NodePtr node = load(id);
+  if (!node) return true;  // its record is gone, and with it the claim on the object
+  if (!node->is_regular()) return true;
+  return node->file().evict();
+}
+
+Result<CachedFileSystem::NodePtr> CachedFileSystem::node(KernelId id) {
+  NodePtr node = table_.find(NodeId{id.node()});
+  if (!node) node = load(NodeId{id.node()});
+  if (!node) return fail(Code::kStale);
+  return node;
+}
+
+CachedFileSystem::NodePtr CachedFileSystem::load(NodeId id) {
+  return table_.find_or_make(id, [&]() -> NodePtr {
+    const auto record = env_.catalog.node(id);
+    if (!record || !*record) return nullptr;
+    return std::make_shared<Node>(*this, id, **record);
+  });
+}
+
+// --- paths and names
+
+Result<std::string> CachedFileSystem::path_of(const Node& node) const {
+  ReaderLock lock(tree_mutex_);
+  std::vector<const std::string*> parts;
+  for (const Node* at = &node; at->id() != kRootNode;) {
+    if (at->names_.empty()) return fail(Code::kStale);  // unlinked
+    parts.push_back(&at->names_.front().name);
+    at = at->names_.front().parent.get();
+  }
+  std::string path;
+  for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
+    if (!path.empty()) path += '/';
+    path += **part;
+  }
+  return path;
+}
+
+Result<std::string> CachedFileSystem::child_path(const Node& parent,
+                                                 const std::string& name) const {
+  if (name.size() > NAME_MAX) return fail(static_cast<Code>(ENAMETOOLONG));
+  TRY_ASSIGN(std::string path, path_of(parent));
+  if (!path.empty()) path += '/';
+  return path + name;
+}
+
+Name CachedFileSystem::first_name(const Node& node) const {
+  ReaderLock lock(tree_mutex_);
+  return node.names_.empty() ? Name{} : node.names_.front();
+}
+
+void CachedFileSystem::add_name(const NodePtr& node, const NodePtr& parent,
+                                const std::string& name) {
+  const auto is_this = [&](const Name& known) {
+    return known.parent == parent && known.name == name;
+  };
+  {
+    ReaderLock lock(tree_mutex_);
+    if (std::ranges::any_of(node->names_, is_this)) return;
+  }
+  WriterLock lock(tree_mutex_);
+  if (std::ranges::any_of(node->names_, is_this)) return;
+  // A directory has one name: being seen under another means it was moved outside.
+  if (node->is_directory()) node->names_.clear();
+  node->names_.push_back({parent, name});
+}
+
+void CachedFileSystem::drop_name(const NodePtr& parent, const std::string& name) {
+  std::optional<NodeId> child = known_child(*parent, name);
+  if (child) {
+    if (const NodePtr node = table_.find(*child)) {
+      std::vector<Name> gone;  // destroyed without the lock: it may be the parent's last reference
+      WriterLock lock(tree_mutex_);
+      const auto first = std::ranges::partition(node->names_, [&](const Name& known) {
+        return known.parent != parent || known.name != name;
+      });
+      gone.assign(std::make_move_iterator(first.begin()), std::make_move_iterator(first.end()));
+      node->names_.erase(first.begin(), first.end());
+    }
+    catalog::Batch batch;
+    batch.remove(parent->id(), name);
+    if (!env_.catalog.apply(batch)) env_.metrics.store_errors.add();
+  }
+  MutexLock lock(parent->mutex_);
+  parent->children_.erase(name);
+}
+
+std::optional<NodeId> CachedFileSystem::known_child(Node& parent, std::string_view name) {
+  {
+    MutexLock lock(parent.mutex_);
+    if (const auto it = parent.children_.find(std::string(name)); it != parent.children_.end())
+      return it->second.child ? std::optional(it->second.child) : std::nullopt;
+  }
+  const auto record = env_.catalog.name(parent.id(), name);
+  if (!record || !*record) return std::nullopt;
+  return (*record)->node;
+}
+
+void CachedFileSystem::remember_child(Node& parent, const std::string& name, NodeId child,
+                                      Nanos ttl, uint64_t asked_at) {
+  constexpr size_t kChildrenMax = 65536;  // of one directory; what is forgotten is in the catalog
+  MutexLock lock(parent.mutex_);
+  if (asked_at < parent.directory_changed_at_) return;
+  if (parent.children_.size() >= kChildrenMax) parent.children_.clear();
+  parent.children_[name] = {child, now() + ttl};
+}
+
+void CachedFileSystem::change_directory(Node& parent) {
+  MutexLock lock(parent.mutex_);
+  parent.directory_changed_at_ = changes().tick();
+  parent.attributes_changed_at_ = parent.directory_changed_at_;
+  parent.valid_until_ = Nanos(0);
+  parent.listing_times_ = {};
+}
+
+// --- attributes
+
+bool CachedFileSystem::is_racy(const Attributes& attributes) const {
+  const FileTimes& times = attributes.times;
+  const int64_t newest = std::max(times.mtime_ns, times.ctime_ns);
+  const int64_t window = newest % 1'000'000'000 == 0 ? kWholeSecondNs : kTickNs;
+  const int64_t age = env_.clock.wall().count() - newest;
+  return age < window && age > -window;  // times far ahead belong to another clock
+}
+
+bool CachedFileSystem::is_fresh(Node& node) {
+  MutexLock lock(node.mutex_);
+  return now() < node.valid_until_;
+}
+
+void CachedFileSystem::expire(Node& node) {
+  MutexLock lock(node.mutex_);
+  node.attributes_changed_at_ = changes().tick();
+  node.valid_until_ = Nanos(0);
+}
+
+bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t asked_at) {
+  bool regular = false;
+  {
+    MutexLock lock(node.mutex_);
+    if (asked_at < node.attributes_changed_at_) return false;
+    node.attributes_ = attributes;
+    if (node.deleted_) node.attributes_.nlink = 0;
+    node.valid_until_ = now() + coherence_.attributes_ttl;
+    // Kept to the minute: a record is not to be rewritten for each confirmation.
+    constexpr int64_t kMinuteNs = 60'000'000'000;
+    const int64_t wall = env_.clock.wall().count();
+    if (coherence_.attributes_ttl.count() >= kMinuteNs &&
+        wall - node.validated_at_ns_ > coherence_.attributes_ttl.count() / 2)
+      node.validated_at_ns_ = wall;
+    regular = S_ISREG(attributes.mode);
+  }
+  bool dropped = false;
+  if (cache::CachedFile* file = regular ? node.file_if_any() : nullptr)
+    dropped = file->observe(source_.validator(attributes), asked_at, is_racy(attributes));
+  if (dropped) invalidate_kernel(node, std::nullopt);
+  if (!node.persist({})) env_.metrics.store_errors.add();
+  return dropped;
+}
+
+void CachedFileSystem::invalidate_kernel(Node& node, std::optional<uint64_t> except_epoch) {
+  std::vector<uint64_t> epochs;
+  {
+    MutexLock lock(node.mutex_);
+    if (!except_epoch) ++node.content_version_;
+    for (KernelInode& inode : node.kernel_inodes_) {
+      if (inode.epoch == except_epoch) continue;
+      inode.pages_version = 0;
+      if (inode.lookups > 0) epochs.push_back(inode.epoch);
+    }
+  }
+  for (const uint64_t epoch : epochs)
+    kernel_->invalidate_node(KernelId::make(node.id().value, epoch));
+}
+
+io::Task<Result<Attributes>> CachedFileSystem::ask_attributes(NodePtr node, uint64_t handle) {
+  Result<std::string> path = path_of(*node);
+  if (path) {
+    source::Outcome<Attributes> asking = source_.attributes(std::move(*path));
+    co_return co_await std::move(asking);
+  }
+  // Unlinked, still open: through whatever is open.
+  std::shared_ptr<source::SourceFile> open_file;
+  (void)handle;
+  if (cache::CachedFile* file = node->file_if_any()) open_file = file->source_file();
+  if (open_file) {
+    source::Outcome<Attributes> asking = open_file->attributes();
+    co_return co_await std::move(asking);
+  }
+  MutexLock lock(node->mutex_);
+  if (!node->deleted_) co_return fail(Code::kStale);
+  co_return node->attributes_;
+}
+
+io::Task<Result<void>> CachedFileSystem::refresh(NodePtr node) {
+  const uint64_t asked_at = changes().now();
+  io::Task<Result<Attributes>> asking = ask_attributes(node, 0);
+  const Result<Attributes> attributes = co_await std::move(asking);
+  if (!attributes) co_return fail(attributes.error());
+  if (!same_file(*node, *attributes)) co_return fail(Code::kStale, "replaced outside");
+  apply(*node, *attributes, asked_at);
+  co_return Result<void>();
+}
+
+NodeReply CachedFileSystem::describe(Node& node) {
+  NodeReply reply;
+  MutexLock lock(node.mutex_);
+  reply.id = KernelId::make(node.id().value, node.epoch_);
+  reply.attributes = node.attributes_;
+  reply.attributes.inode = node.id().value;
+  reply.attributes_ttl = std::max(Nanos(0), node.valid_until_ - now());
+  reply.entry_ttl = reply.attributes_ttl;
+  return reply;
+}
+
+std::optional<Result<AttributesReply>> CachedFileSystem::attributes_hit(KernelId id) {
+  const NodePtr node = table_.find(NodeId{id.node()});
+  if (!node) return std::nullopt;
+  MutexLock lock(node->mutex_);
+  const Nanos left = node->valid_until_ - now();
+  if (left <= Nanos(0)) return std::nullopt;
+  metrics_.attribute_hits.add();
+  AttributesReply reply{node->attributes_, left};
+  reply.attributes.inode = node->id().value;
+  // Two kernel inodes of one node do not hear of each other's changes.
+  if (node->kernel_inodes_.size() > 1) reply.ttl = Nanos(0);
+  return reply;
+}
+
+io::Task<Result<AttributesReply>> CachedFileSystem::attributes(KernelId id) {
+  CO_TRY_ASSIGN(const NodePtr node, this->node(id));
+  metrics_.attribute_misses.add();
+  io::Task<Result<void>> refreshing = refresh(node);
+  const Result<void> refreshed = co_await std::move(refreshing);
+  if (!refreshed) {
+    if (!is_outage(refreshed.error())) co_return fail(refreshed.error());
+    bool known = false;
+    {
+      MutexLock lock(node->mutex_);
+      known = node->attributes_.mode != 0;
+    }
+    if (!known) co_return fail(refreshed.error());
+    metrics_.served_offline.add();
+  }
+  const NodeReply reply = describe(*node);
+  AttributesReply answer{reply.attributes, reply.attributes_ttl};
+  if (cache::CachedFile* file = node->file_if_any(); file != nullptr && !refreshed)
+    answer.attributes.size_bytes = file->size_bytes();
+  co_return answer;
+}
+
+void CachedFileSystem::forget(KernelId id, uint64_t lookups) {
+  const NodePtr node = table_.find(NodeId{id.node()});
+  if (!node || node->id() == kRootNode) return;
+  NodePtr last;  // destroyed after the lock
+  MutexLock lock(node->mutex_);
+  KernelInode* inode = node->find_kernel_inode(id.epoch());
+  if (inode == nullptr) return;
+  inode->lookups -= std::min(inode->lookups, lookups);
+  node->drop_idle_kernel_inodes();
+  const bool held = std::ranges::any_of(node->kernel_inodes_,
+                                        [](const KernelInode& k) { return k.lookups > 0; });
+  if (!held) last = std::move(node->keep_);
+}
+
+io::Task<Result<struct statvfs>> CachedFileSystem::space() {
+  source::Outcome<struct statvfs> asking = source_.space();
+  const Result<struct statvfs> now = co_await std::move(asking);
+  MutexLock lock(space_mutex_);
+  if (now)
+    space_ = *now;
+  else if (!is_outage(now.error()) || !space_)
+    co_return fail(now.error());
+  co_return *space_;
+}
+
+}  // namespace larder::fs

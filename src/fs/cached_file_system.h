@@ -1,0 +1,230 @@
+// CachedFileSystem: the FileSystem over a source, a catalog and the cache.
+//
+// Changes go through to the source; what the catalog and the cache know follows.  The rules of coherence are in
+// docs/SEMANTICS.md.  Split by concern:
+//   cached_file_system.cc  nodes, paths, attributes and how answers of the source are taken in
+//   lookup.cc              names: look-ups, also while the source is down
+//   namespace.cc           making, removing, renaming
+//   files.cc               open, create, release, and how the kernel reads a file
+//   file_operations.cc     read, write and the rest on open files; changes of attributes
+//   directories.cc         listings
+//   extended_attributes.cc
+//   warm.cc                loading by path
+//
+// Invariants: see Node.  Nodes refer to this object and must be gone before it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/metrics.h"
+#include "cache/environment.h"
+#include "cache/readahead.h"
+#include "catalog/catalog.h"
+#include "fs/file_system.h"
+#include "fs/node.h"
+#include "fs/node_table.h"
+#include "source/source.h"
+
+namespace larder::fs {
+
+// How long what the source said is believed.
+struct CoherenceOptions {
+  Nanos attributes_ttl = std::chrono::seconds(3);
+  Nanos negative_ttl = std::chrono::seconds(3);
+  bool revalidate_at_open = true;  // close-to-open
+};
+
+struct FileMetrics {
+  explicit FileMetrics(Registry& registry);
+  Counter& lookup_hits;
+  Counter& lookup_misses;
+  Counter& attribute_hits;
+  Counter& attribute_misses;
+  Counter& opens_passthrough;
+  Counter& opens_cached;
+  Counter& stale_opens;
+  Counter& served_offline;
+  Gauge& handles;
+};
+
+class CachedFileSystem final : public FileSystem {
+ public:
+  // All of these outlive the file system.
+  CachedFileSystem(cache::Environment& environment, source::Source& source,
+                   std::vector<io::Reactor*> reactors, const CoherenceOptions& coherence,
+                   Registry& registry);
+  ~CachedFileSystem() override;
+
+  // Asks the source for the root's attributes, or takes what the catalog knows; kNotFound when neither does.
+  io::Task<Result<void>> load_root();
+  // Frees the node's object to make room (cache::Residents).
+  bool evict(NodeId node);
+
+  // FileSystem
+  io::Reactor& home(KernelId id) override;
+  void attach(KernelPort& kernel) override { kernel_ = &kernel; }
+  std::optional<Result<NodeReply>> lookup_hit(KernelId parent, std::string_view name) override;
+  std::optional<Result<AttributesReply>> attributes_hit(KernelId id) override;
+  std::optional<Result<OpenReply>> open_hit(KernelId id, int flags) override;
+  bool read_hit(uint64_t handle, uint64_t offset, size_t length, ReadReply& reply) override;
+  void forget(KernelId id, uint64_t lookups) override;
+  void count_lookup(const DirectoryEntryReply& entry) override;
+  io::Task<Result<NodeReply>> lookup(KernelId parent, std::string name) override;
+  io::Task<Result<AttributesReply>> attributes(KernelId id) override;
+  io::Task<Result<AttributesReply>> set_attributes(KernelId id, AttributeChange change,
+                                                   uint64_t handle) override;
+  io::Task<Result<std::string>> read_link(KernelId id) override;
+  io::Task<Result<NodeReply>> make_node(KernelId parent, std::string name, uint32_t mode,
+                                        uint64_t rdev, Caller caller) override;
+  io::Task<Result<NodeReply>> make_directory(KernelId parent, std::string name, uint32_t mode,
+                                             Caller caller) override;
+  io::Task<Result<NodeReply>> make_symlink(KernelId parent, std::string name, std::string target,
+                                           Caller caller) override;
+  io::Task<Result<NodeReply>> link(KernelId id, KernelId new_parent, std::string new_name) override;
+  io::Task<Result<void>> unlink(KernelId parent, std::string name) override;
+  io::Task<Result<void>> remove_directory(KernelId parent, std::string name) override;
+  io::Task<Result<void>> rename(KernelId parent, std::string name, KernelId new_parent,
+                                std::string new_name, unsigned flags) override;
+  io::Task<Result<OpenReply>> open(KernelId id, int flags) override;
+  io::Task<Result<CreateReply>> create(KernelId parent, std::string name, uint32_t mode, int flags,
+                                       Caller caller) override;
+  io::Task<Result<ReadReply>> read(uint64_t handle, uint64_t offset, size_t length) override;
+  io::Task<Result<size_t>> write(uint64_t handle, buffer::BufferRef data, uint64_t offset) override;
+  io::Task<Result<void>> flush(uint64_t handle) override;
+  io::Task<Result<void>> sync(uint64_t handle, bool data_only) override;
+  io::Task<void> release(uint64_t handle) override;
+  io::Task<Result<void>> allocate(uint64_t handle, int mode, uint64_t offset,
+                                  uint64_t length) override;
+  io::Task<Result<uint64_t>> seek(uint64_t handle, uint64_t offset, int whence) override;
+  io::Task<Result<size_t>> copy_range(uint64_t handle, uint64_t offset, uint64_t to_handle,
+                                      uint64_t to_offset, size_t length) override;
+  io::Task<Result<uint64_t>> open_directory(KernelId id) override;
+  io::Task<Result<std::vector<DirectoryEntryReply>>> read_directory(uint64_t handle,
+                                                                    uint64_t offset,
+                                                                    size_t budget_bytes,
+                                                                    bool with_attributes) override;
+  void release_directory(uint64_t handle) override;
+  io::Task<Result<void>> sync_directory(uint64_t handle, bool data_only) override;
+  io::Task<Result<struct statvfs>> space() override;
+  io::Task<Result<std::string>> get_xattr(KernelId id, std::string name) override;
+  io::Task<Result<void>> set_xattr(KernelId id, std::string name, std::string value,
+                                   int flags) override;
+  io::Task<Result<std::vector<std::string>>> list_xattr(KernelId id) override;
+  io::Task<Result<void>> remove_xattr(KernelId id, std::string name) override;
+
+  // --- warming (fs/warm.cc).  Paths are relative to the mount's root.
+  enum class WarmOutcome { kLoaded, kMissing, kSkipped };  // kSkipped: not a regular file
+  struct Warmed {
+    WarmOutcome outcome = WarmOutcome::kLoaded;
+    uint64_t bytes = 0;
+    bool is_directory = false;
+    std::vector<std::string> children;  // of a directory, when asked for
+  };
+  // Loads the file's data; of a directory lists the children's names.
+  io::Task<Result<Warmed>> warm(std::string path);
+  // Any reactor will do for warm().
+  io::Reactor& reactor(uint64_t n) { return *reactors_[n % reactors_.size()]; }
+
+  // --- for Node
+  source::Source& source() { return source_; }
+  catalog::Catalog& catalog() { return env_.catalog; }
+  cache::Environment& cache_environment() { return env_; }
+  cache::ChangeClock& changes() { return env_.changes; }
+  NodeTable& table() { return table_; }
+  Result<std::string> path_of(const Node& node) const;
+  Name first_name(const Node& node) const;
+  // Takes in what the source said of the node in answer to a question asked at `asked_at`.  True when cached data
+  // were dropped because of it.
+  bool apply(Node& node, const Attributes& attributes, uint64_t asked_at);
+  // Changed so short a time ago that one more change might leave the same times.
+  bool is_racy(const Attributes& attributes) const;
+
+ private:
+  struct OpenFile;
+  struct OpenDirectory;
+  using NodePtr = std::shared_ptr<Node>;
+
+  // kStale when the kernel asks for what is not known.
+  Result<NodePtr> node(KernelId id);
+  // In memory or from the catalog; null when neither has it.
+  NodePtr load(NodeId id);
+  static OpenFile& file_of(uint64_t handle);
+  static OpenDirectory& directory_of(uint64_t handle);
+  Nanos now() const { return env_.clock.monotonic(); }
+
+  // names
+  Result<std::string> child_path(const Node& parent, const std::string& name) const;
+  std::optional<NodeId> known_child(Node& parent, std::string_view name);
+  NodePtr adopt(const NodePtr& parent, const std::string& name, const Attributes& attributes,
+                uint64_t asked_at);
+  NodePtr identify(const NodePtr& parent, const std::string& name, const Attributes& attributes);
+  bool same_file(Node& node, const Attributes& attributes) const;
+  void add_name(const NodePtr& node, const NodePtr& parent, const std::string& name);
+  void drop_name(const NodePtr& parent, const std::string& name);
+  void remember_child(Node& parent, const std::string& name, NodeId child, Nanos ttl,
+                      uint64_t asked_at);
+  // Brackets a change of the directory's entries made here.
+  void change_directory(Node& parent);
+  Result<NodeReply> reply_to_lookup(const NodePtr& node);
+  NodeReply describe(Node& node);
+  // The node a name leads to, asked of the source unless what is known is fresh; null: no such name.
+  io::Task<Result<NodePtr>> resolve(NodePtr parent, std::string name);
+  Result<NodePtr> resolve_offline(const NodePtr& parent, const std::string& name, Error error);
+  NodePtr fresh_child(Node& parent, std::string_view name, bool* negative);
+  io::Task<Result<NodeReply>> finish_making(NodePtr parent, std::string name,
+                                            source::Outcome<Attributes> making);
+  void after_unlink(const NodePtr& node);
+  NodePtr child_in_use(Node& parent, const std::string& name);
+  io::Task<void> hold_data(NodePtr node);
+
+  // attributes
+  io::Task<Result<void>> refresh(NodePtr node);
+  bool is_fresh(Node& node);
+  void expire(Node& node);
+  void invalidate_kernel(Node& node, std::optional<uint64_t> except_epoch);
+
+  // files
+  struct Decision {
+    OpenReply reply;
+    bool passthrough = false;
+    uint64_t generation = 0;
+  };
+  Result<Decision> decide_mode(const NodePtr& node, KernelId id, bool writing);
+  Result<OpenReply> finish_open(const NodePtr& node, KernelId id, int flags,
+                                std::shared_ptr<source::SourceFile> source);
+  void close_inode(Node& node, const OpenFile& open);
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> open_for_writing(NodePtr node, int flags);
+  io::Task<Result<void>> revalidate_for_reading(NodePtr node);
+  io::Task<Result<Attributes>> ask_attributes(NodePtr node, uint64_t handle);
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> source_of(OpenFile* open);
+
+  // directories
+  io::Task<Result<void>> load_listing(OpenDirectory* open);
+  std::vector<catalog::ListingEntry> number_entries(
+      Node& directory, std::vector<source::DirectoryEntry> entries);
+  void store_listing(const NodePtr& directory, const std::vector<catalog::ListingEntry>& entries,
+                     const Attributes& attributes, uint64_t asked_at);
+  io::Task<void> fetch_attributes(OpenDirectory* open, size_t first, size_t count);
+  io::Task<Result<std::vector<std::string>>> child_names(uint64_t handle);
+  static io::Task<void> prefetch_task(std::shared_ptr<Node> node, cache::Readahead::Range range);
+
+  cache::Environment& env_;
+  source::Source& source_;
+  const std::vector<io::Reactor*> reactors_;
+  const CoherenceOptions coherence_;
+  FileMetrics metrics_;
+  KernelPort* kernel_ = nullptr;
+  NodeTable table_;
+  mutable SharedMutex tree_mutex_;  // guards all nodes' names_
+  NodePtr root_;
+  Mutex space_mutex_;
+  std::optional<struct statvfs> space_ GUARDED_BY(space_mutex_);
+};
+
+// The source cannot be asked now: what is cached may be used beyond its time.
+bool is_outage(const Error& error);
+
+}  // namespace larder::fs

@@ -1,0 +1,236 @@
+// CachedFileSystem: listings.  One is stored with the directory's times and used again while these are the same.
+
+#include <algorithm>
+
+#include "fs/open_file.h"
+#include "io/when_all.h"
+
+namespace larder::fs {
+namespace {
+
+constexpr uint64_t kFirstEntryOffset = 2;  // behind "." and ".."
+constexpr size_t kWindowMin = 32;          // attributes asked for at a time, ahead of the reader
+constexpr size_t kWindowMax = 1024;
+constexpr size_t kNamesPerBatch = 1000;
+
+}  // namespace
+
+io::Task<Result<uint64_t>> CachedFileSystem::open_directory(KernelId id) {
+  CO_TRY_ASSIGN(const NodePtr node, this->node(id));
+  if (coherence_.revalidate_at_open || !is_fresh(*node)) {
+    io::Task<Result<void>> refreshing = refresh(node);
+    const Result<void> refreshed = co_await std::move(refreshing);
+    if (!refreshed && !is_outage(refreshed.error())) co_return fail(refreshed.error());
+  }
+  auto open = std::make_unique<OpenDirectory>();
+  open->node = node;
+  co_return reinterpret_cast<uint64_t>(open.release());
+}
+
+void CachedFileSystem::release_directory(uint64_t handle) { delete &directory_of(handle); }
+
+io::Task<Result<void>> CachedFileSystem::sync_directory(uint64_t handle, bool data_only) {
+  CO_TRY_ASSIGN(std::string path, path_of(*directory_of(handle).node));
+  source::Outcome<void> syncing = source_.sync_directory(std::move(path), data_only);
+  co_return co_await std::move(syncing);
+}
+
+io::Task<Result<void>> CachedFileSystem::load_listing(OpenDirectory* open) {
+  const NodePtr node = open->node;
+  open->entries.clear();
+  open->attributes_to = 0;
+  open->window = 0;
+  if (!is_fresh(*node)) {
+    io::Task<Result<void>> refreshing = refresh(node);
+    const Result<void> refreshed = co_await std::move(refreshing);
+    if (!refreshed && !is_outage(refreshed.error())) co_return fail(refreshed.error());
+  }
+  uint32_t stored_parts = 0;
+  bool stored_is_current = false;
+  Attributes attributes;
+  const uint64_t asked_at = changes().now();
+  {
+    MutexLock lock(node->mutex_);
+    attributes = node->attributes_;
+    stored_parts = node->listing_parts_;
+    stored_is_current = stored_parts != 0 &&
+                        node->listing_times_.mtime_ns == attributes.times.mtime_ns &&
+                        node->listing_times_.ctime_ns == attributes.times.ctime_ns;
+  }
+  if (stored_is_current) {
+    auto stored = env_.catalog.listing(node->id(), stored_parts);
+    if (stored && *stored) {
+      open->entries = std::move(**stored);
+      co_return Result<void>();
+    }
+  }
+  Result<std::string> path = path_of(*node);
+  if (!path) co_return Result<void>();  // removed while open: empty
+  source::Outcome<std::vector<source::DirectoryEntry>> listing = source_.list(std::move(*path));
+  Result<std::vector<source::DirectoryEntry>> listed = co_await std::move(listing);
+  if (!listed) {
+    if (!is_outage(listed.error()) || stored_parts == 0) co_return fail(listed.error());
+    auto stored = env_.catalog.listing(node->id(), stored_parts);
+    if (!stored || !*stored) co_return fail(listed.error());
+    metrics_.served_offline.add();
+    open->entries = std::move(**stored);
+    co_return Result<void>();
+  }
+  open->entries = number_entries(*node, std::move(*listed));
+  store_listing(node, open->entries, attributes, asked_at);
+  co_return Result<void>();
+}
+
+// Gives each name its node id, known or new.
+std::vector<catalog::ListingEntry> CachedFileSystem::number_entries(
+    Node& directory, std::vector<source::DirectoryEntry> entries) {
+  std::vector<catalog::ListingEntry> numbered;
+  numbered.reserve(entries.size());
+  catalog::Batch batch;
+  size_t in_batch = 0;
+  for (source::DirectoryEntry& entry : entries) {
+    const auto known = env_.catalog.name(directory.id(), entry.name);
+    NodeId id;
+    if (known && *known && ((*known)->type == entry.type || entry.type == 0)) {
+      id = (*known)->node;
+    } else if (const auto fresh = env_.catalog.allocate_node()) {
+      id = *fresh;
+      batch.put(directory.id(), entry.name, {id, entry.type});
+      if (++in_batch == kNamesPerBatch) {
+        if (!env_.catalog.apply(batch)) env_.metrics.store_errors.add();
+        batch = {};
+        in_batch = 0;
+      }
+    }
+    numbered.push_back({std::move(entry.name), id, entry.type});
+  }
+  if (!env_.catalog.apply(batch)) env_.metrics.store_errors.add();
+  return numbered;
+}
+
+void CachedFileSystem::store_listing(const NodePtr& directory,
+                                     const std::vector<catalog::ListingEntry>& entries,
+                                     const Attributes& attributes, uint64_t asked_at) {
+  if (is_racy(attributes)) return;  // one more name could come without the times moving
+  uint32_t old_parts = 0;
+  {
+    MutexLock lock(directory->mutex_);
+    if (asked_at < directory->directory_changed_at_) return;
+    // Until all parts are there no listing is claimed.
+    old_parts = std::exchange(directory->listing_parts_, 0);
+    directory->listing_times_ = {};
+  }
+  bool good = true;
+  catalog::Batch none;
+  if (old_parts != 0) good = directory->persist(std::move(none)).has_value();
+  catalog::Batch batch;
+  const uint32_t parts = batch.put_listing(directory->id(), entries);
+  // Parts are applied one by one: together they may be larger than one append.
+  for (catalog::Batch& part : batch.split())
+    good = good && env_.catalog.apply(part).has_value();
+  for (uint32_t part = parts; part < old_parts; ++part) {
+    catalog::Batch surplus;
+    surplus.remove_listing_part(directory->id(), part);
+    good = good && env_.catalog.apply(surplus).has_value();
+  }
+  if (!good) {
+    env_.metrics.store_errors.add();
+    return;
+  }
+  {
+    MutexLock lock(directory->mutex_);
+    if (asked_at < directory->directory_changed_at_) return;
+    directory->listing_parts_ = parts;
+    directory->listing_times_ = attributes.times;
+    directory->listing_times_.atime_ns = 0;
+  }
+  if (!directory->persist({})) env_.metrics.store_errors.add();
+}
+
+io::Task<void> CachedFileSystem::fetch_attributes(OpenDirectory* open, size_t first,
+                                                  size_t count) {
+  std::vector<io::Task<Result<NodePtr>>> tasks;
+  for (size_t i = first; i < first + count; ++i)
+    tasks.push_back(resolve(open->node, open->entries[i].name));
+  io::Task<std::vector<Result<NodePtr>>> all = io::when_all(std::move(tasks));
+  const std::vector<Result<NodePtr>> nodes = co_await std::move(all);
+  open->resolved.resize(open->entries.size());
+  for (size_t i = 0; i < nodes.size(); ++i)
+    if (nodes[i]) open->resolved[first + i] = *nodes[i];
+}
+
+io::Task<Result<std::vector<DirectoryEntryReply>>> CachedFileSystem::read_directory(
+    uint64_t handle, uint64_t offset, size_t budget_bytes, bool with_attributes) {
+  OpenDirectory& open = directory_of(handle);
+  io::AsyncMutex::Guard reading = co_await open.reading.lock();
+  if (offset == 0 || !open.loaded) {
+    open.resolved.clear();
+    io::Task<Result<void>> loading = load_listing(&open);
+    CO_TRY(co_await std::move(loading));
+    open.loaded = true;
+  }
+  std::vector<DirectoryEntryReply> batch;
+  const Name up = first_name(*open.node);
+  const auto dot = [&](const char* name, NodeId id) {
+    DirectoryEntryReply entry;
+    entry.name = name;
+    entry.inode = id.value;
+    entry.type = S_IFDIR;
+    entry.next_offset = ++offset;
+    batch.push_back(std::move(entry));
+  };
+  if (offset == 0) dot(".", open.node->id());
+  if (offset == 1) dot("..", up.parent ? up.parent->id() : open.node->id());
+
+  const size_t first = static_cast<size_t>(offset - kFirstEntryOffset);
+  size_t count = 0;
+  // An entry costs its name and the kernel's fixed part (fuse_direntplus, about 150 bytes).
+  const size_t fixed_bytes = with_attributes ? 152 : 24;
+  for (size_t used = 0; first + count < open.entries.size() && used < budget_bytes; ++count)
+    used += open.entries[first + count].name.size() + fixed_bytes;
+  if (with_attributes && first + count > open.attributes_to) {
+    // Ahead of the reader in growing steps, as far as there is a reader.
+    open.window = std::clamp(open.window * 4, std::max(count, kWindowMin), kWindowMax);
+    const size_t from = std::max(open.attributes_to, first);
+    const size_t wanted = std::min(std::max(open.window, count), open.entries.size() - from);
+    io::Task<void> fetching = fetch_attributes(&open, from, wanted);
+    co_await std::move(fetching);
+    open.attributes_to = from + wanted;
+  }
+  for (size_t i = first; i < first + count; ++i) {
+    const catalog::ListingEntry& listed = open.entries[i];
+    DirectoryEntryReply entry;
+    entry.name = listed.name;
+    entry.inode = listed.node.value;
+    entry.type = listed.type;
+    entry.next_offset = kFirstEntryOffset + i + 1;
+    if (with_attributes && i < open.resolved.size() && open.resolved[i]) {
+      const NodePtr node = std::exchange(open.resolved[i], nullptr);
+      entry.node = describe(*node);
+      entry.inode = node->id().value;
+      entry.type = node->type();
+      entry.pin = node;
+    }
+    batch.push_back(std::move(entry));
+  }
+  co_return batch;
+}
+
+io::Task<Result<std::vector<std::string>>> CachedFileSystem::child_names(uint64_t handle) {
+  OpenDirectory& open = directory_of(handle);
+  io::Task<Result<void>> loading = load_listing(&open);
+  CO_TRY(co_await std::move(loading));
+  std::vector<std::string> names;
+  for (const catalog::ListingEntry& entry : open.entries) names.push_back(entry.name);
+  co_return names;
+}
+
+void CachedFileSystem::count_lookup(const DirectoryEntryReply& entry) {
+  const NodePtr node = table_.find(NodeId{entry.node.id.node()});
+  if (!node) return;  // cannot be: entry.pin holds it
+  MutexLock lock(node->mutex_);
+  ++node->kernel_inode(entry.node.id.epoch()).lookups;
+  node->keep_ = node;
+}
+
+}  // namespace larder::fs

@@ -1,0 +1,227 @@
+// CachedFileSystem: what is done on open handles, and changes of attributes.
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "fs/open_file.h"
+
+namespace larder::fs {
+namespace {
+
+// A file that changes on the source as fast as it is read is given up after so many tries.
+constexpr int kStaleReadsMax = 4;
+
+}  // namespace
+
+io::Task<void> CachedFileSystem::prefetch_task(std::shared_ptr<Node> node,
+                                               cache::Readahead::Range range) {
+  node->file().prefetch(range.offset, range.length);
+  co_return;
+}
+
+bool CachedFileSystem::read_hit(uint64_t handle, uint64_t offset, size_t length,
+                                ReadReply& reply) {
+  reply.clear();
+  OpenFile& open = file_of(handle);
+  cache::CachedFile& file = open.node->file();
+  Timed timed(env_.metrics.hit_latency, env_.clock);
+  if (!file.read_hit(offset, length, reply.slices)) {
+    timed.cancel();
+    return false;
+  }
+  if (!file.resident()) {
+    cache::Readahead::Range range;
+    {
+      MutexLock lock(open.mutex);
+      range = open.readahead.on_read(offset, length, env_.options.readahead_max_bytes);
+    }
+    if (range.length != 0)
+      home(KernelId{open.node->id().value}).spawn(prefetch_task(open.node, range));
+  }
+  return true;
+}
+
+io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t offset,
+                                                   size_t length) {
+  OpenFile& open = file_of(handle);
+  const NodePtr node = open.node;
+  cache::CachedFile& file = node->file();
+  Timed timed(env_.metrics.miss_latency, env_.clock);
+  for (int attempt = 0;; ++attempt) {
+    ReadReply reply;
+    if (!file.resident()) {
+      cache::Readahead::Range range;
+      {
+        MutexLock lock(open.mutex);
+        range = open.readahead.on_read(offset, length, env_.options.readahead_max_bytes);
+      }
+      // What is wanted now goes first, what will be wanted after it.
+      file.prefetch(offset, length);
+      if (range.length != 0) file.prefetch(range.offset, range.length);
+    }
+    io::Task<Result<void>> reading = file.read(offset, length, &reply.slices);
+    const Result<void> done = co_await std::move(reading);
+    if (done) co_return reply;
+    if (!done.error().is(Code::kStale) || attempt == kStaleReadsMax) co_return fail(done.error());
+    io::Task<Result<void>> refreshing = refresh(node);
+    CO_TRY(co_await std::move(refreshing));
+  }
+}
+
+io::Task<Result<size_t>> CachedFileSystem::write(uint64_t handle, buffer::BufferRef data,
+                                                 uint64_t offset) {
+  OpenFile& open = file_of(handle);
+  if (!open.source) co_return fail(static_cast<Code>(EBADF));
+  const NodePtr node = open.node;
+  io::AsyncMutex::Guard changing = co_await node->changing.lock();
+  open.wrote.store(true);
+  expire(*node);
+  const size_t length = data.size();
+  io::Task<Result<uint64_t>> writing = node->file().write(
+      open.source, std::move(data), offset, (open.flags & O_APPEND) != 0);
+  const Result<uint64_t> written = co_await std::move(writing);
+  expire(*node);
+  // The kernel inode written through has the bytes; others of the node do not.
+  invalidate_kernel(*node, open.epoch);
+  if (!written) co_return fail(written.error());
+  co_return length;
+}
+
+io::Task<Result<void>> CachedFileSystem::flush(uint64_t handle) {
+  OpenFile& open = file_of(handle);
+  if (!open.source || !open.wrote.load()) co_return Result<void>();
+  source::Outcome<void> flushing = open.source->flush();
+  co_return co_await std::move(flushing);
+}
+
+io::Task<Result<void>> CachedFileSystem::sync(uint64_t handle, bool data_only) {
+  OpenFile& open = file_of(handle);
+  if (!open.source) co_return Result<void>();  // nothing was written through it
+  source::Outcome<void> syncing = open.source->sync(data_only);
+  co_return co_await std::move(syncing);
+}
+
+io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::source_of(OpenFile* open) {
+  if (open->source) co_return open->source;
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = open->node->file().reader();
+  co_return co_await std::move(opening);
+}
+
+io::Task<Result<void>> CachedFileSystem::allocate(uint64_t handle, int mode, uint64_t offset,
+                                                  uint64_t length) {
+  OpenFile& open = file_of(handle);
+  if (!open.source) co_return fail(static_cast<Code>(EBADF));
+  const NodePtr node = open.node;
+  cache::CachedFile& file = node->file();
+  io::AsyncMutex::Guard changing = co_await node->changing.lock();
+  open.wrote.store(true);
+  expire(*node);
+  // Collapsing and inserting ranges move everything behind them.
+  const bool moves = (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) != 0;
+  const uint64_t changed = moves ? UINT64_MAX : length;
+  io::Task<void> beginning = file.begin_change(offset, changed);
+  co_await std::move(beginning);
+  source::Outcome<void> allocating = open.source->allocate(mode, offset, length);
+  const Result<void> allocated = co_await std::move(allocating);
+  std::optional<uint64_t> new_size;
+  if (allocated && moves) {
+    source::Outcome<Attributes> asking = open.source->attributes();
+    if (const auto now = co_await std::move(asking)) new_size = now->size_bytes;
+  } else if (allocated && (mode & FALLOC_FL_KEEP_SIZE) == 0 &&
+             offset + length > file.size_bytes()) {
+    new_size = offset + length;
+  }
+  file.end_change(offset, changed, new_size);
+  expire(*node);
+  invalidate_kernel(*node, moves ? std::nullopt : std::optional(open.epoch));
+  co_return allocated;
+}
+
+io::Task<Result<uint64_t>> CachedFileSystem::seek(uint64_t handle, uint64_t offset, int whence) {
+  OpenFile& open = file_of(handle);
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = source_of(&open);
+  CO_TRY_ASSIGN(const std::shared_ptr<source::SourceFile> source, co_await std::move(opening));
+  source::Outcome<uint64_t> seeking = source->seek(offset, whence);
+  co_return co_await std::move(seeking);
+}
+
+io::Task<Result<size_t>> CachedFileSystem::copy_range(uint64_t handle, uint64_t offset,
+                                                      uint64_t to_handle, uint64_t to_offset,
+                                                      size_t length) {
+  OpenFile& from = file_of(handle);
+  OpenFile& to = file_of(to_handle);
+  if (!to.source) co_return fail(static_cast<Code>(EBADF));
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = source_of(&from);
+  CO_TRY_ASSIGN(const std::shared_ptr<source::SourceFile> source, co_await std::move(opening));
+  const NodePtr node = to.node;
+  cache::CachedFile& file = node->file();
+  io::AsyncMutex::Guard changing = co_await node->changing.lock();
+  to.wrote.store(true);
+  expire(*node);
+  io::Task<void> beginning = file.begin_change(to_offset, length);
+  co_await std::move(beginning);
+  source::Outcome<size_t> copying = source->copy_range(offset, to.source, to_offset, length);
+  const Result<size_t> copied = co_await std::move(copying);
+  std::optional<uint64_t> new_size;
+  if (copied && to_offset + *copied > file.size_bytes()) new_size = to_offset + *copied;
+  file.end_change(to_offset, length, new_size);
+  expire(*node);
+  invalidate_kernel(*node, to.epoch);
+  co_return copied;
+}
+
+io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
+                                                                   AttributeChange change,
+                                                                   uint64_t handle) {
+  CO_TRY_ASSIGN(const NodePtr node, this->node(id));
+  std::shared_ptr<source::SourceFile> through;
+  if (handle != 0) through = file_of(handle).source;
+  Result<std::string> path = path_of(*node);
+  if (!path && !through) {
+    // Unlinked, still open, changed through a read-only handle or by path of a descriptor.
+    if (cache::CachedFile* file = node->file_if_any()) through = file->source_file();
+    if (!through) co_return fail(path.error());
+  }
+  io::AsyncMutex::Guard changing = co_await node->changing.lock();
+  cache::CachedFile* file = node->is_regular() ? &node->file() : nullptr;
+  const bool sets_mtime = change.mtime_ns || change.mtime_now;
+  if (file != nullptr && sets_mtime && !change.size_bytes && !file->empty()) {
+    // Setting mtime would hide that the file was changed outside: look before.
+    io::Task<Result<void>> looking = refresh(node);
+    CO_TRY(co_await std::move(looking));
+  }
+  expire(*node);
+  const auto new_size = change.size_bytes;
+  const uint64_t from = new_size && file ? std::min(*new_size, file->size_bytes()) : 0;
+  if (file != nullptr && new_size) {
+    io::Task<void> beginning = file->begin_change(from, UINT64_MAX);
+    co_await std::move(beginning);
+  }
+  source::Outcome<Attributes> setting = through
+                                            ? through->set_attributes(std::move(change))
+                                            : source_.set_attributes(std::move(*path), std::move(change));
+  const Result<Attributes> set = co_await std::move(setting);
+  if (file != nullptr && new_size) {
+    if (set)
+      file->end_truncate(*new_size);
+    else
+      file->end_change(from, UINT64_MAX, std::nullopt);
+    invalidate_kernel(*node, id.epoch());
+  } else if (file != nullptr) {
+    if (sets_mtime)
+      file->expect_mtime_change();
+    else
+      file->expect_ctime_change();
+  }
+  expire(*node);
+  if (!set) co_return fail(set.error());
+  if (handle != 0 && new_size) file_of(handle).wrote.store(true);
+  apply(*node, *set, changes().now());
+  const NodeReply reply = describe(*node);
+  co_return AttributesReply{reply.attributes, reply.attributes_ttl};
+}
+
+}  // namespace larder::fs

@@ -1,0 +1,197 @@
+// CachedFileSystem: names.  A name is asked of the source unless it was within its time to live; while the source is
+// down, what the catalog knows is used.
+
+#include "base/log.h"
+#include "fs/cached_file_system.h"
+
+namespace larder::fs {
+
+std::optional<Result<NodeReply>> CachedFileSystem::lookup_hit(KernelId parent_id,
+                                                              std::string_view name) {
+  const NodePtr parent = table_.find(NodeId{parent_id.node()});
+  if (!parent) return std::nullopt;
+  bool negative = false;
+  const NodePtr child = fresh_child(*parent, name, &negative);
+  if (negative) {
+    metrics_.lookup_hits.add();
+    return NodeReply{{}, {}, Nanos(0), Nanos(0)};
+  }
+  if (!child) return std::nullopt;
+  metrics_.lookup_hits.add();
+  return reply_to_lookup(child);
+}
+
+CachedFileSystem::NodePtr CachedFileSystem::fresh_child(Node& parent, std::string_view name,
+                                                        bool* negative) {
+  NodeId id;
+  {
+    MutexLock lock(parent.mutex_);
+    const auto it = parent.children_.find(std::string(name));
+    if (it != parent.children_.end()) {
+      if (now() >= it->second.valid_until) return nullptr;
+      if (!it->second.child) {
+        *negative = true;
+        return nullptr;
+      }
+      id = it->second.child;
+    }
+  }
+  if (!id) {
+    // Remembered from before: believed only where times to live are long enough to outlast a restart.
+    if (coherence_.attributes_ttl < std::chrono::minutes(1)) return nullptr;
+    const auto record = env_.catalog.name(parent.id(), name);
+    if (!record || !*record) return nullptr;
+    id = (*record)->node;
+  }
+  NodePtr node = load(id);
+  if (!node) return nullptr;
+  MutexLock lock(node->mutex_);
+  if (now() >= node->valid_until_) {
+    const Nanos age = env_.clock.wall() - Nanos(node->validated_at_ns_);
+    if (node->validated_at_ns_ == 0 || age < Nanos(0) || age >= coherence_.attributes_ttl)
+      return nullptr;
+    node->valid_until_ = now() + (coherence_.attributes_ttl - age);
+  }
+  return node;
+}
+
+Result<NodeReply> CachedFileSystem::reply_to_lookup(const NodePtr& node) {
+  {
+    MutexLock lock(node->mutex_);
+    ++node->kernel_inode(node->epoch_).lookups;
+    node->keep_ = node;
+  }
+  return describe(*node);
+}
+
+io::Task<Result<NodeReply>> CachedFileSystem::lookup(KernelId parent_id, std::string name) {
+  CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
+  io::Task<Result<NodePtr>> resolving = resolve(parent, name);
+  CO_TRY_ASSIGN(const NodePtr child, co_await std::move(resolving));
+  if (!child) co_return NodeReply{{}, {}, Nanos(0), coherence_.negative_ttl};
+  co_return reply_to_lookup(child);
+}
+
+io::Task<Result<CachedFileSystem::NodePtr>> CachedFileSystem::resolve(NodePtr parent,
+                                                                      std::string name) {
+  bool negative = false;
+  if (NodePtr fresh = fresh_child(*parent, name, &negative); fresh || negative) {
+    if (fresh) add_name(fresh, parent, name);
+    co_return fresh;
+  }
+  CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
+  metrics_.lookup_misses.add();
+  const uint64_t asked_at = changes().now();
+  source::Outcome<Attributes> asking = source_.attributes(std::move(path));
+  const Result<Attributes> attributes = co_await std::move(asking);
+  if (attributes) co_return adopt(parent, name, *attributes, asked_at);
+  if (attributes.error().is(Code::kNotFound)) {
+    bool overtaken = false;
+    {
+      MutexLock lock(parent->mutex_);
+      overtaken = asked_at < parent->directory_changed_at_;
+    }
+    if (!overtaken) {
+      drop_name(parent, name);
+      remember_child(*parent, name, NodeId{}, coherence_.negative_ttl, asked_at);
+    }
+    co_return NodePtr();
+  }
+  if (is_outage(attributes.error())) co_return resolve_offline(parent, name, attributes.error());
+  co_return fail(attributes.error());
+}
+
+Result<CachedFileSystem::NodePtr> CachedFileSystem::resolve_offline(const NodePtr& parent,
+                                                                    const std::string& name,
+                                                                    Error error) {
+  const std::optional<NodeId> id = known_child(*parent, name);
+  NodePtr node = id ? load(*id) : nullptr;
+  // Never "no such file" for what may exist: only the source can say that.
+  if (!node) return fail(std::move(error));
+  add_name(node, parent, name);
+  metrics_.served_offline.add();
+  return node;
+}
+
+bool CachedFileSystem::same_file(Node& node, const Attributes& attributes) const {
+  MutexLock lock(node.mutex_);
+  if (node.attributes_.mode == 0) return true;  // never seen
+  if ((node.attributes_.mode & S_IFMT) != (attributes.mode & S_IFMT)) return false;
+  return !source_.inodes_are_stable() || node.attributes_.inode == attributes.inode;
+}
+
+// Which node the file with these attributes is, that was seen under this name.
+CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent,
+                                                     const std::string& name,
+                                                     const Attributes& attributes) {
+  if (const auto id = known_child(*parent, name)) {
+    NodePtr node = load(*id);
+    if (node && same_file(*node, attributes)) return node;
+    drop_name(parent, name);  // another file has taken the name
+  }
+  const bool several_names = S_ISREG(attributes.mode) && attributes.nlink > 1;
+  if (several_names) {
+    const auto id = env_.catalog.by_inode(attributes.inode);
+    if (id && *id) {
+      NodePtr node = load(**id);
+      // Where inode numbers may be given to other files, everything else has to agree.
+      bool agrees = node != nullptr && same_file(*node, attributes);
+      if (agrees && !source_.inodes_are_stable()) {
+        MutexLock lock(node->mutex_);
+        agrees = node->attributes_.inode == attributes.inode &&
+                 source_.validator(node->attributes_) == source_.validator(attributes);
+      }
+      if (agrees) return node;
+    }
+  }
+  const auto id = env_.catalog.allocate_node();
+  if (!id) return nullptr;
+  return table_.find_or_make(*id, [&] { return std::make_shared<Node>(*this, *id); });
+}
+
+CachedFileSystem::NodePtr CachedFileSystem::adopt(const NodePtr& parent, const std::string& name,
+                                                  const Attributes& attributes,
+                                                  uint64_t asked_at) {
+  NodePtr node = identify(parent, name, attributes);
+  if (!node) return nullptr;
+  bool is_new = false;
+  {
+    MutexLock lock(node->mutex_);
+    is_new = node->attributes_.mode == 0;
+    if (is_new) node->attributes_ = attributes;  // the type must be known from the start
+  }
+  add_name(node, parent, name);
+  apply(*node, attributes, asked_at);
+  remember_child(*parent, name, node->id(), coherence_.attributes_ttl, asked_at);
+  catalog::Batch batch;
+  const auto stored = env_.catalog.name(parent->id(), name);
+  if (!stored || !*stored || (*stored)->node != node->id())
+    batch.put(parent->id(), name, {node->id(), attributes.mode & S_IFMT});
+  if (S_ISREG(attributes.mode) && attributes.nlink > 1)
+    batch.put_inode(attributes.inode, node->id());
+  if (!env_.catalog.apply(batch)) env_.metrics.store_errors.add();
+  return node;
+}
+
+io::Task<Result<std::string>> CachedFileSystem::read_link(KernelId id) {
+  CO_TRY_ASSIGN(const NodePtr node, this->node(id));
+  {
+    // A symlink's text never changes; another one under its name is another file.
+    MutexLock lock(node->mutex_);
+    if (!node->symlink_target_.empty() && source_.inodes_are_stable())
+      co_return node->symlink_target_;
+  }
+  CO_TRY_ASSIGN(std::string path, path_of(*node));
+  source::Outcome<std::string> reading = source_.read_link(std::move(path));
+  const Result<std::string> target = co_await std::move(reading);
+  MutexLock lock(node->mutex_);
+  if (target) {
+    node->symlink_target_ = *target;
+  } else if (is_outage(target.error()) && !node->symlink_target_.empty()) {
+    metrics_.served_offline.add();
+    co_return node->symlink_target_;
+  }
+  co_return target;
+}
+
+}  // namespace larder::fs

@@ -1,0 +1,195 @@
+// CachedFileSystem: making, removing and renaming.  Each goes to the source first; what is known here follows.
+
+#include "base/log.h"
+#include "fs/cached_file_system.h"
+
+namespace larder::fs {
+
+io::Task<Result<NodeReply>> CachedFileSystem::finish_making(NodePtr parent, std::string name,
+                                                            source::Outcome<Attributes> making) {
+  change_directory(*parent);
+  const Result<Attributes> made = co_await std::move(making);
+  change_directory(*parent);  // also after a failure: a call that timed out may have been carried out
+  if (!made) co_return fail(made.error());
+  const NodePtr node = adopt(parent, name, *made, changes().now());
+  if (!node) co_return fail(Code::kIo, "no node id");
+  co_return reply_to_lookup(node);
+}
+
+io::Task<Result<NodeReply>> CachedFileSystem::make_node(KernelId parent_id, std::string name,
+                                                        uint32_t mode, uint64_t rdev,
+                                                        Caller caller) {
+  CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
+  CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
+  io::Task<Result<NodeReply>> making = finish_making(
+      parent, std::move(name), source_.make_node(std::move(path), mode, rdev, caller));
+  co_return co_await std::move(making);
+}
+
+io::Task<Result<NodeReply>> CachedFileSystem::make_directory(KernelId parent_id, std::string name,
+                                                             uint32_t mode, Caller caller) {
+  CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
+  CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
+  io::Task<Result<NodeReply>> making = finish_making(
+      parent, std::move(name), source_.make_directory(std::move(path), mode, caller));
+  co_return co_await std::move(making);
+}
+
+io::Task<Result<NodeReply>> CachedFileSystem::make_symlink(KernelId parent_id, std::string name,
+                                                           std::string target, Caller caller) {
+  CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
+  CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
+  io::Task<Result<NodeReply>> making = finish_making(
+      parent, std::move(name), source_.make_symlink(std::move(target), std::move(path), caller));
+  co_return co_await std::move(making);
+}
+
+io::Task<Result<NodeReply>> CachedFileSystem::link(KernelId id, KernelId new_parent_id,
+                                                   std::string new_name) {
+  CO_TRY_ASSIGN(const NodePtr node, this->node(id));
+  CO_TRY_ASSIGN(const NodePtr parent, this->node(new_parent_id));
+  CO_TRY_ASSIGN(std::string path, path_of(*node));
+  CO_TRY_ASSIGN(std::string new_path, child_path(*parent, new_name));
+  change_directory(*parent);
+  expire(*node);
+  source::Outcome<Attributes> linking = source_.link(std::move(path), std::move(new_path));
+  const Result<Attributes> linked = co_await std::move(linking);
+  change_directory(*parent);
+  expire(*node);
+  if (!linked) co_return fail(linked.error());
+  if (cache::CachedFile* file = node->file_if_any()) file->expect_ctime_change();
+  add_name(node, parent, new_name);
+  apply(*node, *linked, changes().now());
+  remember_child(*parent, new_name, node->id(), coherence_.attributes_ttl, changes().now());
+  catalog::Batch batch;
+  batch.put(parent->id(), new_name, {node->id(), linked->mode & S_IFMT});
+  if (S_ISREG(linked->mode)) batch.put_inode(linked->inode, node->id());
+  if (!env_.catalog.apply(batch)) env_.metrics.store_errors.add();
+  co_return reply_to_lookup(node);
+}
+
+// The node behind a name that is about to go, if it is in memory.
+CachedFileSystem::NodePtr CachedFileSystem::child_in_use(Node& parent, const std::string& name) {
+  const auto id = known_child(parent, name);
+  return id ? table_.find(*id) : nullptr;
+}
+
+// Before a file's name goes: what its readers still need must stay within reach.
+io::Task<void> CachedFileSystem::hold_data(NodePtr node) {
+  {
+    MutexLock lock(node->mutex_);
+    if (node->handles_ == 0 || !S_ISREG(node->attributes_.mode)) co_return;
+  }
+  cache::CachedFile& file = node->file();
+  if (file.resident() || file.source_file()) co_return;
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = file.reader();
+  if (const auto opened = co_await std::move(opening); !opened)
+    log::warning("an open file is being removed and cannot be held: {}",
+                 opened.error().message());
+}
+
+void CachedFileSystem::after_unlink(const NodePtr& node) {
+  bool gone = false;
+  {
+    ReaderLock lock(tree_mutex_);
+    gone = node->names_.empty();
+  }
+  {
+    MutexLock lock(node->mutex_);
+    node->attributes_changed_at_ = changes().tick();
+    node->valid_until_ = Nanos(0);
+    if (node->attributes_.nlink > 0) --node->attributes_.nlink;
+    // Other names may be known to the source alone.
+    const bool last = S_ISDIR(node->attributes_.mode) || node->attributes_.nlink == 0;
+    node->deleted_ = gone && last;
+    if (node->deleted_) node->attributes_.nlink = 0;
+  }
+  if (cache::CachedFile* file = node->file_if_any()) file->expect_ctime_change();
+  if (!node->persist({})) env_.metrics.store_errors.add();
+}
+
+io::Task<Result<void>> CachedFileSystem::unlink(KernelId parent_id, std::string name) {
+  CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
+  CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
+  // Also one that nobody uses: its record and its object go with it.
+  const auto id = known_child(*parent, name);
+  const NodePtr child = id ? load(*id) : nullptr;
+  if (child) {
+    io::Task<void> holding = hold_data(child);
+    co_await std::move(holding);
+  }
+  change_directory(*parent);
+  source::Outcome<void> removing = source_.unlink(std::move(path));
+  const Result<void> removed = co_await std::move(removing);
+  change_directory(*parent);
+  if (!removed) co_return fail(removed.error());
+  drop_name(parent, name);
+  if (child) {
+    if (child->is_regular()) child->file();  // so that the object goes when the node does
+    after_unlink(child);
+  }
+  co_return Result<void>();
+}
+
+io::Task<Result<void>> CachedFileSystem::remove_directory(KernelId parent_id, std::string name) {
+  CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
+  CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
+  const NodePtr child = child_in_use(*parent, name);
+  change_directory(*parent);
+  source::Outcome<void> removing = source_.remove_directory(std::move(path));
+  const Result<void> removed = co_await std::move(removing);
+  change_directory(*parent);
+  if (!removed) co_return fail(removed.error());
+  drop_name(parent, name);
+  if (child) after_unlink(child);
+  co_return Result<void>();
+}
+
+io::Task<Result<void>> CachedFileSystem::rename(KernelId parent_id, std::string name,
+                                                KernelId new_parent_id, std::string new_name,
+                                                unsigned flags) {
+  CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
+  CO_TRY_ASSIGN(const NodePtr new_parent, node(new_parent_id));
+  CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
+  CO_TRY_ASSIGN(std::string new_path, child_path(*new_parent, new_name));
+  const auto moved_id = known_child(*parent, name);
+  const auto other_id = known_child(*new_parent, new_name);
+  const NodePtr moved = moved_id ? load(*moved_id) : nullptr;
+  const NodePtr other = other_id ? load(*other_id) : nullptr;
+  const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+  if (other && !exchange) {
+    io::Task<void> holding = hold_data(other);
+    co_await std::move(holding);
+  }
+  change_directory(*parent);
+  change_directory(*new_parent);
+  source::Outcome<void> renaming = source_.rename(std::move(path), std::move(new_path), flags);
+  const Result<void> renamed = co_await std::move(renaming);
+  change_directory(*parent);
+  change_directory(*new_parent);
+  if (!renamed) co_return fail(renamed.error());
+  if (moved && moved == other) co_return Result<void>();  // two names of one file: nothing happens
+
+  drop_name(parent, name);
+  drop_name(new_parent, new_name);
+  catalog::Batch batch;
+  const auto settle = [&](const NodePtr& node, const NodePtr& in, const std::string& as) {
+    add_name(node, in, as);
+    expire(*node);
+    if (cache::CachedFile* file = node->file_if_any()) file->expect_ctime_change();
+    batch.put(in->id(), as, {node->id(), node->type()});
+    remember_child(*in, as, node->id(), coherence_.attributes_ttl, changes().now());
+  };
+  if (moved) settle(moved, new_parent, new_name);
+  if (other && exchange) settle(other, parent, name);
+  if (!env_.catalog.apply(batch)) env_.metrics.store_errors.add();
+  if (moved && !moved->persist({})) env_.metrics.store_errors.add();
+  if (other && exchange && !other->persist({})) env_.metrics.store_errors.add();
+  if (other && !exchange) {
+    if (other->is_regular()) other->file();
+    after_unlink(other);
+  }
+  co_return Result<void>();
+}
+
+}  // namespace larder::fs

@@ -1,0 +1,118 @@
+#include "fs/node.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "fs/cached_file_system.h"
+
+namespace larder::fs {
+
+Node::Node(CachedFileSystem& fs, NodeId id) : fs_(fs), id_(id) {}
+
+Node::Node(CachedFileSystem& fs, NodeId id, const catalog::NodeRecord& record)
+    : fs_(fs),
+      id_(id),
+      attributes_(record.attributes),
+      validated_at_ns_(record.validated_at_ns),
+      used_at_ns_(record.used_at_ns),
+      symlink_target_(record.symlink_target),
+      stored_(record),
+      stored_hash_(hash64(catalog::encode(record))),
+      listing_parts_(record.listing_parts),
+      listing_times_{0, record.listing_mtime_ns, record.listing_ctime_ns} {}
+
+Node::~Node() {
+  // The last reader of an unlinked file is gone: so go its data.
+  if (deleted_ && file_) file_->drop();
+  fs_.table().erase(id_);
+}
+
+uint32_t Node::type() const {
+  MutexLock lock(mutex_);
+  return attributes_.mode & S_IFMT;
+}
+
+io::Task<Result<std::shared_ptr<source::SourceFile>>> Node::open_source() {
+  CO_TRY_ASSIGN(std::string path, fs_.path_of(*this));
+  const uint64_t asked_at = fs_.changes().now();
+  source::Outcome<source::Opened> asking = fs_.source().open_file(std::move(path), O_RDONLY);
+  CO_TRY_ASSIGN(source::Opened opened, co_await std::move(asking));
+  if (fs_.apply(*this, opened.attributes, asked_at))
+    co_return fail(Code::kStale, "changed outside");
+  co_return std::move(opened.file);
+}
+
+cache::CachedFile& Node::file() {
+  MutexLock lock(mutex_);
+  CHECK(S_ISREG(attributes_.mode));
+  if (!file_) {
+    const Validator now = fs_.source().validator(attributes_);
+    const bool known = stored_.object && stored_.block_shift != 0;
+    const Validator version = known ? stored_.version : now;
+    file_ = std::make_unique<cache::CachedFile>(fs_.cache_environment(), *this, version.size_bytes,
+                                                version, fs_.is_racy(attributes_));
+    if (known) file_->load(stored_);
+  }
+  return *file_;
+}
+
+cache::CachedFile* Node::file_if_any() const {
+  MutexLock lock(mutex_);
+  return file_.get();
+}
+
+Result<void> Node::persist(catalog::Batch extra) {
+  MutexLock record_lock(record_mutex_);
+  Name name = fs_.first_name(*this);
+  {
+    MutexLock lock(mutex_);
+    if (deleted_) {
+      extra.remove(id_);
+      stored_hash_ = 0;
+    } else {
+      catalog::NodeRecord record = stored_;
+      record.attributes = attributes_;
+      record.validated_at_ns = validated_at_ns_;
+      record.used_at_ns = used_at_ns_;
+      record.parent = name.parent ? name.parent->id() : NodeId{};
+      record.name = std::move(name.name);
+      record.symlink_target = symlink_target_;
+      record.listing_parts = listing_parts_;
+      record.listing_mtime_ns = listing_times_.mtime_ns;
+      record.listing_ctime_ns = listing_times_.ctime_ns;
+      if (file_) file_->describe(record);
+      const uint64_t hash = hash64(catalog::encode(record));
+      if (hash == stored_hash_ && extra.empty()) return {};
+      stored_hash_ = hash;
+      extra.put(id_, record);
+    }
+  }
+  return fs_.catalog().apply(extra);
+}
+
+KernelInode* Node::find_kernel_inode(uint64_t epoch) {
+  for (KernelInode& inode : kernel_inodes_)
+    if (inode.epoch == epoch) return &inode;
+  return nullptr;
+}
+
+KernelInode& Node::kernel_inode(uint64_t epoch) {
+  if (KernelInode* known = find_kernel_inode(epoch)) return *known;
+  KernelInode inode;
+  inode.epoch = epoch;
+  return kernel_inodes_.emplace_back(inode);
+}
+
+void Node::raise_epoch() {
+  do {
+    epoch_ = (epoch_ + 1) % kVirtualEpoch;
+  } while (find_kernel_inode(epoch_) != nullptr);
+}
+
+void Node::drop_idle_kernel_inodes() {
+  std::erase_if(kernel_inodes_, [](const KernelInode& inode) { return inode.idle(); });
+}
+
+}  // namespace larder::fs

@@ -1,0 +1,130 @@
+// Node: one file, directory or other object of the namespace, while the kernel or a request knows it.
+//
+// Invariants
+//   - There is at most one Node per NodeId (NodeTable).
+//   - keep_ is set exactly while the kernel holds lookups of one of the node's kernel inodes.
+//   - A kernel inode is in one mode at a time: cached_opens and passthrough_opens are never both above zero, and
+//     all its passthrough opens use backing_id, which is the object of `generation`.
+//   - names_ is empty only for the root and for a node without a name left (unlinked, still in use).
+//
+// Locking: the tree's lock (Tree, held by the file system) guards names_; mutex_ everything else.  The tree's lock is
+// taken before mutex_, mutex_ before the file's own.  The async mutexes may be held across co_await and are taken
+// first of all: `opening` before `changing`.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/attributes.h"
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/mutex.h"
+#include "cache/cached_file.h"
+#include "catalog/catalog.h"
+#include "fs/kernel_port.h"
+#include "io/completion.h"
+
+namespace larder::fs {
+
+class CachedFileSystem;
+class NodeTable;
+
+// One of the kernel's inodes for a node; see KernelId.
+struct KernelInode {
+  uint64_t epoch = 0;
+  uint64_t lookups = 0;
+  uint32_t cached_opens = 0;
+  uint32_t passthrough_opens = 0;
+  int32_t backing_id = 0;
+  uint64_t generation = 0;      // of the file's data, when opened in passthrough
+  uint64_t pages_version = 0;   // content_version the kernel's pages belong to; 0: none
+  bool idle() const { return lookups == 0 && cached_opens == 0 && passthrough_opens == 0; }
+};
+
+// What a directory's name was last seen to lead to.
+struct Dentry {
+  NodeId child;  // none: no such name
+  Nanos valid_until{0};
+};
+
+struct Name;
+
+class Node final : public cache::FileOwner, public std::enable_shared_from_this<Node> {
+ public:
+  Node(CachedFileSystem& fs, NodeId id);
+  // From an earlier run, or from before the kernel forgot it.
+  Node(CachedFileSystem& fs, NodeId id, const catalog::NodeRecord& record);
+  ~Node() override;
+
+  // FileOwner
+  NodeId id() const override { return id_; }
+  std::shared_ptr<cache::FileOwner> self() override { return shared_from_this(); }
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> open_source() override;
+  Result<void> persist(catalog::Batch extra) override;
+  // Regular files only; made when first asked for.
+  cache::CachedFile& file() override;
+  // Null when there was no need for it yet.
+  cache::CachedFile* file_if_any() const;
+
+  uint32_t type() const;  // S_IFMT bits
+  bool is_directory() const { return S_ISDIR(type()); }
+  bool is_regular() const { return S_ISREG(type()); }
+
+  io::AsyncMutex opening;   // decides about modes
+  io::AsyncMutex changing;  // one change of the data at a time
+
+ private:
+  friend class CachedFileSystem;
+  friend class NodeTable;
+
+  // The kernel inode of that epoch, made when there is none.
+  KernelInode& kernel_inode(uint64_t epoch) REQUIRES(mutex_);
+  KernelInode* find_kernel_inode(uint64_t epoch) REQUIRES(mutex_);
+  // Takes an epoch no live kernel inode has.
+  void raise_epoch() REQUIRES(mutex_);
+  void drop_idle_kernel_inodes() REQUIRES(mutex_);
+
+  CachedFileSystem& fs_;
+  const NodeId id_;
+
+  std::vector<Name> names_;  // guarded by the tree's lock
+
+  mutable Mutex mutex_;
+  std::shared_ptr<Node> keep_ GUARDED_BY(mutex_);
+  std::vector<KernelInode> kernel_inodes_ GUARDED_BY(mutex_);
+  uint64_t epoch_ GUARDED_BY(mutex_) = 0;
+
+  Attributes attributes_ GUARDED_BY(mutex_);
+  Nanos valid_until_ GUARDED_BY(mutex_){0};         // monotonic
+  uint64_t attributes_changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock: last change made here
+  int64_t validated_at_ns_ GUARDED_BY(mutex_) = 0;  // wall clock
+  int64_t used_at_ns_ GUARDED_BY(mutex_) = 0;
+  bool deleted_ GUARDED_BY(mutex_) = false;         // its last name is gone
+  std::string symlink_target_ GUARDED_BY(mutex_);
+  uint32_t handles_ GUARDED_BY(mutex_) = 0;
+  uint64_t content_version_ GUARDED_BY(mutex_) = 1; // grows when the kernel's pages go stale
+
+  std::unique_ptr<cache::CachedFile> file_ GUARDED_BY(mutex_);
+  catalog::NodeRecord stored_ GUARDED_BY(mutex_);   // the data part, until file_ takes over
+  uint64_t stored_hash_ GUARDED_BY(mutex_) = 0;     // of the record as stored last
+
+  // Directories
+  std::unordered_map<std::string, Dentry> children_ GUARDED_BY(mutex_);
+  uint64_t directory_changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock
+  uint32_t listing_parts_ GUARDED_BY(mutex_) = 0;
+  FileTimes listing_times_ GUARDED_BY(mutex_);
+
+  Mutex record_mutex_;  // orders the writes of this node's record; held for an append to the log
+};
+
+struct Name {
+  std::shared_ptr<Node> parent;
+  std::string name;
+};
+
+}  // namespace larder::fs

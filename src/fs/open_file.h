@@ -1,0 +1,44 @@
+// The handles of CachedFileSystem: a handle's number is its address, alive from open to release.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/mutex.h"
+#include "cache/readahead.h"
+#include "catalog/records.h"
+#include "fs/cached_file_system.h"
+
+namespace larder::fs {
+
+struct CachedFileSystem::OpenFile {
+  std::shared_ptr<Node> node;
+  uint64_t epoch = 0;  // of the kernel inode it was opened on
+  int flags = 0;
+  bool passthrough = false;
+  uint64_t generation = 0;                      // pinned, when passthrough
+  std::shared_ptr<source::SourceFile> source;   // open for writing; null on a read-only handle
+  std::atomic<bool> wrote{false};
+  Mutex mutex;
+  cache::Readahead readahead GUARDED_BY(mutex);
+};
+
+// A snapshot of the entries, taken when reading begins at offset 0, so offsets are stable whatever changes.
+struct CachedFileSystem::OpenDirectory {
+  std::shared_ptr<Node> node;
+  io::AsyncMutex reading;  // one reader at a time; guards the rest
+  bool loaded = false;
+  std::vector<catalog::ListingEntry> entries;
+  std::vector<std::shared_ptr<Node>> resolved;  // by entry, until given out
+  size_t attributes_to = 0;  // entries below this one have been asked for
+  size_t window = 0;
+};
+
+inline CachedFileSystem::OpenFile& CachedFileSystem::file_of(uint64_t handle) {
+  return *reinterpret_cast<OpenFile*>(handle);
+}
+inline CachedFileSystem::OpenDirectory& CachedFileSystem::directory_of(uint64_t handle) {
+  return *reinterpret_cast<OpenDirectory*>(handle);
+}
+
+}  // namespace larder::fs

@@ -1,0 +1,244 @@
+#include "journal/index.h"
+
+#include <bit>
+#include <cstring>
+#include <span>
+
+#include "base/check.h"
+
+namespace larder::journal {
+namespace {
+
+constexpr int kAddressBits = 44;
+constexpr uint64_t kAddressMask = (uint64_t{1} << kAddressBits) - 1;
+constexpr uint64_t kIdentityMask = (uint64_t{1} << 26) - 1;
+constexpr int kTagShift = 6;  // identity bits every bucket number has
+
+uint64_t entry_of(uint64_t identity, uint64_t address) {
+  CHECK(address % 8 == 0 && address != 0 && address / 8 <= kAddressMask);
+  return identity >> kTagShift << kAddressBits | address / 8;
+}
+uint64_t tag_of(uint64_t entry) {
+  return entry >> kAddressBits;
+}
+uint64_t address_of(uint64_t entry) {
+  return (entry & kAddressMask) * 8;
+}
+uint64_t identity_of(uint64_t entry, size_t bucket) {
+  return tag_of(entry) << kTagShift | (bucket & ((1u << kTagShift) - 1));
+}
+
+}  // namespace
+
+void BucketArray::resize(size_t size) {
+  while (pieces_.size() * kPieceBuckets < size)
+    pieces_.push_back(std::make_unique<Bucket[]>(kPieceBuckets));
+  size_ = size;
+}
+
+uint64_t BucketArray::size_bytes() const {
+  return pieces_.size() * kPieceBuckets * sizeof(Bucket) + pieces_.capacity() * sizeof(pieces_[0]);
+}
+
+IndexShard::IndexShard() {
+  const WriterLock lock(mutex);
+  buckets_.resize(kBucketsMin);
+}
+
+size_t IndexShard::bucket_of(uint64_t identity) const {
+  const size_t level = std::bit_floor(buckets_.size());
+  const size_t bucket = identity & (2 * level - 1);
+  return bucket < buckets_.size() ? bucket : bucket & (level - 1);
+}
+
+uint64_t IndexShard::find(uint64_t hash) const {
+  const uint64_t identity = hash & kIdentityMask;
+  const uint64_t tag = identity >> kTagShift;
+  const Bucket* bucket = &buckets_[bucket_of(identity)];
+  while (true) {
+    for (const uint64_t entry : bucket->entries) {
+      if (entry == 0) return 0;
+      if (tag_of(entry) == tag) return address_of(entry);
+    }
+    if (bucket->overflow == 0) return 0;
+    bucket = &overflow_[bucket->overflow - 1];
+  }
+}
+
+void IndexShard::put(uint64_t hash, uint64_t address) {
+  const uint64_t identity = hash & kIdentityMask;
+  insert(identity, entry_of(identity, address));
+  if (entry_count_ > buckets_.size() * kEntriesPerBucket) split();
+}
+
+void IndexShard::insert(uint64_t identity, uint64_t entry) {
+  Bucket* bucket = &buckets_[bucket_of(identity)];
+  while (true) {
+    for (uint64_t& slot : bucket->entries) {
+      if (slot != 0 && tag_of(slot) != tag_of(entry)) continue;
+      if (slot == 0) ++entry_count_;
+      slot = entry;
+      return;
+    }
+    if (bucket->overflow == 0) bucket->overflow = take_overflow();
+    bucket = &overflow_[bucket->overflow - 1];
+  }
+}
+
+void IndexShard::erase(uint64_t hash) {
+  const uint64_t identity = hash & kIdentityMask;
+  const uint64_t tag = identity >> kTagShift;
+  uint64_t* hole = nullptr;
+  uint64_t* last = nullptr;
+  Bucket* previous = nullptr;
+  Bucket* bucket = &buckets_[bucket_of(identity)];
+  while (true) {
+    for (uint64_t& slot : bucket->entries) {
+      if (slot == 0) break;
+      if (tag_of(slot) == tag) hole = &slot;
+      last = &slot;
+    }
+    if (bucket->overflow == 0) break;
+    previous = bucket;
+    bucket = &overflow_[bucket->overflow - 1];
+  }
+  if (hole == nullptr) return;
+  *hole = *last;
+  *last = 0;
+  --entry_count_;
+  if (previous != nullptr && bucket->entries[0] == 0) {
+    free_overflow(previous->overflow);
+    previous->overflow = 0;
+  }
+}
+
+void IndexShard::split() {
+  const size_t added = buckets_.size();
+  if (added == kIdentityMask + 1) return;
+  const size_t old = added & (std::bit_floor(added) - 1);
+  buckets_.resize(added + 1);
+  Bucket chain = buckets_[old];
+  buckets_[old] = Bucket{};
+  while (true) {
+    for (const uint64_t entry : chain.entries) {
+      if (entry == 0) break;
+      --entry_count_;
+      insert(identity_of(entry, old), entry);
+    }
+    if (chain.overflow == 0) return;
+    const uint64_t link = chain.overflow;
+    chain = overflow_[link - 1];
+    free_overflow(link);
+  }
+}
+
+uint64_t IndexShard::take_overflow() {
+  if (free_ == 0) {
+    overflow_.resize(overflow_.size() + 1);
+    return overflow_.size();
+  }
+  const uint64_t link = free_;
+  free_ = overflow_[link - 1].overflow;
+  overflow_[link - 1].overflow = 0;
+  return link;
+}
+
+void IndexShard::free_overflow(uint64_t link) {
+  overflow_[link - 1] = Bucket{};
+  overflow_[link - 1].overflow = free_;
+  free_ = link;
+}
+
+void IndexShard::reserve(size_t bucket_count) {
+  CHECK(entry_count_ == 0);
+  if (bucket_count > buckets_.size()) buckets_.resize(bucket_count);
+}
+
+uint64_t IndexShard::size_bytes() const {
+  return buckets_.size_bytes() + overflow_.size_bytes();
+}
+
+void IndexShard::collect(std::vector<uint64_t>& addresses) const {
+  addresses.reserve(addresses.size() + entry_count_);
+  for (const BucketArray* array : {&buckets_, &overflow_})
+    for (size_t i = 0; i < array->size(); ++i)
+      for (const uint64_t entry : (*array)[i].entries)
+        if (entry != 0) addresses.push_back(address_of(entry));
+}
+
+std::vector<std::byte> IndexShard::save(uint64_t log_address) const {
+  const ShardImage image{.log_address = log_address,
+                         .key_count = key_count_,
+                         .bucket_count = buckets_.size(),
+                         .overflow_count = overflow_.size()};
+  std::vector<std::byte> bytes(sizeof image +
+                               (buckets_.size() + overflow_.size()) * sizeof(Bucket));
+  std::memcpy(bytes.data(), &image, sizeof image);
+  std::byte* at = bytes.data() + sizeof image;
+  for (const BucketArray* array : {&buckets_, &overflow_}) {
+    for (size_t i = 0; i < array->size(); i += BucketArray::kPieceBuckets) {
+      const size_t n = std::min(BucketArray::kPieceBuckets, array->size() - i);
+      std::memcpy(at, &(*array)[i], n * sizeof(Bucket));
+      at += n * sizeof(Bucket);
+    }
+  }
+  return bytes;
+}
+
+Result<void> IndexShard::check_loaded(uint64_t log_address) {
+  // The links come from a file: each overflow bucket has one place at most, then there is no cycle
+  // either.
+  std::vector<bool> is_linked(overflow_.size());
+  entry_count_ = 0;
+  for (size_t i = 0; i < buckets_.size(); ++i) {
+    for (const Bucket* bucket = &buckets_[i];;) {
+      for (const uint64_t entry : bucket->entries) {
+        if (entry == 0) continue;
+        if (address_of(entry) >= log_address) return fail(Code::kCorrupt, "index image: address");
+        ++entry_count_;
+      }
+      const uint64_t link = bucket->overflow;
+      if (link == 0) break;
+      if (link > overflow_.size() || is_linked[link - 1])
+        return fail(Code::kCorrupt, "index image: overflow link");
+      is_linked[link - 1] = true;
+      bucket = &overflow_[link - 1];
+    }
+  }
+  for (size_t i = 0; i < is_linked.size(); ++i)
+    if (!is_linked[i]) free_overflow(i + 1);
+  return {};
+}
+
+void Index::reserve(uint64_t bucket_count) {
+  for (IndexShard& shard : shards_) {
+    const WriterLock lock(shard.mutex);
+    shard.reserve(bucket_count / kShards);
+  }
+}
+
+uint64_t Index::key_count() const {
+  uint64_t count = 0;
+  for (const IndexShard& shard : shards_) {
+    const ReaderLock lock(shard.mutex);
+    count += shard.key_count();
+  }
+  return count;
+}
+
+uint64_t Index::size_bytes() const {
+  uint64_t bytes = sizeof *this;
+  for (const IndexShard& shard : shards_) {
+    const ReaderLock lock(shard.mutex);
+    bytes += shard.size_bytes();
+  }
+  return bytes;
+}
+
+void Index::wait_for_readers() {
+  for (IndexShard& shard : shards_) {
+    const WriterLock lock(shard.mutex);
+  }
+}
+
+}  // namespace larder::journal

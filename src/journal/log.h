@@ -1,0 +1,86 @@
+// Log: where frames are appended, in memory that is the file (a shared mapping), so an append is a
+// memcpy and outlives the process.
+//
+// Watermarks, both log addresses: durable <= tail.  What is before `tail` are whole frames; what is
+// before `durable` has been synced.
+//
+// Invariants: the active segment is mapped, as is the one before it once there was one since
+// start(); bytes of the active segment from `tail` on are zeros, on the disk too; segments that
+// have bytes between durable and tail are in unsynced_.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
+
+#include "base/mutex.h"
+#include "journal/index.h"
+#include "journal/segments.h"
+#include "journal/sticky_error.h"
+
+namespace larder::journal {
+
+class Log {
+ public:
+  // `index`: whose readers may be looking at the mapped tail.
+  Log(Segments& segments, Index& index, StickyError& poison)
+      : segments_(segments), index_(index), poison_(poison) {}
+  ~Log();
+
+  // Held by who appends.  Taken before a shard's mutex.
+  mutable Mutex mutex;
+
+  void start(std::shared_ptr<MappedSegment> active, uint64_t tail, uint64_t durable)
+      EXCLUDES(mutex);
+
+  // Returns with so many bytes free in the active segment.  May let go of the mutex meanwhile.
+  Result<void> ensure_room(uint64_t bytes) REQUIRES(mutex);
+  std::byte* at_tail() REQUIRES(mutex);
+  // The bytes behind the tail have become frames.
+  void advance(uint64_t bytes) REQUIRES(mutex);
+
+  // The bytes from `address` to its segment's end if they are mapped, else nothing.  Valid as long
+  // as the caller holds `mutex` or any shard's mutex, which it must have taken before the call.
+  std::span<const std::byte> hot(uint64_t address) const;
+
+  uint64_t tail() const { return tail_.load(std::memory_order_acquire); }
+  uint64_t durable() const { return durable_.load(std::memory_order_acquire); }
+  // The largest frame.
+  uint64_t frame_bytes_max() const;
+  // Whether so much is unsynced that someone should commit.
+  bool has_much_unsynced() const EXCLUDES(mutex);
+
+  // Makes what is before the tail durable.  One caller at a time.  An error is sticky.
+  Result<void> sync() EXCLUDES(mutex);
+
+ private:
+  static constexpr size_t kUnsyncedSegmentsMax = 8;
+
+  // What readers find; replaced as a whole.
+  struct Window {
+    std::shared_ptr<MappedSegment> active;
+    std::shared_ptr<MappedSegment> before;
+  };
+  struct Unsynced {
+    uint64_t end;  // address
+    std::shared_ptr<io::File> file;
+  };
+
+  void enter(std::shared_ptr<MappedSegment> next) REQUIRES(mutex);
+  void end_segment() REQUIRES(mutex);
+  bool fits(uint64_t bytes) const REQUIRES(mutex);
+
+  Segments& segments_;
+  Index& index_;
+  StickyError& poison_;
+  std::atomic<const Window*> window_{nullptr};
+  std::atomic<uint64_t> tail_{0};
+  std::atomic<uint64_t> durable_{0};
+  std::deque<Unsynced> unsynced_ GUARDED_BY(mutex);
+  bool is_rolling_ GUARDED_BY(mutex) = false;
+  CondVar rolled_;
+};
+
+}  // namespace larder::journal

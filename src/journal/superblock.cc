@@ -1,0 +1,121 @@
+#include "journal/superblock.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/checksum.h"
+#include "format/frame.h"
+
+namespace larder::journal {
+
+std::string StoreFiles::path(std::string_view name) const {
+  return directory.empty() ? std::string(name) : fmt::format("{}/{}", directory, name);
+}
+
+std::string numbered_name(std::string_view prefix, uint64_t number) {
+  return fmt::format("{}{:016x}", prefix, number);
+}
+
+std::optional<uint64_t> number_of_name(std::string_view name, std::string_view prefix) {
+  constexpr size_t kDigits = 16;
+  if (!name.starts_with(prefix) || name.size() != prefix.size() + kDigits) return std::nullopt;
+  name.remove_prefix(prefix.size());
+  uint64_t number = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number, 16);
+  if (error != std::errc() || end != name.data() + name.size()) return std::nullopt;
+  return number;
+}
+
+Result<std::vector<uint64_t>> StoreFiles::list(std::string_view prefix) const {
+  TRY_ASSIGN(const std::vector<std::string> names, disk.list(directory));
+  std::vector<uint64_t> numbers;
+  for (const std::string& name : names)
+    if (const auto number = number_of_name(name, prefix)) numbers.push_back(*number);
+  std::sort(numbers.begin(), numbers.end());
+  return numbers;
+}
+
+Result<void> StoreFiles::sync_entries() const {
+  const size_t slash = directory.rfind('/');
+  if (!directory.empty())
+    TRY(disk.sync_directory(slash == std::string::npos ? "" : directory.substr(0, slash)));
+  return disk.sync_directory(directory);
+}
+
+Result<void> StoreFiles::publish(const std::string& name) const {
+  TRY(disk.rename(path(name + std::string(kNewSuffix)), path(name)));
+  return disk.sync_directory(directory);
+}
+
+namespace {
+
+constexpr uint64_t kSegmentBytesMin = 8 << 10;
+constexpr uint64_t kSegmentBytesMax = 256 << 20;
+
+Result<void> check_segment_bytes(uint64_t bytes, Code code) {
+  if (bytes < kSegmentBytesMin || bytes > kSegmentBytesMax || bytes % format::kHeaderPageBytes != 0)
+    return fail(code,
+                fmt::format("segment_bytes {}: a multiple of {} from {} to {} is accepted", bytes,
+                            format::kHeaderPageBytes, kSegmentBytesMin, kSegmentBytesMax));
+  return {};
+}
+
+// Random enough to tell stores apart; it is no secret.
+format::Uuid make_uuid(const StoreOptions& options, const Clock& clock) {
+  const auto wall = static_cast<uint64_t>(clock.wall().count());
+  const auto up = static_cast<uint64_t>(clock.monotonic().count());
+  const uint64_t high = mix64(wall ^ mix64(options.uuid_salt));
+  return {.high = high, .low = mix64(up ^ mix64(high))};
+}
+
+Result<void> create_superblock(StoreFiles& files, const StoreOptions& options, const Clock& clock) {
+  TRY(check_segment_bytes(options.segment_bytes, Code::kInvalid));
+  const auto page =
+      format::make_header_page_of(format::kSuperblockMagic, make_uuid(options, clock),
+                                  format::SuperblockBody{.segment_bytes = options.segment_bytes});
+  const std::string name(kSuperblockName);
+  TRY_ASSIGN(const auto file,
+             files.disk.open(files.path(name + std::string(kNewSuffix)), io::OpenMode::kCreate));
+  TRY(file->truncate(0));
+  TRY(file->write_at(page, 0));
+  TRY(file->sync_data());
+  return files.publish(name);
+}
+
+}  // namespace
+
+Result<StoreFiles> open_superblock(io::Disk& disk, const std::string& directory,
+                                   const StoreOptions& options, const Clock& clock) {
+  StoreFiles files{.disk = disk, .directory = directory};
+  auto names = disk.list(directory);
+  if (!names && names.error().is(Code::kNotFound)) {
+    TRY(disk.make_directory(directory));
+    names = disk.list(directory);
+  }
+  if (!names) return fail(std::move(names).error());
+  if (std::ranges::find(*names, kSuperblockName) == names->end()) {
+    // The superblock is durable before anything else is written.
+    for (const std::string& name : *names)
+      if (number_of_name(name, kSegmentPrefix) || number_of_name(name, kCheckpointPrefix))
+        return fail(Code::kCorrupt,
+                    fmt::format("{} is there, but no superblock", files.path(name)));
+    TRY(create_superblock(files, options, clock));
+  }
+
+  const std::string path = files.path(kSuperblockName);
+  TRY_ASSIGN(const auto file, disk.open(path, io::OpenMode::kReadOnly));
+  format::HeaderPage page{};
+  TRY_ASSIGN(const size_t size, file->read_at(page, 0));
+  TRY_ASSIGN(const format::FileHeader header,
+             format::parse_header_page(std::span(page).first(size), format::kSuperblockMagic,
+                                       nullptr, path));
+  files.uuid = header.store;
+  files.seed = format::seed_of(header.store);
+  files.segment_bytes = format::body_of<format::SuperblockBody>(header).segment_bytes;
+  TRY(check_segment_bytes(files.segment_bytes, Code::kCorrupt));
+  return files;
+}
+
+}  // namespace larder::journal

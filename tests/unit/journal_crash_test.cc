@@ -1,0 +1,290 @@
+// Crashes of every kind at every point: what comes back is a prefix of the applied batches that has
+// all committed ones.  A failing seed repeats with LARDER_TEST_SEED=<seed>.
+#include "base/log.h"
+#include "journal_fixture.h"
+
+namespace larder::journal {
+namespace {
+
+// The states a store has gone through, and which of them a crash may leave.
+class History {
+ public:
+  History() : states_(1) {}
+  void apply(const std::vector<Change>& batch) {
+    states_.push_back(states_.back());
+    apply_to(states_.back(), batch);
+  }
+  void commit() { committed_ = states_.size() - 1; }
+  const Model& last() const { return states_.back(); }
+
+  // Checks the recovered store, from which the history goes on.  What survived a power loss is on the
+  // medium; what survived only the process may still be lost later.
+  void expect_prefix(Store& store, bool is_power_loss) {
+    const Model recovered = contents(store);
+    EXPECT_EQ(store.key_count(), recovered.size());
+    for (size_t i = states_.size(); i-- > committed_;) {
+      if (states_[i] != recovered) continue;
+      states_.resize(i + 1);
+      if (is_power_loss) committed_ = i;
+      return;
+    }
+    for (size_t i = 0; i < committed_; ++i)
+      if (states_[i] == recovered)
+        FAIL() << "lost committed batches: state " << i << " of " << committed_;
+    FAIL() << "not a state the store was ever in";
+  }
+
+ private:
+  std::vector<Model> states_;
+  size_t committed_ = 0;
+};
+
+StoreOptions crash_options() {
+  StoreOptions options;
+  options.segment_bytes = 12 << 10;
+  options.checkpoint_after_bytes = 40 << 10;
+  return options;
+}
+
+class JournalCrashTest : public JournalTest {
+ protected:
+  // Each crash ends in an error or two.
+  static void SetUpTestSuite() { log::set_file("/dev/null"); }
+
+  // Random work until `operations` are done or the disk is gone.
+  static void work(Store& store, Random& random, int operations, History& history) {
+    for (int i = 0; i < operations; ++i) {
+      switch (random.below(12)) {
+        case 0:
+          if (!store.commit()) return;
+          history.commit();
+          break;
+        case 1:
+          if (random.one_in(4)) {
+            if (!store.checkpoint()) return;
+            history.commit();
+          }
+          break;
+        default: {
+          const auto batch = random_batch(random, 60);
+          if (!store.apply(batch)) return;
+          history.apply(batch);
+        }
+      }
+    }
+  }
+};
+
+TEST_F(JournalCrashTest, PowerLossLeavesACommittedPrefix) {
+  for (const uint64_t seed : seeds(400)) {
+    SCOPED_TRACE("LARDER_TEST_SEED=" + std::to_string(seed));
+    testing::SimDisk disk;
+    Random random(seed);
+    History history;
+    for (int life = 0; life < 4; ++life) {
+      auto store = Store::open(disk, "journal", crash_options(), registry_, clock_);
+      ASSERT_TRUE(store) << store.error().message();
+      if (life > 0) history.expect_prefix(**store, true);
+      if (HasFatalFailure()) return;
+      work(**store, random, static_cast<int>(random.below(120)), history);
+      disk.power_loss(random.next());
+    }
+  }
+}
+
+TEST_F(JournalCrashTest, ProcessDeathKeepsEverything) {
+  for (const uint64_t seed : seeds(100)) {
+    SCOPED_TRACE("LARDER_TEST_SEED=" + std::to_string(seed));
+    testing::SimDisk disk;
+    Random random(seed);
+    History history;
+    for (int life = 0; life < 4; ++life) {
+      auto store = Store::open(disk, "journal", crash_options(), registry_, clock_);
+      ASSERT_TRUE(store) << store.error().message();
+      expect_holds(**store, history.last());
+      work(**store, random, static_cast<int>(random.below(120)), history);
+      disk.process_death();
+    }
+  }
+}
+
+TEST_F(JournalCrashTest, MixedCrashesAtRandomSteps) {
+  for (const uint64_t seed : seeds(400)) {
+    SCOPED_TRACE("LARDER_TEST_SEED=" + std::to_string(seed));
+    testing::SimDisk disk;
+    Random random(seed);
+    History history;
+    bool is_power_loss = false;
+    for (int life = 0; life < 6; ++life) {
+      disk.crash_at_step(1 + random.below(60));
+      auto store = Store::open(disk, "journal", crash_options(), registry_, clock_);
+      if (store) {
+        history.expect_prefix(**store, is_power_loss);
+        if (HasFatalFailure()) return;
+        work(**store, random, 80, history);
+      } else {
+        ASSERT_EQ(store.error().code(), Code::kCancelled) << store.error().message();
+      }
+      // Two crashes before a successful open count as the worse of them.
+      const bool is_next_power_loss = random.one_in(2);
+      is_power_loss = is_next_power_loss || (is_power_loss && !store);
+      if (is_next_power_loss)
+        disk.power_loss(random.next());
+      else
+        disk.process_death();
+    }
+  }
+}
+
+TEST_F(JournalCrashTest, EveryStepOfASmallHistory) {
+  for (const uint64_t seed : seeds(3)) {
+    SCOPED_TRACE("LARDER_TEST_SEED=" + std::to_string(seed));
+    for (const bool is_power_loss : {false, true}) {
+      bool was_crashed = true;
+      for (uint64_t crash_step = 1; was_crashed; ++crash_step) {
+        SCOPED_TRACE("step " + std::to_string(crash_step));
+        testing::SimDisk disk;
+        Random random(seed);
+        History history;
+        disk.crash_at_step(crash_step);
+        {
+          auto store = Store::open(disk, "journal", crash_options(), registry_, clock_);
+          if (store) {
+            work(**store, random, 60, history);
+            if ((*store)->close()) history.commit();
+          }
+        }
+        was_crashed = disk.is_crashed();
+        if (is_power_loss)
+          disk.power_loss(crash_step);
+        else
+          disk.process_death();
+        auto store = Store::open(disk, "journal", crash_options(), registry_, clock_);
+        ASSERT_TRUE(store) << store.error().message();
+        if (!is_power_loss) {
+          EXPECT_EQ(contents(**store), history.last());
+        }
+        history.expect_prefix(**store, is_power_loss);
+        if (HasFatalFailure()) return;
+        // And it works.
+        const auto batch = random_batch(random, 60);
+        ASSERT_TRUE((*store)->apply(batch));
+        history.apply(batch);
+        EXPECT_EQ(contents(**store), history.last());
+      }
+    }
+  }
+}
+
+// A store whose last frame is known: where it begins and ends in the log.
+struct LastFrame {
+  Model before;
+  Model after;
+  uint64_t begin = 0;
+  uint64_t end = 0;
+};
+
+class JournalTailTest : public JournalTest {
+ protected:
+  LastFrame make(bool is_committed) {
+    LastFrame frame;
+    const auto store = must_open();
+    must_apply(*store, {put("a", "1"), put("b", "2")});
+    must_apply(*store, {removal("a"), put("c", std::string(40, '3'))});
+    frame.before = model_;
+    frame.begin = store->log_bytes();
+    if (is_committed) {
+      EXPECT_TRUE(store->commit());
+    }
+    must_apply(*store, {put("d", "4"), put("b", std::string(70, '5'))});
+    frame.after = model_;
+    frame.end = store->log_bytes();
+    disk_.process_death();
+    return frame;
+  }
+  std::string log() const { return files("log-").front(); }
+};
+
+TEST_F(JournalTailTest, TornAtEveryByteTheBatchIsGoneWhole) {
+  const LastFrame frame = make(true);
+  const std::string whole = disk_.content(log());
+  for (uint64_t cut = frame.begin; cut < frame.end; ++cut) {
+    SCOPED_TRACE(cut);
+    std::string torn = whole;
+    std::fill(torn.begin() + static_cast<ptrdiff_t>(cut), torn.end(), '\0');
+    disk_.put(log(), torn);
+    const auto store = must_open();
+    // Padding and the end of a header may be zeros anyway.
+    expect_holds(*store, torn == whole ? frame.after : frame.before);
+    if (torn != whole && cut > frame.begin) {
+      EXPECT_GT(store->recovery().tail_bytes_dropped, 0u);
+    }
+    // What was dropped does not come back.
+    ASSERT_TRUE(store->apply(std::vector{put("e", "6")}));
+    Model model = contents(*store);
+    disk_.process_death();
+    expect_holds(*must_open(), model);
+  }
+}
+
+TEST_F(JournalTailTest, AnyFlippedBitOfTheLastFrameDropsIt) {
+  const LastFrame frame = make(true);
+  const std::string whole = disk_.content(log());
+  for (uint64_t at = frame.begin; at < frame.end; ++at) {
+    SCOPED_TRACE(at);
+    disk_.put(log(), whole);
+    disk_.corrupt(log(), at, static_cast<uint8_t>(1u << (at % 8)));
+    expect_holds(*must_open(), frame.before);
+  }
+}
+
+TEST_F(JournalTailTest, DamageToDurableBytesIsReportedAndNothingChanged) {
+  const LastFrame frame = make(true);
+  // The last frame says that what is before it was durable.
+  for (uint64_t at = 4096; at < frame.begin; ++at) {
+    SCOPED_TRACE(at);
+    disk_.corrupt(log(), at, 0x10);
+    const auto before = image();
+    const auto opened = open();
+    ASSERT_FALSE(opened);
+    EXPECT_EQ(opened.error().code(), Code::kCorrupt);
+    EXPECT_NE(opened.error().message().find(log() + ", offset "), std::string::npos)
+        << opened.error().message();
+    EXPECT_EQ(image(), before);
+    disk_.corrupt(log(), at, 0x10);
+  }
+  expect_holds(*must_open(), frame.after);
+}
+
+TEST_F(JournalTailTest, DamageBehindNothingDurableIsATornTail) {
+  // Nothing was synced, so pages may have been written in any order: a later valid frame proves
+  // nothing.
+  const LastFrame frame = make(false);
+  disk_.corrupt(log(), 4096 + 30, 1);
+  expect_holds(*must_open(), {});
+  EXPECT_GT(frame.begin, 4096u);
+}
+
+TEST_F(JournalTailTest, DamageBeforeTheCleanEndIsReported) {
+  uint64_t end = 0;
+  {
+    const auto store = must_open();
+    must_apply(*store, {put("a", "1")});
+    ASSERT_TRUE(store->checkpoint());
+    must_apply(*store, {put("b", "1")});
+    ASSERT_TRUE(store->close());
+    end = store->log_bytes();
+  }
+  disk_.process_death();
+  disk_.corrupt(files("checkpoint-")[1], 5000, 1);  // replay has to look at the last frame
+  EXPECT_TRUE(open());
+  disk_.process_death();
+  disk_.corrupt(log(), end - 1, 1);
+  const auto store = open();
+  // The damaged checkpoint's word does not count; the older one says less.
+  ASSERT_TRUE(store);
+  expect_holds(**store, {{"a", "1"}});
+}
+
+}  // namespace
+}  // namespace larder::journal

@@ -1,0 +1,580 @@
+// Every operation of the source on a real directory.  Run as root, the last test runs all others
+// again as a plain user.
+#include "source/source.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/fs.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+#include "base/random.h"
+#include "source/root.h"
+#include "source_fixture.h"
+
+namespace larder::source {
+namespace {
+
+namespace fs = std::filesystem;
+
+class SourceOperations : public SourceTest {
+ protected:
+  SourceOperations() { open(); }
+
+  template <class T>
+  static Code error_of(const Result<T>& result) {
+    return result ? Code{} : result.error().code();
+  }
+  buffer::BufferRef buffer_of(const std::string& text) {
+    buffer::BufferRef buffer = buffers_.allocate(text.size());
+    std::memcpy(buffer.bytes().data(), text.data(), text.size());
+    buffer.set_size(text.size());
+    return buffer;
+  }
+  static std::string text_of(const buffer::BufferRef& buffer) {
+    const auto data = buffer.data();
+    return {reinterpret_cast<const char*>(data.data()), data.size()};
+  }
+  struct stat lstat_of(const fs::path& path) {
+    struct stat stat = {};
+    EXPECT_EQ(::lstat((root() / path).c_str(), &stat), 0) << path;
+    return stat;
+  }
+  std::shared_ptr<SourceFile> opened(const std::string& path, int flags) {
+    auto result = run(source_->open_file(path, flags));
+    CHECK(result.has_value());
+    return result->file;
+  }
+};
+
+TEST_F(SourceOperations, AttributesAreThoseOfLstat) {
+  write_file(root() / "f", "twelve bytes");
+  fs::create_symlink("f", root() / "l");
+  fs::create_directory(root() / "d");
+  for (const std::string name : {"f", "l", "d", ""}) {
+    const struct stat expected = lstat_of(name);
+    const auto got = run(source_->attributes(name));
+    ASSERT_TRUE(got) << name;
+    EXPECT_EQ(got->inode, expected.st_ino);
+    EXPECT_EQ(got->mode, expected.st_mode);
+    EXPECT_EQ(got->nlink, expected.st_nlink);
+    EXPECT_EQ(got->uid, expected.st_uid);
+    EXPECT_EQ(got->gid, expected.st_gid);
+    EXPECT_EQ(got->size_bytes, static_cast<uint64_t>(expected.st_size));
+    EXPECT_EQ(got->blocks_512, static_cast<uint64_t>(expected.st_blocks));
+    EXPECT_EQ(got->times.mtime_ns,
+              expected.st_mtim.tv_sec * 1'000'000'000 + expected.st_mtim.tv_nsec);
+  }
+  EXPECT_EQ(error_of(run(source_->attributes("none"))), Code::kNotFound);
+  EXPECT_EQ(error_of(run(source_->attributes("f/x"))), code_of(ENOTDIR));
+}
+
+TEST_F(SourceOperations, NoPathLeavesTheRoot) {
+  TempDirectory outside;
+  write_file(outside.path() / "secret", "no");
+  fs::create_directory(root() / "d");
+  fs::create_symlink(outside.path(), root() / "out");
+  fs::create_symlink("d", root() / "in");
+  fs::create_symlink(outside.path() / "secret", root() / "file");
+  for (const std::string path :
+       {"..", "../x", "d/../..", "d/..", "/etc", "d//x", "d/", "./d", "d/."}) {
+    EXPECT_EQ(error_of(run(source_->attributes(path))), Code::kInvalid) << path;
+    EXPECT_EQ(error_of(run(source_->unlink(path))), Code::kInvalid) << path;
+  }
+  EXPECT_EQ(error_of(run(source_->attributes(std::string("d\0x", 3)))), Code::kInvalid);
+  // A symlink on the way, wherever it leads.
+  for (const std::string path : {"out/secret", "in/x"}) {
+    EXPECT_EQ(error_of(run(source_->attributes(path))), code_of(ELOOP)) << path;
+    EXPECT_EQ(error_of(run(source_->open_file(path, O_RDONLY))), code_of(ELOOP)) << path;
+    EXPECT_EQ(error_of(run(source_->create_file(path, O_RDWR, 0600, self()))), code_of(ELOOP));
+    EXPECT_EQ(error_of(run(source_->unlink(path))), code_of(ELOOP)) << path;
+    EXPECT_EQ(error_of(run(source_->rename("d", path, 0))), code_of(ELOOP)) << path;
+    EXPECT_EQ(error_of(run(source_->get_xattr(path, "user.x"))), code_of(ELOOP)) << path;
+  }
+  // A symlink at the end.
+  EXPECT_EQ(error_of(run(source_->open_file("file", O_RDONLY))), code_of(ELOOP));
+  EXPECT_EQ(error_of(run(source_->create_file("file", O_RDWR, 0600, self()))), code_of(ELOOP));
+  EXPECT_FALSE(run(source_->list("out")));
+  EXPECT_EQ(read_file(outside.path() / "secret"), "no");
+}
+
+TEST_F(SourceOperations, ASymlinkIsActedOnItself) {
+  write_file(root() / "f", "text");
+  const struct stat before = lstat_of("f");
+  const auto made = run(source_->make_symlink("f", "l", self()));
+  ASSERT_TRUE(made);
+  EXPECT_TRUE(S_ISLNK(made->mode));
+  EXPECT_EQ(run(source_->read_link("l")), "f");
+  EXPECT_EQ(error_of(run(source_->read_link("f"))), Code::kInvalid);
+  AttributeChange change;
+  change.mtime_ns = -1'500'000'000;
+  change.atime_ns = 5;
+  const auto changed = run(source_->set_attributes("l", change));
+  ASSERT_TRUE(changed);
+  EXPECT_EQ(changed->times.mtime_ns, *change.mtime_ns);
+  EXPECT_EQ(lstat_of("f").st_mtim.tv_sec, before.st_mtim.tv_sec);
+  AttributeChange truncation;
+  truncation.size_bytes = 0;
+  EXPECT_FALSE(run(source_->set_attributes("l", truncation)));
+  EXPECT_EQ(read_file(root() / "f"), "text");
+  if (::geteuid() == 0) {
+    AttributeChange owner;
+    owner.uid = 1234;
+    ASSERT_TRUE(run(source_->set_attributes("l", owner)));
+    EXPECT_EQ(lstat_of("l").st_uid, *owner.uid);
+    EXPECT_EQ(lstat_of("f").st_uid, before.st_uid);
+    AttributeChange permissions;
+    permissions.permissions = 0;
+    EXPECT_FALSE(run(source_->set_attributes("l", permissions)));
+    EXPECT_EQ(lstat_of("f").st_mode, before.st_mode);
+  }
+  ASSERT_TRUE(run(source_->link("l", "l2")));
+  EXPECT_TRUE(S_ISLNK(lstat_of("l2").st_mode));
+  ASSERT_TRUE(run(source_->unlink("l")));
+  EXPECT_TRUE(fs::exists(root() / "f"));
+}
+
+TEST_F(SourceOperations, ListsNamesInodesAndTypes) {
+  fs::create_directory(root() / "d");
+  constexpr size_t kEntries = 20'000;
+  for (size_t i = 0; i < kEntries; ++i)
+    ASSERT_EQ(::mknod((root() / "d" / std::to_string(i)).c_str(), S_IFREG | 0600, 0), 0);
+  fs::create_symlink("x", root() / "l");
+  ::mkfifo((root() / "p").c_str(), 0600);
+  const auto many = run(source_->list("d"));
+  ASSERT_TRUE(many);
+  std::set<std::string> names;
+  for (const DirectoryEntry& entry : *many) names.insert(entry.name);
+  EXPECT_EQ(many->size(), kEntries);
+  EXPECT_EQ(names.size(), kEntries);
+  const auto few = run(source_->list(""));
+  ASSERT_TRUE(few);
+  EXPECT_EQ(few->size(), 3u);
+  for (const DirectoryEntry& entry : *few) {
+    const struct stat expected = lstat_of(entry.name);
+    EXPECT_EQ(entry.inode, expected.st_ino);
+    if (entry.type != 0) {
+      EXPECT_EQ(entry.type, expected.st_mode & S_IFMT);
+    }
+  }
+  EXPECT_EQ(error_of(run(source_->list("p"))), code_of(ENOTDIR));
+}
+
+TEST_F(SourceOperations, ReadsAndWritesWholeBuffers) {
+  Random random(3);
+  std::string text(100'000, '\0');
+  for (char& c : text) c = static_cast<char>(random.next());
+  auto created = run(source_->create_file("f", O_RDWR, 0644, self()));
+  ASSERT_TRUE(created);
+  EXPECT_TRUE(S_ISREG(created->attributes.mode));
+  EXPECT_EQ(created->attributes.inode, lstat_of("f").st_ino);
+  const auto file = created->file;
+  ASSERT_TRUE(run(file->write(buffer_of(text), 0)));
+  ASSERT_TRUE(run(file->sync(true)));
+  ASSERT_TRUE(run(file->sync(false)));
+  EXPECT_EQ(read_file(root() / "f"), text);
+  EXPECT_EQ(run(file->attributes())->size_bytes, text.size());
+  const buffer::BufferRef all = buffers_.allocate(2 * text.size());
+  EXPECT_EQ(run(file->read(all, 2 * text.size(), 0)), text.size());
+  EXPECT_EQ(text_of(all), text);
+  const buffer::BufferRef part = buffers_.allocate(1000);
+  EXPECT_EQ(run(file->read(part, 1000, 500)), 1000u);
+  EXPECT_EQ(text_of(part), text.substr(500, 1000));
+  EXPECT_EQ(run(file->read(part, 1000, text.size())), 0u);
+  EXPECT_EQ(part.size(), 0u);
+  ASSERT_TRUE(run(source_->sync_directory("", false)));
+  ASSERT_TRUE(run(source_->sync_directory("", true)));
+}
+
+TEST_F(SourceOperations, OpensAsAsked) {
+  write_file(root() / "f", "text");
+  EXPECT_EQ(error_of(run(opened("f", O_RDONLY)->write(buffer_of("x"), 0))), code_of(EBADF));
+  ASSERT_TRUE(run(opened("f", O_WRONLY | O_APPEND)->write(buffer_of("+"), 0)));
+  EXPECT_EQ(read_file(root() / "f"), "text+");
+  const auto truncated = run(source_->open_file("f", O_RDWR | O_TRUNC));
+  ASSERT_TRUE(truncated);
+  EXPECT_EQ(truncated->attributes.size_bytes, 0u);
+  EXPECT_EQ(error_of(run(source_->open_file("none", O_RDWR))), Code::kNotFound);
+  // Creating: what is there is opened, unless O_EXCL.
+  write_file(root() / "f", "text");
+  const auto again = run(source_->create_file("f", O_RDWR, 0600, self()));
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->attributes.size_bytes, 4u);
+  EXPECT_EQ(error_of(run(source_->create_file("f", O_RDWR | O_EXCL, 0600, self()))), Code::kExists);
+}
+
+TEST_F(SourceOperations, OpensRegularFilesOnly) {
+  fs::create_directory(root() / "d");
+  ASSERT_EQ(::mkfifo((root() / "p").c_str(), 0600), 0);
+  EXPECT_EQ(error_of(run(source_->open_file("d", O_RDONLY))), code_of(EISDIR));
+  // Nobody writes into it: an ordinary open would hang.
+  EXPECT_EQ(error_of(run(source_->open_file("p", O_RDONLY))), Code::kInvalid);
+  EXPECT_FALSE(run(source_->open_file("p", O_WRONLY)));
+  EXPECT_FALSE(run(source_->create_file("p", O_RDWR, 0600, self())));
+}
+
+TEST_F(SourceOperations, FilesStayReachableAfterUnlink) {
+  write_file(root() / "f", "text");
+  const auto file = opened("f", O_RDONLY);
+  ASSERT_TRUE(run(source_->unlink("f")));
+  EXPECT_EQ(run(file->attributes())->nlink, 0u);
+  AttributeChange change;
+  change.size_bytes = 2;
+  change.permissions = 0640;
+  const auto changed = run(file->set_attributes(change));  // on a descriptor not open for writing
+  ASSERT_TRUE(changed);
+  EXPECT_EQ(changed->size_bytes, 2u);
+  EXPECT_EQ(changed->mode & 07777, 0640u);
+}
+
+TEST_F(SourceOperations, SetsAttributes) {
+  write_file(root() / "f", "text");
+  fs::create_directory(root() / "d");
+  AttributeChange change;
+  change.permissions = 04711;
+  change.size_bytes = 1000;
+  change.mtime_ns = 1'234'567'890'123'456'789;
+  change.uid = ::getuid();  // clears set-id bits, which must come back
+  const auto changed = run(source_->set_attributes("f", change));
+  ASSERT_TRUE(changed);
+  EXPECT_EQ(changed->mode & 07777, 04711u);
+  EXPECT_EQ(changed->size_bytes, 1000u);
+  EXPECT_EQ(changed->times.mtime_ns, *change.mtime_ns);
+  const int64_t atime_ns = changed->times.atime_ns;
+  AttributeChange now;
+  now.mtime_now = true;
+  const auto touched = run(source_->set_attributes("f", now));
+  ASSERT_TRUE(touched);
+  EXPECT_GT(touched->times.mtime_ns, *change.mtime_ns);
+  EXPECT_EQ(touched->times.atime_ns, atime_ns);
+  AttributeChange permissions;
+  permissions.permissions = 0700;
+  EXPECT_EQ(run(source_->set_attributes("d", permissions))->mode & 07777, 0700u);
+  EXPECT_TRUE(run(source_->set_attributes("", permissions)));
+  AttributeChange size;
+  size.size_bytes = 1;
+  EXPECT_EQ(error_of(run(source_->set_attributes("d", size))), code_of(EISDIR));
+  size.size_bytes = UINT64_MAX;
+  EXPECT_EQ(error_of(run(source_->set_attributes("f", size))), code_of(EFBIG));
+}
+
+TEST_F(SourceOperations, LinksAndUnlinks) {
+  write_file(root() / "f", "text");
+  ASSERT_TRUE(run(source_->make_directory("d", 0755, self())));
+  const auto linked = run(source_->link("f", "d/g"));
+  ASSERT_TRUE(linked);
+  EXPECT_EQ(linked->nlink, 2u);
+  EXPECT_EQ(linked->inode, lstat_of("f").st_ino);
+  EXPECT_EQ(error_of(run(source_->link("f", "d/g"))), Code::kExists);
+  EXPECT_EQ(error_of(run(source_->remove_directory("d"))), code_of(ENOTEMPTY));
+  EXPECT_EQ(error_of(run(source_->remove_directory("f"))), code_of(ENOTDIR));
+  EXPECT_EQ(error_of(run(source_->unlink("d"))), code_of(EISDIR));
+  ASSERT_TRUE(run(source_->unlink("d/g")));
+  ASSERT_TRUE(run(source_->remove_directory("d")));
+  EXPECT_FALSE(fs::exists(root() / "d"));
+  EXPECT_EQ(error_of(run(source_->remove_directory(""))), Code::kBusy);
+}
+
+TEST_F(SourceOperations, RenamesWithFlags) {
+  write_file(root() / "a", "a");
+  write_file(root() / "b", "b");
+  EXPECT_EQ(error_of(run(source_->rename("a", "b", RENAME_NOREPLACE))), Code::kExists);
+  ASSERT_TRUE(run(source_->rename("a", "b", RENAME_EXCHANGE)));
+  EXPECT_EQ(read_file(root() / "a"), "b");
+  ASSERT_TRUE(run(source_->rename("a", "b", 0)));
+  EXPECT_EQ(read_file(root() / "b"), "b");
+  EXPECT_FALSE(fs::exists(root() / "a"));
+  EXPECT_EQ(error_of(run(source_->rename("a", "c", 0))), Code::kNotFound);
+  ASSERT_TRUE(run(source_->make_directory("d", 0755, self())));
+  ASSERT_TRUE(run(source_->rename("b", "d/b", RENAME_NOREPLACE)));
+  EXPECT_EQ(error_of(run(source_->rename("d", "d/b/e", 0))), code_of(ENOTDIR));
+}
+
+TEST_F(SourceOperations, MakesNodes) {
+  const auto fifo = run(source_->make_node("p", S_IFIFO | 0644, 0, self()));
+  ASSERT_TRUE(fifo);
+  EXPECT_EQ(fifo->mode, S_IFIFO | 0644u);
+  const auto file = run(source_->make_node("f", S_IFREG | 0666, 0, self()));
+  ASSERT_TRUE(file);
+  EXPECT_EQ(file->mode, S_IFREG | 0644u) << "the caller's umask";
+  const uint64_t device = makedev(1, 3);
+  const auto null = run(source_->make_node("n", S_IFCHR | 0600, device, self()));
+  if (::geteuid() != 0) {
+    EXPECT_EQ(error_of(null), code_of(EPERM));
+  } else {
+    ASSERT_TRUE(null);
+    EXPECT_EQ(null->rdev, device);
+  }
+}
+
+TEST_F(SourceOperations, KeepsXattrsOfAllThings) {
+  write_file(root() / "f", "text");
+  fs::create_directory(root() / "d");
+  const std::string large(3000, 'x');
+  for (const std::string path : {"f", "d", ""}) {
+    if (const auto set = run(source_->set_xattr(path, "user.small", "v", 0)); !set)
+      GTEST_SKIP() << "no user xattrs here: " << set.error().message();
+    ASSERT_TRUE(run(source_->set_xattr(path, "user.large", large, XATTR_CREATE)));
+    EXPECT_EQ(error_of(run(source_->set_xattr(path, "user.large", "", XATTR_CREATE))),
+              Code::kExists);
+    EXPECT_EQ(run(source_->get_xattr(path, "user.small")), "v");
+    EXPECT_EQ(run(source_->get_xattr(path, "user.large")), large);
+    auto names = run(source_->list_xattr(path));
+    ASSERT_TRUE(names);
+    std::erase_if(*names, [](const std::string& name) { return !name.starts_with("user."); });
+    std::sort(names->begin(), names->end());
+    EXPECT_EQ(*names, (std::vector<std::string>{"user.large", "user.small"}));
+    ASSERT_TRUE(run(source_->remove_xattr(path, "user.small")));
+    EXPECT_EQ(error_of(run(source_->get_xattr(path, "user.small"))), code_of(ENODATA));
+  }
+}
+
+TEST_F(SourceOperations, KeepsXattrsOfSymlinksThemselves) {
+  if (::geteuid() != 0) GTEST_SKIP() << "symlinks take trusted xattrs only, which want root";
+  write_file(root() / "f", "text");
+  fs::create_symlink("f", root() / "l");
+  if (const auto set = run(source_->set_xattr("l", "trusted.t", "v", 0)); !set)
+    GTEST_SKIP() << "no trusted xattrs here: " << set.error().message();
+  EXPECT_EQ(run(source_->get_xattr("l", "trusted.t")), "v");
+  EXPECT_EQ(error_of(run(source_->get_xattr("f", "trusted.t"))), code_of(ENODATA));
+  EXPECT_EQ(run(source_->list_xattr("l")), std::vector<std::string>{"trusted.t"});
+  EXPECT_TRUE(run(source_->remove_xattr("l", "trusted.t")));
+}
+
+TEST_F(SourceOperations, SeeksHolesAndAllocates) {
+  auto created = run(source_->create_file("f", O_RDWR, 0644, self()));
+  ASSERT_TRUE(created);
+  const auto file = created->file;
+  constexpr uint64_t kHole = 1 << 20;
+  ASSERT_TRUE(run(file->write(buffer_of("end"), kHole)));
+  const auto data = run(file->seek(0, SEEK_DATA));
+  if (data != kHole) GTEST_SKIP() << "no holes on this file system";
+  EXPECT_EQ(run(file->seek(0, SEEK_HOLE)), 0u);
+  EXPECT_EQ(run(file->seek(kHole, SEEK_HOLE)), kHole + 3);
+  EXPECT_EQ(error_of(run(file->seek(2 * kHole, SEEK_DATA))), code_of(ENXIO));
+  EXPECT_EQ(error_of(run(file->seek(0, SEEK_SET))), Code::kInvalid);
+  ASSERT_TRUE(run(file->allocate(0, 0, 2 * kHole)));
+  EXPECT_EQ(run(file->attributes())->size_bytes, 2 * kHole);
+  ASSERT_TRUE(run(file->allocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 2 * kHole)));
+  EXPECT_EQ(error_of(run(file->seek(0, SEEK_DATA))), code_of(ENXIO));
+}
+
+TEST_F(SourceOperations, CopiesRanges) {
+  write_file(root() / "a", "0123456789");
+  write_file(root() / "b", "abc");
+  const auto from = opened("a", O_RDONLY);
+  const auto to = opened("b", O_RDWR);
+  EXPECT_EQ(run(from->copy_range(4, to, 1, 100)), 6u);
+  EXPECT_EQ(read_file(root() / "b"), "a456789");
+  EXPECT_EQ(run(from->copy_range(10, to, 1, 100)), 0u);
+}
+
+TEST_F(SourceOperations, WalksPathsBeyondPathMax) {
+  std::string path;
+  std::vector<std::string> made;
+  for (int depth = 0; depth < 40; ++depth) {
+    path += (depth == 0 ? "" : "/") + std::string(200, static_cast<char>('a' + depth % 26));
+    ASSERT_TRUE(run(source_->make_directory(path, 0755, self()))) << depth;
+    made.push_back(path);
+  }
+  ASSERT_GT(path.size(), static_cast<size_t>(PATH_MAX));
+  const std::string file = path + "/f";
+  {
+    auto created = run(source_->create_file(file, O_RDWR, 0644, self()));
+    ASSERT_TRUE(created);
+    ASSERT_TRUE(run(created->file->write(buffer_of("deep"), 0)));
+  }
+  EXPECT_EQ(run(source_->attributes(file))->size_bytes, 4u);
+  EXPECT_TRUE(run(source_->open_file(file, O_RDONLY)));
+  EXPECT_EQ(run(source_->list(path))->size(), 1u);
+  ASSERT_TRUE(run(source_->rename(file, path + "/g", 0)));
+  ASSERT_TRUE(run(source_->rename(path + "/g", "top", 0)));
+  EXPECT_EQ(read_file(root() / "top"), "deep");
+  EXPECT_EQ(error_of(run(source_->attributes(path + "/../x"))), Code::kInvalid);
+  // A symlink deep below is refused as one on top is.
+  ASSERT_TRUE(run(source_->make_symlink(".", path + "/l", self())));
+  EXPECT_EQ(error_of(run(source_->attributes(path + "/l/l"))), code_of(ELOOP));
+  ASSERT_TRUE(run(source_->unlink(path + "/l")));
+  for (auto directory = made.rbegin(); directory != made.rend(); ++directory)
+    ASSERT_TRUE(run(source_->remove_directory(*directory)));
+}
+
+TEST_F(SourceOperations, TakesNamesOfAllLengths) {
+  const std::string longest(NAME_MAX, 'n');
+  ASSERT_TRUE(run(source_->create_file(longest, O_RDWR, 0644, self())));
+  EXPECT_TRUE(run(source_->attributes(longest)));
+  EXPECT_EQ(error_of(run(source_->attributes(longest + "n"))), code_of(ENAMETOOLONG));
+  EXPECT_EQ(error_of(run(source_->make_directory(longest + "n", 0755, self()))),
+            code_of(ENAMETOOLONG));
+  EXPECT_EQ(error_of(run(source_->attributes(std::string(2 * PATH_MAX, 'n')))),
+            code_of(ENAMETOOLONG));
+}
+
+TEST_F(SourceOperations, ToldSpaceIsTheFileSystems) {
+  struct statvfs expected = {};
+  ASSERT_EQ(::statvfs(root().c_str(), &expected), 0);
+  const auto space = run(source_->space());
+  ASSERT_TRUE(space);
+  EXPECT_EQ(space->f_blocks, expected.f_blocks);
+  EXPECT_EQ(space->f_frsize, expected.f_frsize);
+  EXPECT_EQ(space->f_namemax, expected.f_namemax);
+}
+
+TEST_F(SourceOperations, InodesCountWhereTheyAreStable) {
+  EXPECT_TRUE(type_has_stable_inodes(0xEF53)) << "ext4";
+  EXPECT_TRUE(type_has_stable_inodes(0x6969)) << "NFS";
+  EXPECT_FALSE(type_has_stable_inodes(0x65735546)) << "FUSE";
+  EXPECT_FALSE(type_has_stable_inodes(0)) << "unknown";
+  write_file(root() / "f", "text");
+  const auto attributes = run(source_->attributes("f"));
+  ASSERT_TRUE(attributes);
+  const Validator validator = source_->validator(*attributes);
+  EXPECT_EQ(validator.size_bytes, attributes->size_bytes);
+  EXPECT_EQ(validator.inode, source_->inodes_are_stable() ? attributes->inode : 0);
+}
+
+TEST_F(SourceOperations, UmaskIsTheCallersAndNotTheProcesss) {
+  const mode_t before = ::umask(0);
+  Caller caller = self();
+  caller.umask = 027;
+  const auto file = run(source_->create_file("f", O_RDWR, 0777, caller));
+  ASSERT_TRUE(file);
+  EXPECT_EQ(file->attributes.mode & 07777, 0750u);
+  caller.umask = 0;
+  EXPECT_EQ(run(source_->make_directory("d", 0777, caller))->mode & 07777, 0777u);
+  EXPECT_EQ(::umask(before), 0u) << "the process's umask is untouched";
+}
+
+// New files belong to the caller.  As root only.
+class SourceOwnership : public SourceTest {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "only root acts as others";
+    SourceOptions options;
+    options.threads_max = 1;  // so that a forgotten identity would show
+    open(options);
+  }
+  const Caller caller_ = {.uid = 1234, .gid = 2345, .pid = 1, .umask = 022};
+};
+
+TEST_F(SourceOwnership, NewFilesBelongToTheCaller) {
+  // The root directory is not writable for the caller: the kernel has decided about that at the
+  // mount.
+  ASSERT_EQ(::chmod(root().c_str(), 0755), 0);
+  const auto file = run(source_->create_file("f", O_RDWR, 0666, caller_));
+  ASSERT_TRUE(file) << file.error().message();
+  const auto directory = run(source_->make_directory("d", 0777, caller_));
+  const auto symlink = run(source_->make_symlink("x", "l", caller_));
+  const auto node = run(source_->make_node("n", S_IFCHR | 0600, makedev(1, 3), caller_));
+  ASSERT_TRUE(directory && symlink && node);
+  for (const Attributes& made : {file->attributes, *directory, *symlink, *node}) {
+    EXPECT_EQ(made.uid, caller_.uid);
+    EXPECT_EQ(made.gid, caller_.gid);
+  }
+  const auto own = run(source_->create_file("own", O_RDWR, 0666, self()));
+  ASSERT_TRUE(own);
+  EXPECT_EQ(own->attributes.uid, ::geteuid());
+  EXPECT_EQ(own->attributes.gid, ::getegid());
+  AttributeChange change;  // the thread has all its capabilities back
+  change.uid = 1;
+  EXPECT_TRUE(run(source_->set_attributes("f", change)));
+}
+
+TEST_F(SourceOwnership, AFailedCreationLeavesNoIdentityBehind) {
+  EXPECT_FALSE(run(source_->make_directory("none/d", 0755, caller_)));
+  ASSERT_TRUE(run(source_->make_directory("d", 0755, caller_)));
+  EXPECT_FALSE(run(source_->make_directory("d", 0755, caller_)));
+  EXPECT_EQ(run(source_->make_directory("own", 0755, self()))->uid, ::geteuid());
+}
+
+TEST_F(SourceOwnership, ASetGroupIdDirectoryGivesItsGroup) {
+  constexpr gid_t kGroup = 3456;
+  fs::create_directory(root() / "d");
+  ASSERT_EQ(::chown((root() / "d").c_str(), 0, kGroup), 0);
+  ASSERT_EQ(::chmod((root() / "d").c_str(), 02777), 0);
+  const auto file = run(source_->create_file("d/f", O_RDWR, 0644, caller_));
+  ASSERT_TRUE(file);
+  EXPECT_EQ(file->attributes.uid, caller_.uid);
+  EXPECT_EQ(file->attributes.gid, kGroup);
+  const auto directory = run(source_->make_directory("d/e", 0755, caller_));
+  ASSERT_TRUE(directory);
+  EXPECT_EQ(directory->gid, kGroup);
+  EXPECT_NE(directory->mode & S_ISGID, 0u);
+  // Nobody may make a set-group-id program of a group he is not in.
+  const auto program = run(source_->create_file("d/p", O_RDWR, 02775, caller_));
+  ASSERT_TRUE(program);
+  EXPECT_EQ(program->attributes.mode & S_ISGID, 0u);
+}
+
+TEST_F(SourceOwnership, DefaultAclsApplyAndReplaceTheUmask) {
+  constexpr uint32_t kUser = 4321;
+  const struct {
+    posix_acl_xattr_header header;
+    posix_acl_xattr_entry entries[5];
+  } acl = {{POSIX_ACL_XATTR_VERSION},
+           {{ACL_USER_OBJ, ACL_READ | ACL_WRITE | ACL_EXECUTE, static_cast<uint32_t>(-1)},
+            {ACL_USER, ACL_READ | ACL_WRITE, kUser},
+            {ACL_GROUP_OBJ, ACL_READ, static_cast<uint32_t>(-1)},
+            {ACL_MASK, ACL_READ | ACL_WRITE, static_cast<uint32_t>(-1)},
+            {ACL_OTHER, 0, static_cast<uint32_t>(-1)}}};
+  if (::setxattr(root().c_str(), "system.posix_acl_default", &acl, sizeof acl, 0) != 0)
+    GTEST_SKIP() << "no ACLs on this file system: " << Error::from_errno().message();
+  Caller caller = caller_;
+  caller.umask = 077;
+  const auto file = run(source_->create_file("f", O_RDWR, 0666, caller));
+  ASSERT_TRUE(file);
+  EXPECT_EQ(file->attributes.mode & 07777, 0660u);
+  EXPECT_EQ(file->attributes.uid, caller.uid);
+  const auto access = run(source_->get_xattr("f", "system.posix_acl_access"));
+  ASSERT_TRUE(access);
+  const std::string_view user(reinterpret_cast<const char*>(&acl.entries[1]),
+                              sizeof acl.entries[1]);
+  EXPECT_NE(access->find(user), std::string::npos);
+}
+
+TEST_F(SourceOwnership, NotActingAsCallerKeepsTheProcesssIds) {
+  source_.reset();
+  SourceOptions options;
+  options.act_as_caller = false;
+  open(options);
+  const auto file = run(source_->create_file("f", O_RDWR, 0666, caller_));
+  ASSERT_TRUE(file);
+  EXPECT_EQ(file->attributes.uid, ::geteuid());
+  EXPECT_EQ(file->attributes.mode & 07777, 0644u);
+}
+
+TEST(SourceAsPlainUser, AllOperationsWorkAsWell) {
+  if (::geteuid() != 0) GTEST_SKIP() << "is a plain user already";
+  constexpr uid_t kNobody = 65534;
+  const int program = ::open("/proc/self/exe", O_RDONLY);
+  ASSERT_GE(program, 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    // /proc/self/fd of a process that changed its uid belongs to root until it executes a program.
+    if (::setgroups(0, nullptr) != 0 || ::setgid(kNobody) != 0 || ::setuid(kNobody) != 0)
+      ::_exit(100);
+    const char* const arguments[] = {"unit_source", "--gtest_filter=SourceOperations.*",
+                                     "--gtest_brief=1", nullptr};
+    ::fexecve(program, const_cast<char* const*>(arguments), environ);
+    ::_exit(101);
+  }
+  ::close(program);
+  ASSERT_GT(child, 0);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+}  // namespace
+}  // namespace larder::source
