@@ -1,9 +1,294 @@
+// The composition root.  Members of Parts are in order of construction: each uses those above it and none below, so
+// that they can be taken down in the opposite order.
 #include "app/mount.h"
 
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <thread>
+
+#include "app/cache_directory.h"
+#include "base/log.h"
+#include "cache/census.h"
+#include "cache/claims.h"
+#include "cache/environment.h"
+#include "catalog/catalog.h"
+#include "control/control_directory.h"
+#include "control/warm.h"
+#include "evict/registry.h"
+#include "fs/cached_file_system.h"
+#include "fs/warmer.h"
+#include "fuse/session.h"
+#include "io/completion.h"
+#include "io/reactor.h"
+#include "journal/store.h"
+#include "source/source.h"
+
 namespace larder::app {
+namespace {
+
+constexpr const char* kJournalDirectory = "journal";
+// Buffers beyond the memory tier: what is being fetched, written, and on its way to the kernel.
+constexpr uint64_t kFetchBytesMax = 128 << 20;
+constexpr uint64_t kTransitBytesMax = 512 << 20;
+constexpr uint32_t kReactorsMax = 4;
+
+io::EngineKind engine_of(IoChoice choice) {
+  switch (choice) {
+    case IoChoice::kAuto: return io::EngineKind::kAuto;
+    case IoChoice::kUring: return io::EngineKind::kUring;
+    case IoChoice::kThreads: return io::EngineKind::kThreads;
+  }
+  return io::EngineKind::kAuto;
+}
+
+uint32_t processors() { return std::max(1U, std::thread::hardware_concurrency()); }
+
+fs::CoherenceOptions coherence_of(const Config& config) {
+  fs::CoherenceOptions options;
+  options.attributes_ttl = config.attr_ttl;
+  options.negative_ttl = config.negative_ttl;
+  options.revalidate_at_open = config.profile == Profile::kShared;
+  return options;
+}
+
+// The warmer behind the control file's commands.
+class WarmCommands final : public control::WarmService {
+ public:
+  explicit WarmCommands(fs::Warmer& warmer) : warmer_(warmer) {}
+  Result<uint64_t> begin() override { return warmer_.begin(); }
+  Result<Added> add(uint64_t job, std::string path, bool recursive) override {
+    TRY_ASSIGN(const bool accepted, warmer_.add(job, std::move(path), recursive));
+    return accepted ? Added::kAccepted : Added::kBusy;
+  }
+  Result<void> end(uint64_t job) override { return warmer_.end(job); }
+  Result<control::WarmStatus> status(uint64_t job) override {
+    TRY_ASSIGN(fs::WarmProgress now, warmer_.progress(job));
+    control::WarmStatus status;
+    status.files_total = now.files_total;
+    status.files_done = now.files_done;
+    status.files_missing = now.files_missing;
+    status.files_failed = now.files_failed;
+    status.bytes_done = now.bytes_done;
+    status.done = now.done;
+    status.errors = std::move(now.errors);
+    return status;
+  }
+
+ private:
+  fs::Warmer& warmer_;
+};
+
+class RunningMount final : public Mount {
+ public:
+  explicit RunningMount(const MountRequest& request) : request_(request) {}
+  ~RunningMount() override;
+
+  Result<void> build();
+  Result<void> run() override;
+  void request_stop() noexcept override;
+
+ private:
+  Result<void> open_store();
+  Result<void> start_reactors();
+  Result<void> load_root();
+  control::MountFacts facts() const;
+
+  const MountRequest request_;
+  const Clock& clock_ = Clock::system();
+  Registry registry_;
+  std::unique_ptr<io::Disk> disk_;
+  std::unique_ptr<journal::Store> store_;
+  std::unique_ptr<catalog::Catalog> catalog_;
+  std::unique_ptr<object::Objects> objects_;
+  // Outlives this object when a hung thread still holds a buffer.
+  buffer::Pool* pool_ = nullptr;
+  std::unique_ptr<memory::BlockCache> memory_;
+  std::unique_ptr<cache::Residents> residents_;
+  std::unique_ptr<cache::Metrics> metrics_;
+  std::unique_ptr<cache::Claims> claims_;
+  cache::ChangeClock changes_;
+  std::unique_ptr<io::AsyncSemaphore> fetch_bytes_;
+  std::unique_ptr<source::Source> source_;
+  std::vector<std::unique_ptr<io::Reactor>> reactors_;
+  std::unique_ptr<cache::Environment> environment_;
+  std::unique_ptr<fs::CachedFileSystem> files_;
+  std::unique_ptr<fs::Warmer> warmer_;
+  std::unique_ptr<WarmCommands> warm_commands_;
+  std::unique_ptr<control::ControlDirectory> control_;
+  std::unique_ptr<fuse::Session> session_;
+  std::atomic<bool> stopping_{false};
+  std::thread census_;
+};
+
+io::Task<void> load_root_task(fs::CachedFileSystem* files, io::Completion<Result<void>> done) {
+  io::Task<Result<void>> loading = files->load_root();
+  Result<void> loaded = co_await std::move(loading);
+  done.set(std::move(loaded));
+}
+
+io::Task<void> wait_task(io::Completion<Result<void>> done, Result<void>* result,
+                         std::atomic<bool>* ready) {
+  *result = co_await done;
+  ready->store(true);
+  ready->notify_all();
+}
+
+Result<void> RunningMount::open_store() {
+  TRY_ASSIGN(disk_, open_cache_directory(request_.config.cache_dir, request_.source));
+  TRY(disk_->make_directory(kJournalDirectory));
+  journal::StoreOptions options;
+  options.uuid_salt = static_cast<uint64_t>(clock_.wall().count()) ^ static_cast<uint64_t>(getpid());
+  auto store = journal::Store::open(*disk_, kJournalDirectory, options, registry_, clock_);
+  if (!store)
+    return fail(store.error().code(),
+                fmt::format("cache directory {} cannot be used: {}; nothing in it was changed",
+                            request_.config.cache_dir, store.error().detail()));
+  store_ = std::move(*store);
+  const journal::RecoveryReport& recovery = store_->recovery();
+  log::info("opened {}: {}, {} records replayed, {} torn bytes dropped", request_.config.cache_dir,
+            recovery.clean ? "closed cleanly" : "not closed cleanly", recovery.records_replayed,
+            recovery.tail_bytes_dropped);
+  TRY_ASSIGN(catalog_, catalog::Catalog::open(*store_));
+  TRY_ASSIGN(objects_, object::Objects::open(*disk_));
+  return {};
+}
+
+Result<void> RunningMount::start_reactors() {
+  const uint32_t count = std::clamp(processors(), 2U, kReactorsMax);
+  for (uint32_t i = 0; i < count; ++i) {
+    io::ReactorOptions options;
+    options.engine = engine_of(request_.config.io);
+    options.name = fmt::format("larder-io-{}", i);
+    auto reactor = io::Reactor::start(options, registry_);
+    if (!reactor)
+      return fail(reactor.error().code(),
+                  "the kernel refuses io_uring here; use -o io=auto or io=threads");
+    reactors_.push_back(std::move(*reactor));
+  }
+  return {};
+}
+
+Result<void> RunningMount::load_root() {
+  io::Completion<Result<void>> done;
+  Result<void> result;
+  std::atomic<bool> ready{false};
+  reactors_[0]->spawn(load_root_task(files_.get(), done));
+  reactors_[0]->spawn(wait_task(done, &result, &ready));
+  ready.wait(false);
+  if (!result)
+    return fail(result.error().code(),
+                fmt::format("cannot read source {}: {}", request_.source, result.error().message()));
+  return result;
+}
+
+control::MountFacts RunningMount::facts() const {
+  control::MountFacts facts;
+  facts.version = LARDER_VERSION;
+  facts.pid = getpid();
+  facts.source = request_.source;
+  facts.mountpoint = request_.mountpoint;
+  facts.cache_dir = request_.config.cache_dir;
+  facts.control_dir = request_.config.control_dir;
+  facts.engine = reactors_[0]->engine() == io::EngineKind::kUring ? "uring" : "threads";
+  facts.passthrough = [this] {
+    if (request_.config.passthrough == Passthrough::kOff) return "off (passthrough=off)";
+    return session_ && session_->passthrough_available() ? "on" : "off (kernel or privileges)";
+  };
+  facts.started = clock_.monotonic();
+  return facts;
+}
+
+Result<void> RunningMount::build() {
+  const Config& config = request_.config;
+  TRY(open_store());
+  TRY_ASSIGN(const io::SpaceInfo space, disk_->space());
+  pool_ = new buffer::Pool(config.memory_bytes + kTransitBytesMax);
+  const std::string policy = "lru";
+  memory_ = std::make_unique<memory::BlockCache>(
+      memory::BlockCacheOptions{config.memory_bytes, 16, policy}, registry_);
+  TRY_ASSIGN(auto disk_policy, evict::make_policy(policy));
+  residents_ = std::make_unique<cache::Residents>(
+      std::move(disk_policy), config.size.resolve(space.total_bytes), registry_, clock_);
+  metrics_ = std::make_unique<cache::Metrics>(registry_);
+  claims_ = std::make_unique<cache::Claims>(*catalog_, *objects_, *metrics_, config.commit_interval);
+  fetch_bytes_ = std::make_unique<io::AsyncSemaphore>(kFetchBytesMax);
+  source::SourceOptions source_options;
+  source_options.threads_max = config.source_threads;
+  source_options.timeout = config.source_timeout;
+  TRY_ASSIGN(source_, source::Source::open(request_.source, source_options, registry_, clock_));
+  TRY(start_reactors());
+  cache::Options cache_options;
+  cache_options.block_shift = static_cast<uint8_t>(std::countr_zero(config.block_size_bytes));
+  cache_options.readahead_max_bytes = config.readahead_bytes;
+  environment_ = std::make_unique<cache::Environment>(
+      cache::Environment{*catalog_, *objects_, *memory_, *pool_, *residents_, *claims_, *metrics_,
+                         clock_, *fetch_bytes_, changes_, cache_options});
+  std::vector<io::Reactor*> reactors;
+  for (const auto& reactor : reactors_) reactors.push_back(reactor.get());
+  files_ = std::make_unique<fs::CachedFileSystem>(*environment_, *source_, reactors,
+                                                  coherence_of(config), registry_);
+  residents_->set_evict([this](NodeId node) { return files_->evict(node); });
+  TRY(load_root());
+  warmer_ = std::make_unique<fs::Warmer>(*files_, fs::Warmer::Options{}, registry_);
+  warm_commands_ = std::make_unique<WarmCommands>(*warmer_);
+  control::CommandTable commands;
+  control::add_warm_commands(commands, *warm_commands_);
+  control_ = std::make_unique<control::ControlDirectory>(
+      registry_, clock_, facts(), [this] { return render_config(request_.config); },
+      std::move(commands));
+  fuse::SessionOptions session_options;
+  session_options.source_name = request_.source;
+  session_options.mountpoint = request_.mountpoint;
+  session_options.allow_other = config.allow_other;
+  session_options.read_only = config.read_only;
+  session_options.workers = config.threads != 0 ? config.threads : std::max(2U, processors());
+  session_options.passthrough = config.passthrough == Passthrough::kAuto;
+  TRY_ASSIGN(session_, fuse::Session::mount(session_options, *files_, control_.get(), *pool_,
+                                            registry_, clock_));
+  return {};
+}
+
+Result<void> RunningMount::run() {
+  census_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "larder-census");
+    if (const auto taken = cache::take_census(*catalog_, *residents_, stopping_); !taken)
+      log::warning("cannot count what is cached: {}", taken.error().message());
+  });
+  return session_->serve();
+}
+
+void RunningMount::request_stop() noexcept { session_->stop(); }
+
+RunningMount::~RunningMount() {
+  stopping_.store(true);
+  session_.reset();
+  if (census_.joinable()) census_.join();
+  if (warmer_) warmer_->stop();
+  if (source_) source_->stop();  // what still waits for it ends now
+  for (const auto& reactor : reactors_) reactor->stop();
+  if (claims_) claims_->stop();
+  warm_commands_.reset();
+  warmer_.reset();
+  if (files_) files_->shut_down();
+  files_.reset();
+  source_.reset();
+  if (store_)
+    if (const auto closed = store_->close(); !closed)
+      log::error("the cache directory was not closed cleanly: {}", closed.error().message());
+  memory_.reset();
+  if (pool_ != nullptr && pool_->in_use_bytes() == 0) delete pool_;
+}
+
+}  // namespace
 
 Result<std::unique_ptr<Mount>> Mount::start(const MountRequest& request) {
-  return fail(Code::kNotSupported, "mounting " + request.source);
+  auto mount = std::make_unique<RunningMount>(request);
+  TRY(mount->build());
+  return std::unique_ptr<Mount>(std::move(mount));
 }
 
 }  // namespace larder::app

@@ -4,6 +4,7 @@
 // (include/larder/control.h).  All functions are thread-safe.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "base/clock.h"
@@ -20,7 +21,7 @@ struct MountFacts {
   std::string cache_dir;
   std::string control_dir;
   std::string engine;       // "uring" or "threads"
-  std::string passthrough;  // "on", or "off" with the reason
+  std::function<std::string()> passthrough;  // "on", or "off" with the reason; thread-safe
   Nanos started{0};         // by the same clock's monotonic()
 };
 

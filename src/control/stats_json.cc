@@ -47,7 +47,7 @@ std::string stats_json(const Registry& registry, const MountFacts& facts, const 
       {"control_dir", facts.control_dir},
       {"uptime_s", std::chrono::duration<double>(clock.monotonic() - facts.started).count()},
       {"engine", facts.engine},
-      {"passthrough", facts.passthrough}};
+      {"passthrough", facts.passthrough()}};
   Json groups = Json::object();
   Json latency = Json::object();
   for (const Registry::Entry& entry : registry.entries()) {

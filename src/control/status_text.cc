@@ -124,7 +124,7 @@ std::string status_text(const Registry& registry, const MountFacts& facts, const
                 {"mountpoint", facts.mountpoint},
                 {"cache", facts.cache_dir},
                 {"engine", facts.engine},
-                {"passthrough", facts.passthrough},
+                {"passthrough", facts.passthrough()},
                 {"pid", fmt::format("{}", facts.pid)},
                 {"up for", human_uptime(clock.monotonic() - facts.started)}},
                {},

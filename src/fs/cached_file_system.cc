@@ -75,6 +75,20 @@ io::Task<Result<void>> CachedFileSystem::load_root() {
   co_return Result<void>();
 }
 
+void CachedFileSystem::shut_down() {
+  std::vector<NodePtr> nodes = table_.all();  // alive until no node refers to another
+  for (const NodePtr& node : nodes) {
+    {
+      WriterLock lock(tree_mutex_);
+      node->names_.clear();
+    }
+    NodePtr kept;
+    MutexLock lock(node->mutex_);
+    kept = std::move(node->keep_);
+  }
+  root_.reset();
+}
+
 bool CachedFileSystem::evict(NodeId id) {
   const NodePtr node = load(id);
   if (!node) return true;  // its record is gone, and with it the claim on the object

@@ -60,6 +60,8 @@ class CachedFileSystem final : public FileSystem {
 
   // Asks the source for the root's attributes, or takes what the catalog knows; kNotFound when neither does.
   io::Task<Result<void>> load_root();
+  // After the last request: lets go of the nodes the kernel held.
+  void shut_down();
   // Frees the node's object to make room (cache::Residents).
   bool evict(NodeId node);
 

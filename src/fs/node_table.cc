@@ -30,6 +30,16 @@ void NodeTable::erase(NodeId id) {
     s.nodes.erase(it);
 }
 
+std::vector<std::shared_ptr<Node>> NodeTable::all() const {
+  std::vector<std::shared_ptr<Node>> all;
+  for (const Shard& s : shards_) {
+    MutexLock lock(s.mutex);
+    for (const auto& [id, node] : s.nodes)
+      if (auto alive = node.lock()) all.push_back(std::move(alive));
+  }
+  return all;
+}
+
 size_t NodeTable::size() const {
   size_t sum = 0;
   for (const Shard& s : shards_) {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <unordered_map>
+#include <vector>
 
 #include "base/ids.h"
 #include "base/mutex.h"
@@ -26,6 +27,7 @@ class NodeTable {
   // Called by a node's destructor.
   void erase(NodeId id);
   size_t size() const;
+  std::vector<std::shared_ptr<Node>> all() const;
 
  private:
   static constexpr size_t kShards = 64;

@@ -22,6 +22,7 @@ class DirectorySource final : public Source {
                   bool act_as_caller)
       : root_(std::move(root)), dispatcher_(std::move(dispatcher)), act_as_caller_(act_as_caller) {}
   ~DirectorySource() override { dispatcher_->stop(); }
+  void stop() override { dispatcher_->stop(); }
 
   Outcome<Attributes> attributes(std::string path) override {
     return call<Attributes>(CallKind::kAttributes, [root = root_, path = std::move(path)] {

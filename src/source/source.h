@@ -102,6 +102,8 @@ class Source {
                                               Registry& registry, const Clock& clock);
   // Abandons hung threads (they keep what they use alive) and joins the others.
   virtual ~Source() = default;
+  // Answers what is under way, and what is asked from now on, with kCancelled.  Idempotent.
+  virtual void stop() = 0;
 
   virtual Outcome<Attributes> attributes(std::string path) = 0;
   virtual Outcome<std::string> read_link(std::string path) = 0;

@@ -1,0 +1,143 @@
+#include "fs/warmer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace larder::fs {
+namespace {
+
+constexpr size_t kErrorsKept = 10;
+
+}  // namespace
+
+Warmer::Warmer(CachedFileSystem& files, const Options& options, Registry& registry)
+    : files_(files),
+      options_(options),
+      files_warmed_(registry.counter("larder_warm_files_total", "Files loaded by warming.")),
+      bytes_warmed_(registry.counter("larder_warm_bytes_total", "Bytes of files loaded by warming.")),
+      queued_gauge_(registry.gauge("larder_warm_queued", "Paths that wait to be warmed.")) {}
+
+Result<uint64_t> Warmer::begin() {
+  MutexLock lock(mutex_);
+  while (jobs_.size() >= options_.jobs_max) {
+    const auto old = std::ranges::find_if(jobs_, [](const auto& job) { return job.second.progress.done; });
+    if (old == jobs_.end()) return fail(Code::kLimit, "too many warming jobs");
+    jobs_.erase(old);
+  }
+  jobs_.emplace(next_job_, Job{});
+  return next_job_++;
+}
+
+Result<bool> Warmer::add(uint64_t id, std::string path, bool recursive) {
+  {
+    MutexLock lock(mutex_);
+    const auto job = jobs_.find(id);
+    if (job == jobs_.end() || job->second.ended) return fail(Code::kNotFound, "no such warming job");
+    if (queued_ >= options_.queue_max) return false;
+    job->second.queue.push_back({std::move(path), recursive});
+    ++job->second.progress.files_total;
+    ++queued_;
+  }
+  pump();
+  return true;
+}
+
+Result<void> Warmer::end(uint64_t id) {
+  MutexLock lock(mutex_);
+  const auto job = jobs_.find(id);
+  if (job == jobs_.end()) return fail(Code::kNotFound, "no such warming job");
+  job->second.ended = true;
+  job->second.progress.done = job->second.queue.empty() && job->second.under_way == 0;
+  return {};
+}
+
+Result<WarmProgress> Warmer::progress(uint64_t id) {
+  MutexLock lock(mutex_);
+  const auto job = jobs_.find(id);
+  if (job == jobs_.end()) return fail(Code::kNotFound, "no such warming job");
+  return job->second.progress;
+}
+
+void Warmer::stop() {
+  MutexLock lock(mutex_);
+  stopped_ = true;
+  for (auto& [id, job] : jobs_) {
+    queued_ -= job.queue.size();
+    job.queue.clear();
+  }
+}
+
+void Warmer::pump() {
+  for (;;) {
+    uint64_t id = 0;
+    Item item;
+    io::Reactor* reactor = nullptr;
+    {
+      MutexLock lock(mutex_);
+      queued_gauge_.set(static_cast<int64_t>(queued_));
+      if (stopped_ || under_way_ >= options_.loads_max) return;
+      const auto job =
+          std::ranges::find_if(jobs_, [](const auto& j) { return !j.second.queue.empty(); });
+      if (job == jobs_.end()) return;
+      id = job->first;
+      item = std::move(job->second.queue.front());
+      job->second.queue.pop_front();
+      --queued_;
+      ++job->second.under_way;
+      ++under_way_;
+      reactor = &files_.reactor(next_reactor_++);
+    }
+    reactor->spawn(load(this, id, std::move(item)));
+  }
+}
+
+io::Task<void> Warmer::load(Warmer* warmer, uint64_t job, Item item) {
+  io::Task<Result<CachedFileSystem::Warmed>> loading = warmer->files_.warm(item.path);
+  const Result<CachedFileSystem::Warmed> result = co_await std::move(loading);
+  warmer->finish(job, item, result);
+  warmer->pump();
+}
+
+void Warmer::finish(uint64_t id, const Item& item,
+                    const Result<CachedFileSystem::Warmed>& result) {
+  using Outcome = CachedFileSystem::WarmOutcome;
+  MutexLock lock(mutex_);
+  --under_way_;
+  const auto found = jobs_.find(id);
+  if (found == jobs_.end()) return;
+  Job& job = found->second;
+  WarmProgress& progress = job.progress;
+  --job.under_way;
+  const auto note = [&](std::string text) {
+    ++progress.files_failed;
+    if (progress.errors.size() < kErrorsKept) progress.errors.push_back(std::move(text));
+  };
+  if (!result) {
+    note(fmt::format("{}: {}", item.path, result.error().message()));
+  } else if (result->outcome == Outcome::kMissing) {
+    ++progress.files_missing;
+  } else if (result->is_directory) {
+    --progress.files_total;
+    if (!item.recursive) {
+      ++progress.files_total;
+      note(fmt::format("{}: is a directory (use -r)", item.path));
+    } else if (!stopped_) {
+      const std::string prefix = item.path.empty() || item.path == "." ? "" : item.path + "/";
+      for (const std::string& child : result->children)
+        job.queue.push_front({prefix + child, true});
+      queued_ += result->children.size();
+      progress.files_total += result->children.size();
+    }
+  } else if (result->outcome == Outcome::kSkipped) {
+    --progress.files_total;
+  } else {
+    ++progress.files_done;
+    progress.bytes_done += result->bytes;
+    files_warmed_.add();
+    bytes_warmed_.add(result->bytes);
+  }
+  progress.done = job.ended && job.queue.empty() && job.under_way == 0;
+}
+
+}  // namespace larder::fs
