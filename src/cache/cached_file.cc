@@ -100,10 +100,12 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy) {
     // A change overtook the question: the answer says nothing about what is here now.
     if (changes_in_progress_ > 0 || asked_at < changed_at_) return false;
     bool same = version_ == now || (ctime_moved_ && same_but_ctime(version_, now));
-    // What was fetched while one more change could still hide behind the same times is not trusted.
-    if (same && racy_ && blocks_.present_blocks() + fetches_.size() > 0) same = false;
+    // What was fetched while one more change could still hide behind the same times is not trusted once that
+    // time is over.
+    if (same && racy_ && !racy && blocks_.present_blocks() + fetches_.size() > 0) same = false;
     if (own_change_) same = now.size_bytes == size_bytes_;
-    racy_ = racy && !own_change_;
+    const bool own = own_change_ || (same && version_ != now);
+    racy_ = racy && !own && (racy_ || version_ != now);
     version_ = now;
     own_change_ = false;
     ctime_moved_ = false;

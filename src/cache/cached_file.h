@@ -74,8 +74,8 @@ class CachedFile {
 
   // --- versions
   // The source was seen to have `version`, in answer to a question asked when the ChangeClock showed `asked_at`.
-  // `racy`: the file was changed so shortly before that a further change might not show.  True when the
-  // cached data had to be dropped.
+  // `racy`: the file was changed so shortly before that a further change might not show; what is fetched meanwhile
+  // is served, and dropped at the first observation after.  True when cached data had to be dropped.
   bool observe(const Validator& version, uint64_t asked_at, bool racy);
   // A change of attributes or names through this mount moved ctime; a version that differs in ctime only is
   // the same data at the next observe().
