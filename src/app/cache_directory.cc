@@ -42,10 +42,11 @@ Result<std::unique_ptr<io::Disk>> open_cache_directory(const std::string& path,
   auto disk = io::open_posix_disk_locked(path, kLock);
   if (!disk) {
     if (disk.error().is(Code::kLocked))
-      return fail(Code::kLocked,
-                  fmt::format("cache directory {} is in use by another larder mount; unmount that one, "
-                              "or give this one its own with -o cache_dir=DIR",
-                              path));
+      return fail(
+          Code::kLocked,
+          fmt::format("cache directory {} is in use by another larder mount; unmount that one, "
+                      "or give this one its own with -o cache_dir=DIR",
+                      path));
     return fail(disk.error().code(), fmt::format("cannot open cache directory {}", path));
   }
   const std::string wanted = std::string(kMarkHead) + source + "\n";
@@ -55,17 +56,17 @@ Result<std::unique_ptr<io::Disk>> open_cache_directory(const std::string& path,
     TRY_ASSIGN(const auto names, (*disk)->list(""));
     for (const std::string& name : names)
       if (name != kLock && name != kMarkNew)
-        return fail(Code::kCorrupt,
-                    fmt::format("cache directory {} is not empty and not a larder cache (it has \"{}\"); "
-                                "give an empty directory",
-                                path, name));
+        return fail(
+            Code::kCorrupt,
+            fmt::format("cache directory {} is not empty and not a larder cache (it has \"{}\"); "
+                        "give an empty directory",
+                        path, name));
     TRY(write_mark(**disk, wanted));
     return disk;
   }
   if (*mark == wanted) return disk;
   if (mark->starts_with(kMarkHead) && mark->ends_with('\n')) {
-    const std::string owner =
-        mark->substr(kMarkHead.size(), mark->size() - kMarkHead.size() - 1);
+    const std::string owner = mark->substr(kMarkHead.size(), mark->size() - kMarkHead.size() - 1);
     return fail(Code::kExists,
                 fmt::format("cache directory {} belongs to source {}, not to {}; give another one "
                             "with -o cache_dir=DIR",

@@ -9,9 +9,9 @@
 
 namespace larder::app {
 
-// Opens and locks the cache directory for this source; a new one is marked as the source's.  Errors name what to do:
-// kLocked (another daemon uses it), kExists (it belongs to another source), kCorrupt, kNewerFormat.  Nothing is
-// changed in a directory that is refused.
+// Opens and locks the cache directory for this source; a new one is marked as the source's.  Errors
+// name what to do: kLocked (another daemon uses it), kExists (it belongs to another source),
+// kCorrupt, kNewerFormat.  Nothing is changed in a directory that is refused.
 Result<std::unique_ptr<io::Disk>> open_cache_directory(const std::string& path,
                                                        const std::string& source);
 

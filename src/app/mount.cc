@@ -1,5 +1,5 @@
-// The composition root.  Members of Parts are in order of construction: each uses those above it and none below, so
-// that they can be taken down in the opposite order.
+// The composition root.  Members of Parts are in order of construction: each uses those above it
+// and none below, so that they can be taken down in the opposite order.
 #include "app/mount.h"
 
 #include <fmt/format.h>
@@ -38,14 +38,19 @@ constexpr uint32_t kReactorsMax = 4;
 
 io::EngineKind engine_of(IoChoice choice) {
   switch (choice) {
-    case IoChoice::kAuto: return io::EngineKind::kAuto;
-    case IoChoice::kUring: return io::EngineKind::kUring;
-    case IoChoice::kThreads: return io::EngineKind::kThreads;
+    case IoChoice::kAuto:
+      return io::EngineKind::kAuto;
+    case IoChoice::kUring:
+      return io::EngineKind::kUring;
+    case IoChoice::kThreads:
+      return io::EngineKind::kThreads;
   }
   return io::EngineKind::kAuto;
 }
 
-uint32_t processors() { return std::max(1U, std::thread::hardware_concurrency()); }
+uint32_t processors() {
+  return std::max(1U, std::thread::hardware_concurrency());
+}
 
 fs::CoherenceOptions coherence_of(const Config& config) {
   fs::CoherenceOptions options;
@@ -141,7 +146,8 @@ Result<void> RunningMount::open_store() {
   TRY_ASSIGN(disk_, open_cache_directory(request_.config.cache_dir, request_.source));
   TRY(disk_->make_directory(kJournalDirectory));
   journal::StoreOptions options;
-  options.uuid_salt = static_cast<uint64_t>(clock_.wall().count()) ^ static_cast<uint64_t>(getpid());
+  options.uuid_salt =
+      static_cast<uint64_t>(clock_.wall().count()) ^ static_cast<uint64_t>(getpid());
   auto store = journal::Store::open(*disk_, kJournalDirectory, options, registry_, clock_);
   if (!store)
     return fail(store.error().code(),
@@ -180,8 +186,8 @@ Result<void> RunningMount::load_root() {
   reactors_[0]->spawn(wait_task(done, &result, &ready));
   ready.wait(false);
   if (!result)
-    return fail(result.error().code(),
-                fmt::format("cannot read source {}: {}", request_.source, result.error().message()));
+    return fail(result.error().code(), fmt::format("cannot read source {}: {}", request_.source,
+                                                   result.error().message()));
   return result;
 }
 
@@ -214,7 +220,8 @@ Result<void> RunningMount::build() {
   residents_ = std::make_unique<cache::Residents>(
       std::move(disk_policy), config.size.resolve(space.total_bytes), registry_, clock_);
   metrics_ = std::make_unique<cache::Metrics>(registry_);
-  claims_ = std::make_unique<cache::Claims>(*catalog_, *objects_, *metrics_, config.commit_interval);
+  claims_ =
+      std::make_unique<cache::Claims>(*catalog_, *objects_, *metrics_, config.commit_interval);
   fetch_bytes_ = std::make_unique<io::AsyncSemaphore>(kFetchBytesMax);
   source::SourceOptions source_options;
   source_options.threads_max = config.source_threads;
@@ -261,7 +268,9 @@ Result<void> RunningMount::run() {
   return session_->serve();
 }
 
-void RunningMount::request_stop() noexcept { session_->stop(); }
+void RunningMount::request_stop() noexcept {
+  session_->stop();
+}
 
 RunningMount::~RunningMount() {
   stopping_.store(true);

@@ -16,20 +16,20 @@ struct FileTimes {
 };
 
 struct Attributes {
-  uint64_t inode = 0;   // the number the source gives
-  uint32_t mode = 0;    // type and permissions, as st_mode
+  uint64_t inode = 0;  // the number the source gives
+  uint32_t mode = 0;   // type and permissions, as st_mode
   uint32_t nlink = 0;
   uint32_t uid = 0;
   uint32_t gid = 0;
-  uint64_t rdev = 0;    // as makedev(3)
+  uint64_t rdev = 0;  // as makedev(3)
   uint64_t size_bytes = 0;
   uint64_t blocks_512 = 0;  // allocated, in units of 512 bytes
   FileTimes times;
   bool operator==(const Attributes&) const = default;
 };
 
-// Tells versions of a file's data apart.  Two equal validators mean the same data, as far as the source
-// lets one know; inode is 0 where the source's inode numbers are not stable.
+// Tells versions of a file's data apart.  Two equal validators mean the same data, as far as the
+// source lets one know; inode is 0 where the source's inode numbers are not stable.
 struct Validator {
   uint64_t size_bytes = 0;
   int64_t mtime_ns = 0;

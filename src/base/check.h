@@ -11,14 +11,14 @@ namespace larder {
 
 }  // namespace larder
 
-#define CHECK(condition)                                                   \
-  do {                                                                     \
-    if (!(condition)) [[unlikely]]                                         \
-      ::larder::check_failed(__FILE__, __LINE__, #condition);              \
+#define CHECK(condition)                                      \
+  do {                                                        \
+    if (!(condition)) [[unlikely]]                            \
+      ::larder::check_failed(__FILE__, __LINE__, #condition); \
   } while (false)
 
-#define CHECK_MSG(condition, detail)                                       \
-  do {                                                                     \
-    if (!(condition)) [[unlikely]]                                         \
-      ::larder::check_failed(__FILE__, __LINE__, #condition, (detail));    \
+#define CHECK_MSG(condition, detail)                                    \
+  do {                                                                  \
+    if (!(condition)) [[unlikely]]                                      \
+      ::larder::check_failed(__FILE__, __LINE__, #condition, (detail)); \
   } while (false)

@@ -85,8 +85,8 @@ Counter& Registry::counter(const std::string& name, const std::string& help, Lab
   if (const Entry* known = find(name, labels, Entry::Kind::kCounter))
     return const_cast<Counter&>(*known->counter);
   Counter& counter = counters_.emplace_back();
-  entries_.push_back({Entry::Kind::kCounter, name, help, std::move(labels), &counter, nullptr,
-                      nullptr, nullptr});
+  entries_.push_back(
+      {Entry::Kind::kCounter, name, help, std::move(labels), &counter, nullptr, nullptr, nullptr});
   return counter;
 }
 
@@ -95,8 +95,8 @@ Gauge& Registry::gauge(const std::string& name, const std::string& help, Labels 
   if (const Entry* known = find(name, labels, Entry::Kind::kGauge))
     return const_cast<Gauge&>(*known->gauge);
   Gauge& gauge = gauges_.emplace_back();
-  entries_.push_back({Entry::Kind::kGauge, name, help, std::move(labels), nullptr, &gauge, nullptr,
-                      nullptr});
+  entries_.push_back(
+      {Entry::Kind::kGauge, name, help, std::move(labels), nullptr, &gauge, nullptr, nullptr});
   return gauge;
 }
 

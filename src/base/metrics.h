@@ -1,9 +1,9 @@
 // Metrics: counters, gauges and latency histograms that cost a few nanoseconds on the hot path.
 //
-// A module asks the Registry for its metrics once, at construction, and keeps the references; control/
-// walks the Registry to show them.  Updates are relaxed atomics on per-thread shards: no mutex, no
-// shared cache line.  A reading is the sum of the shards, so it is exact when nothing is running and
-// close while something is.
+// A module asks the Registry for its metrics once, at construction, and keeps the references;
+// control/ walks the Registry to show them.  Updates are relaxed atomics on per-thread shards: no
+// mutex, no shared cache line.  A reading is the sum of the shards, so it is exact when nothing is
+// running and close while something is.
 #pragma once
 
 #include <array>
@@ -64,8 +64,8 @@ class GaugeHold {
   int64_t n_;
 };
 
-// Durations from 1 ns to about 10 minutes in log-linear buckets (4 to each power of two), so a quantile
-// is at most 12.5 % off.
+// Durations from 1 ns to about 10 minutes in log-linear buckets (4 to each power of two), so a
+// quantile is at most 12.5 % off.
 class Histogram {
  public:
   static constexpr size_t kSubBuckets = 4;
@@ -74,7 +74,8 @@ class Histogram {
   void record(Nanos duration);
   uint64_t count() const;
   Nanos sum() const;
-  // The smallest duration d such that a share q (0..1) of the recorded ones is at most d; 0 when empty.
+  // The smallest duration d such that a share q (0..1) of the recorded ones is at most d; 0 when
+  // empty.
   Nanos quantile(double q) const;
   // Counts by bucket, and the upper bound of bucket i.
   std::array<uint64_t, kBuckets> buckets() const;
@@ -112,14 +113,16 @@ class Timed {
 using Labels = std::vector<std::pair<std::string, std::string>>;
 
 // Owns all metrics of one mount.  Thread-safe.  References stay valid as long as the Registry.
-// Names follow Prometheus: larder_<what>_<unit>, counters end in _total.  The same name may be asked for
-// with several label sets; asking twice for the same name and labels gives the same metric.
+// Names follow Prometheus: larder_<what>_<unit>, counters end in _total.  The same name may be
+// asked for with several label sets; asking twice for the same name and labels gives the same
+// metric.
 class Registry {
  public:
   Counter& counter(const std::string& name, const std::string& help, Labels labels = {});
   Gauge& gauge(const std::string& name, const std::string& help, Labels labels = {});
   Histogram& histogram(const std::string& name, const std::string& help, Labels labels = {});
-  // A gauge whose value is asked for when it is shown; `read` must be thread-safe and outlive all shows.
+  // A gauge whose value is asked for when it is shown; `read` must be thread-safe and outlive all
+  // shows.
   void gauge_callback(const std::string& name, const std::string& help,
                       std::function<int64_t()> read, Labels labels = {});
 

@@ -1,4 +1,5 @@
-// Pseudo-random numbers from a seed (splitmix64, Steele et al. 2014): small, repeatable, not secret.
+// Pseudo-random numbers from a seed (splitmix64, Steele et al. 2014): small, repeatable, not
+// secret.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,8 @@
-// Which blocks of a file its object holds, with their checksums, in chunks of 64 as the catalog stores them.
+// Which blocks of a file its object holds, with their checksums, in chunks of 64 as the catalog
+// stores them.
 //
-// Not thread-safe (CachedFile guards it).  A chunk is `dirty` from a change until it is claimed, that is,
-// stored in the catalog after the object's bytes were synced.
+// Not thread-safe (CachedFile guards it).  A chunk is `dirty` from a change until it is claimed,
+// that is, stored in the catalog after the object's bytes were synced.
 #pragma once
 
 #include <array>
@@ -17,7 +18,8 @@ class BlockMap {
  public:
   bool has(uint64_t block) const {
     const auto it = chunks_.find(block / catalog::kBlocksPerChunk);
-    return it != chunks_.end() && (it->second.present >> (block % catalog::kBlocksPerChunk) & 1) != 0;
+    return it != chunks_.end() &&
+           (it->second.present >> (block % catalog::kBlocksPerChunk) & 1) != 0;
   }
   // checksum 0: not known.
   void set(uint64_t block, uint32_t checksum);

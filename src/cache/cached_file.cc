@@ -100,8 +100,8 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy) {
     // A change overtook the question: the answer says nothing about what is here now.
     if (changes_in_progress_ > 0 || asked_at < changed_at_) return false;
     bool same = version_ == now || (ctime_moved_ && same_but_ctime(version_, now));
-    // What was fetched while one more change could still hide behind the same times is not trusted once that
-    // time is over.
+    // What was fetched while one more change could still hide behind the same times is not trusted
+    // once that time is over.
     if (same && racy_ && !racy && blocks_.present_blocks() + fetches_.size() > 0) same = false;
     if (own_change_) same = now.size_bytes == size_bytes_;
     const bool own = own_change_ || (same && version_ != now);
@@ -183,8 +183,8 @@ CachedFile::Dropped CachedFile::drop_locked() {
 
 void CachedFile::finish_drop(Dropped dropped) {
   if (!dropped.object) return;
-  // The record goes first: an object without a record is garbage, a record without its object a claim on
-  // nothing (found out when it is opened).
+  // The record goes first: an object without a record is garbage, a record without its object a
+  // claim on nothing (found out when it is opened).
   if (const auto stored = owner_.persist(std::move(dropped.batch)); !stored)
     env_.metrics.store_errors.add();
   if (const auto removed = env_.objects.remove(dropped.object); !removed)
@@ -231,7 +231,8 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId* object) {
   }
   if (!file) {
     if (!file.error().is(Code::kNotFound) && !file.error().is(Code::kExists)) return file;
-    // Gone (removed by hand, or lost in a crash), or left over from a run whose record was lost: start anew.
+    // Gone (removed by hand, or lost in a crash), or left over from a run whose record was lost:
+    // start anew.
     drop();
     return fail(Code::kStale, "object");
   }

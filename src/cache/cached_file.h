@@ -4,19 +4,24 @@
 //   absent    only the source has it
 //   fetching  a Fetch is under way; readers wait for it, whoever they are (single flight)
 //   present   the object holds it, right and whole up to the end of the file
-// A present block becomes *claimed* when the catalog says so, after its bytes were synced (cache/claims).
+// A present block becomes *claimed* when the catalog says so, after its bytes were synced
+// (cache/claims).
 //
 // Invariants
 //   - Once an object exists, its size is size_, so that the kernel can read it in passthrough.
-//   - A block is set present only by whoever wrote the whole of it to object_, under mutex_, after checking
+//   - A block is set present only by whoever wrote the whole of it to object_, under mutex_, after
+//   checking
 //     that neither the object nor the block's bytes changed meanwhile (Fetch::detached).
-//   - While changes_in_progress_ > 0, or until the version was observed after the last change, the record says
+//   - While changes_in_progress_ > 0, or until the version was observed after the last change, the
+//   record says
 //     data_stable = false.
-//   - object_ is replaced, never emptied, when the data are dropped: whoever still reads the old object's file
+//   - object_ is replaced, never emptied, when the data are dropped: whoever still reads the old
+//   object's file
 //     reads the old version's bytes.
 //
-// Locking: mutex_ guards everything below it and is held for memory operations only.  The owner's locks may be
-// held when calling; owner_ is called without mutex_.  Coroutines run on the node's home reactor.
+// Locking: mutex_ guards everything below it and is held for memory operations only.  The owner's
+// locks may be held when calling; owner_ is called without mutex_.  Coroutines run on the node's
+// home reactor.
 #pragma once
 
 #include <memory>
@@ -73,14 +78,16 @@ class CachedFile {
   bool empty() const;
 
   // --- versions
-  // The source was seen to have `version`, in answer to a question asked when the ChangeClock showed `asked_at`.
-  // `racy`: the file was changed so shortly before that a further change might not show; what is fetched meanwhile
-  // is served, and dropped at the first observation after.  True when cached data had to be dropped.
+  // The source was seen to have `version`, in answer to a question asked when the ChangeClock
+  // showed `asked_at`. `racy`: the file was changed so shortly before that a further change might
+  // not show; what is fetched meanwhile is served, and dropped at the first observation after. True
+  // when cached data had to be dropped.
   bool observe(const Validator& version, uint64_t asked_at, bool racy);
-  // A change of attributes or names through this mount moved ctime; a version that differs in ctime only is
-  // the same data at the next observe().
+  // A change of attributes or names through this mount moved ctime; a version that differs in ctime
+  // only is the same data at the next observe().
   void expect_ctime_change();
-  // The same for a change of mtime: any version of the same size is the same data at the next observe().
+  // The same for a change of mtime: any version of the same size is the same data at the next
+  // observe().
   void expect_mtime_change();
   // Drops all data, as if changed outside.
   void drop();
@@ -88,8 +95,8 @@ class CachedFile {
   bool evict();
 
   // --- reading.  Offsets and lengths are clamped to the file's size.
-  // Answers from memory or the page cache without waiting; appends slices and returns true, or returns false
-  // and leaves `out` as it was.
+  // Answers from memory or the page cache without waiting; appends slices and returns true, or
+  // returns false and leaves `out` as it was.
   bool read_hit(uint64_t offset, size_t length, std::vector<Slice>& out);
   // kStale: the source has another version; look at its attributes and try again.
   io::Task<Result<void>> read(uint64_t offset, size_t length, std::vector<Slice>* out);
@@ -113,13 +120,13 @@ class CachedFile {
   // Grows each time the data are dropped: a new generation is a new object.
   uint64_t generation() const;
 
-  // --- changing, write-through (cache/write_through.cc).  The caller serialises changes of one file.
-  // Writes to `file` and, when the source has taken it, to the object.  The offset written at is returned
-  // (append: where the source put it).
+  // --- changing, write-through (cache/write_through.cc).  The caller serialises changes of one
+  // file. Writes to `file` and, when the source has taken it, to the object.  The offset written at
+  // is returned (append: where the source put it).
   io::Task<Result<uint64_t>> write(std::shared_ptr<source::SourceFile> file, buffer::BufferRef data,
                                    uint64_t offset, bool append);
-  // Brackets any other change of [offset, offset + length): what was cached of it is not trusted afterwards,
-  // and the size becomes new_size if given.
+  // Brackets any other change of [offset, offset + length): what was cached of it is not trusted
+  // afterwards, and the size becomes new_size if given.
   io::Task<void> begin_change(uint64_t offset, uint64_t length);
   void end_change(uint64_t offset, uint64_t length, std::optional<uint64_t> new_size_bytes);
   // end_change for a truncation that succeeded: what lies below the new size stays.
@@ -201,9 +208,10 @@ class CachedFile {
   uint64_t size_bytes_ GUARDED_BY(mutex_);
   Validator version_ GUARDED_BY(mutex_);
   bool racy_ GUARDED_BY(mutex_) = false;
-  bool own_change_ GUARDED_BY(mutex_) = false;    // version_ is older than the last change made here
+  bool own_change_ GUARDED_BY(mutex_) = false;  // version_ is older than the last change made here
   bool ctime_moved_ GUARDED_BY(mutex_) = false;
-  bool unsettled_ GUARDED_BY(mutex_) = false;     // changed since the last claim: the record is not stable
+  bool unsettled_ GUARDED_BY(mutex_) =
+      false;  // changed since the last claim: the record is not stable
   uint64_t changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock
   uint32_t changes_in_progress_ GUARDED_BY(mutex_) = 0;
   ObjectId object_ GUARDED_BY(mutex_);  // taken before the first fetch: the memory tier's key
@@ -212,7 +220,7 @@ class CachedFile {
   BlockMap blocks_ GUARDED_BY(mutex_);
   std::unordered_map<uint64_t, std::shared_ptr<Fetch>> fetches_ GUARDED_BY(mutex_);  // by block
   std::shared_ptr<source::SourceFile> reader_ GUARDED_BY(mutex_);
-  uint32_t pins_ GUARDED_BY(mutex_) = 0;       // of this generation
+  uint32_t pins_ GUARDED_BY(mutex_) = 0;  // of this generation
   uint64_t generation_ GUARDED_BY(mutex_) = 1;
 };
 

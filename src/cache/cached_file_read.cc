@@ -1,4 +1,5 @@
-// CachedFile's reading side: hits, single-flight fetches, and storing what was fetched behind the readers.
+// CachedFile's reading side: hits, single-flight fetches, and storing what was fetched behind the
+// readers.
 
 #include <sys/uio.h>
 
@@ -17,7 +18,7 @@ struct CachedFile::Piece {
   From from;
   uint64_t offset = 0;
   size_t length = 0;
-  buffer::BufferRef buffer;      // kMemory
+  buffer::BufferRef buffer;  // kMemory
   size_t buffer_offset = 0;
   std::shared_ptr<Fetch> fetch;  // kFetch
 };
@@ -42,8 +43,7 @@ bool CachedFile::read_hit(uint64_t offset, size_t length, std::vector<Slice>& ou
     for (uint64_t at = offset; at < end;) {
       const uint64_t block = at >> block_shift_;
       const uint64_t block_offset = at & (block_bytes() - 1);
-      const auto piece =
-          static_cast<size_t>(std::min(end - at, block_bytes() - block_offset));
+      const auto piece = static_cast<size_t>(std::min(end - at, block_bytes() - block_offset));
       if (object_) {
         if (buffer::BufferRef cached = env_.memory.get({object_, block});
             cached && cached.size() >= block_offset + piece) {
@@ -103,8 +103,8 @@ std::shared_ptr<CachedFile::Fetch> CachedFile::start_fetch(uint64_t first_block,
   fetch->first_block = first_block;
   fetch->blocks = last_block - first_block + 1;
   fetch->offset = first_block << block_shift_;
-  fetch->length = static_cast<size_t>((last_block << block_shift_) + block_length(last_block) -
-                                      fetch->offset);
+  fetch->length =
+      static_cast<size_t>((last_block << block_shift_) + block_length(last_block) - fetch->offset);
   fetch->object = object_;
   for (uint64_t block = first_block; block <= last_block; ++block) fetches_[block] = fetch;
   return fetch;
@@ -114,13 +114,11 @@ std::vector<CachedFile::Piece> CachedFile::plan(uint64_t offset, size_t length,
                                                 std::vector<std::shared_ptr<Fetch>>* started) {
   std::vector<Piece> pieces;
   const uint64_t end = std::min(offset + length, size_bytes_);
-  const uint64_t run_max =
-      std::max<uint64_t>(1, env_.options.fetch_bytes_max >> block_shift_);
+  const uint64_t run_max = std::max<uint64_t>(1, env_.options.fetch_bytes_max >> block_shift_);
   for (uint64_t at = offset; at < end;) {
     const uint64_t block = at >> block_shift_;
     const uint64_t block_offset = at & (block_bytes() - 1);
-    const auto piece_length =
-        static_cast<size_t>(std::min(end - at, block_bytes() - block_offset));
+    const auto piece_length = static_cast<size_t>(std::min(end - at, block_bytes() - block_offset));
     Piece piece{Piece::From::kObject, at, piece_length, {}, 0, nullptr};
     if (buffer::BufferRef cached = env_.memory.get({object_, block});
         cached && cached.size() >= block_offset + piece_length) {
@@ -142,8 +140,7 @@ std::vector<CachedFile::Piece> CachedFile::plan(uint64_t offset, size_t length,
       }
     }
     const bool joins = !pieces.empty() && pieces.back().from == piece.from &&
-                       piece.from != Piece::From::kMemory &&
-                       pieces.back().fetch == piece.fetch &&
+                       piece.from != Piece::From::kMemory && pieces.back().fetch == piece.fetch &&
                        pieces.back().length + piece.length <= buffer::Pool::kSizeMax;
     if (joins)
       pieces.back().length += piece.length;
@@ -197,8 +194,7 @@ io::Task<Result<void>> CachedFile::read(uint64_t offset, size_t length, std::vec
       ObjectId opened;
       auto file = object_file(&opened);
       if (file && opened == object) {
-        io::Task<Result<void>> reading =
-            read_object(*file, piece.offset, piece.length, out);
+        io::Task<Result<void>> reading = read_object(*file, piece.offset, piece.length, out);
         const Result<void> done = co_await std::move(reading);
         if (done) continue;
         // The local disk cannot give what it was given: the source still has it.
@@ -300,7 +296,8 @@ io::Task<Result<void>> CachedFile::fetch_from_source(std::shared_ptr<Fetch> fetc
   source::Outcome<size_t> reading = (*file)->read(buffer, fetch->length, fetch->offset);
   const Result<size_t> got = co_await std::move(reading);
   if (!got) co_return fail(got.error());
-  // The file ended before its size said: it was changed outside, its attributes have to be looked at again.
+  // The file ended before its size said: it was changed outside, its attributes have to be looked
+  // at again.
   if (*got != fetch->length) co_return fail(Code::kStale, "shorter than its size");
   fetch->buffer = std::move(buffer);
   co_return Result<void>();
@@ -382,8 +379,7 @@ void CachedFile::prefetch(uint64_t offset, uint64_t length) {
   {
     MutexLock lock(mutex_);
     if (!object_ || offset >= size_bytes_) return;
-    const uint64_t run_max =
-        std::max<uint64_t>(1, env_.options.fetch_bytes_max >> block_shift_);
+    const uint64_t run_max = std::max<uint64_t>(1, env_.options.fetch_bytes_max >> block_shift_);
     const uint64_t last = last_block(offset, std::min(length, size_bytes_ - offset));
     for (uint64_t block = offset >> block_shift_; block <= last; ++block) {
       if (blocks_.has(block) || fetches_.contains(block)) continue;

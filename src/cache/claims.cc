@@ -12,7 +12,9 @@ Claims::Claims(catalog::Catalog& catalog, object::Objects& objects, Metrics& met
   thread_ = std::thread([this] { loop(); });
 }
 
-Claims::~Claims() { stop(); }
+Claims::~Claims() {
+  stop();
+}
 
 void Claims::add(std::shared_ptr<FileOwner> owner) {
   const NodeId id = owner->id();
@@ -71,14 +73,16 @@ void Claims::run_once() {
   }
   if (claims.empty()) return;
   if (const auto synced = objects_.sync(dirty); !synced) {
-    // What reached the disk is not known, and asking again would not tell: drop it all, the source has it.
+    // What reached the disk is not known, and asking again would not tell: drop it all, the source
+    // has it.
     for (Claim& claim : claims) claim.owner->file().drop();
     metrics_.store_errors.add();
     log::error("cannot sync the cache: {}", synced.error().message());
     return;
   }
   for (Claim& claim : claims) {
-    if (const auto stored = claim.owner->persist(claim.owner->file().end_claim(claim.state)); !stored)
+    if (const auto stored = claim.owner->persist(claim.owner->file().end_claim(claim.state));
+        !stored)
       metrics_.store_errors.add();
     else
       metrics_.claims.add();

@@ -1,12 +1,12 @@
 // Claims: makes cached blocks durable in the background, in batches.
 //
-// Every `interval` the files that gained blocks are taken together: their objects are synced first, and only then
-// do the catalog's records say that the blocks are there; one commit makes the records durable.  Blocks that were
-// not claimed before a crash are fetched again.  With nothing to do the thread sleeps without a timer.
+// Every `interval` the files that gained blocks are taken together: their objects are synced first,
+// and only then do the catalog's records say that the blocks are there; one commit makes the
+// records durable.  Blocks that were not claimed before a crash are fetched again.  With nothing to
+// do the thread sleeps without a timer.
 //
-// Invariant: a record is stored only for blocks that were present before the sync began and whose file did not
-// change since (CachedFile::begin_claim, end_claim).
-// Thread-safe.
+// Invariant: a record is stored only for blocks that were present before the sync began and whose
+// file did not change since (CachedFile::begin_claim, end_claim). Thread-safe.
 #pragma once
 
 #include <memory>

@@ -18,9 +18,9 @@ namespace larder::cache {
 class Claims;
 
 struct Options {
-  uint8_t block_shift = 17;                    // of new objects: 128 KiB
-  uint64_t readahead_max_bytes = 16 << 20;     // per reader
-  uint64_t fetch_bytes_max = 256 << 10;        // one source read, when blocks are smaller
+  uint8_t block_shift = 17;                 // of new objects: 128 KiB
+  uint64_t readahead_max_bytes = 16 << 20;  // per reader
+  uint64_t fetch_bytes_max = 256 << 10;     // one source read, when blocks are smaller
 };
 
 struct Metrics {
@@ -42,8 +42,8 @@ struct Metrics {
   Histogram& miss_latency;
 };
 
-// Orders the changes made through this mount and the questions asked of the source: an answer to a question that
-// was asked before a change ended says nothing about what is here now.  Thread-safe.
+// Orders the changes made through this mount and the questions asked of the source: an answer to a
+// question that was asked before a change ended says nothing about what is here now.  Thread-safe.
 class ChangeClock {
  public:
   uint64_t now() const { return now_.load(std::memory_order_acquire); }

@@ -1,8 +1,9 @@
 // Readahead: how far ahead of a reader to fetch, from the pattern of one handle's reads.
 //
-// A read that goes on where the last one ended (or within a small gap: requests of one reader may be
-// served out of order) doubles the window up to the limit; any other read closes it.  The first read of a
-// file at offset 0 counts as sequential: most files are read from start to end.  Not thread-safe.
+// A read that goes on where the last one ended (or within a small gap: requests of one reader may
+// be served out of order) doubles the window up to the limit; any other read closes it.  The first
+// read of a file at offset 0 counts as sequential: most files are read from start to end.  Not
+// thread-safe.
 #pragma once
 
 #include <algorithm>
@@ -17,12 +18,12 @@ class Readahead {
     uint64_t length = 0;  // 0: nothing to do
   };
 
-  // Notes a read and says what to fetch ahead now.  A range is given out once, in steps of half a window at
-  // least, so that a long sequential read asks for it rarely.
+  // Notes a read and says what to fetch ahead now.  A range is given out once, in steps of half a
+  // window at least, so that a long sequential read asks for it rarely.
   Range on_read(uint64_t offset, uint64_t length, uint64_t window_max_bytes) {
     const uint64_t end = offset + length;
-    const bool sequential =
-        offset <= next_ + kSlackBytes && offset + kSlackBytes >= next_ && !(next_ == 0 && offset != 0);
+    const bool sequential = offset <= next_ + kSlackBytes && offset + kSlackBytes >= next_ &&
+                            !(next_ == 0 && offset != 0);
     if (!sequential) {
       next_ = end;
       fetched_to_ = end;
@@ -42,7 +43,8 @@ class Readahead {
 
  private:
   static constexpr uint64_t kFirstWindowBytes = 512 << 10;
-  static constexpr uint64_t kSlackBytes = 1 << 20;  // the kernel's own readahead arrives out of order
+  static constexpr uint64_t kSlackBytes = 1
+                                          << 20;  // the kernel's own readahead arrives out of order
 
   uint64_t next_ = 0;        // where a sequential reader goes on
   uint64_t fetched_to_ = 0;  // asked for up to here

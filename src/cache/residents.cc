@@ -37,8 +37,8 @@ evict::Slot Residents::slot_of(NodeId node) {
   }
   slots_[slot] = {node, 0};
   by_node_.emplace(node, slot);
-  const auto now_s =
-      static_cast<uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(clock_.monotonic()).count());
+  const auto now_s = static_cast<uint32_t>(
+      std::chrono::duration_cast<std::chrono::seconds>(clock_.monotonic()).count());
   policy_->insert(slot, {mix64(node.value), 0, now_s});
   if (!census_done_) used_since_mount_.push_back(node);
   return slot;

@@ -1,11 +1,13 @@
-// Residents: which objects take how much of the cache disk, and which goes next when room is needed.
+// Residents: which objects take how much of the cache disk, and which goes next when room is
+// needed.
 //
-// Counts the bytes of all objects against `size=`.  reserve() makes room before a block is admitted, by
-// evicting whole objects in the policy's order, so the limit holds at every moment; when nothing may go it
-// refuses and the caller goes round the cache.
+// Counts the bytes of all objects against `size=`.  reserve() makes room before a block is
+// admitted, by evicting whole objects in the policy's order, so the limit holds at every moment;
+// when nothing may go it refuses and the caller goes round the cache.
 //
-// Costs about 30 bytes a cached file.  Files cached in earlier runs become known through a census that runs
-// after the mount answers (no walk at mount); until it ends they are neither counted nor evicted.
+// Costs about 30 bytes a cached file.  Files cached in earlier runs become known through a census
+// that runs after the mount answers (no walk at mount); until it ends they are neither counted nor
+// evicted.
 //
 // Invariants
 //   - used_bytes_ is the sum of the entries' bytes, plus what is reserved and not yet charged.
@@ -29,8 +31,8 @@ namespace larder::cache {
 
 class Residents {
  public:
-  // Frees the node's object; false when it is in use and must stay.  Called without locks held, from any
-  // thread.
+  // Frees the node's object; false when it is in use and must stay.  Called without locks held,
+  // from any thread.
   using Evict = std::function<bool(NodeId)>;
 
   Residents(std::unique_ptr<evict::Policy> policy, uint64_t limit_bytes, Registry& registry,
@@ -39,7 +41,8 @@ class Residents {
   // Must be set before the first reserve().
   void set_evict(Evict evict) { evict_ = std::move(evict); }
 
-  // Makes room for `bytes` of the node's object and counts them as its own.  False: no room to be had.
+  // Makes room for `bytes` of the node's object and counts them as its own.  False: no room to be
+  // had.
   bool reserve(NodeId node, uint64_t bytes);
   // Gives back what was reserved or held.
   void release(NodeId node, uint64_t bytes);
@@ -47,7 +50,8 @@ class Residents {
   uint64_t forget(NodeId node);
   // Notes a use.
   void touch(NodeId node);
-  // From the census: a file cached in an earlier run, in order of last use.  Ignored when known already.
+  // From the census: a file cached in an earlier run, in order of last use.  Ignored when known
+  // already.
   void introduce(NodeId node, uint64_t bytes);
   // Evicts until the limit holds: needed after a census that found more than it allows.
   void trim() { make_room(NodeId{}, 0); }

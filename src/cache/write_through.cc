@@ -1,5 +1,6 @@
-// CachedFile's writing side, write-through: the source first, then the object.  Write-back will replace this
-// file: the bracket begin_change ... end_change and the object's update stay, the source's turn comes later.
+// CachedFile's writing side, write-through: the source first, then the object.  Write-back will
+// replace this file: the bracket begin_change ... end_change and the object's update stay, the
+// source's turn comes later.
 
 #include <algorithm>
 
@@ -73,7 +74,8 @@ void CachedFile::end_truncate(uint64_t new_size_bytes) {
     --changes_in_progress_;
     const uint64_t old_size = size_bytes_;
     if (object_) {
-      // The blocks at the old and at the new end change their length; their bytes up to the shorter one stay.
+      // The blocks at the old and at the new end change their length; their bytes up to the shorter
+      // one stay.
       const uint64_t edge = std::min(old_size, new_size_bytes) >> block_shift_;
       env_.memory.erase_object(object_, edge);
       if (blocks_.has(edge)) blocks_.set(edge, 0);
@@ -104,7 +106,8 @@ io::Task<Result<uint64_t>> CachedFile::write(std::shared_ptr<source::SourceFile>
     source::Outcome<Attributes> asking = file->attributes();
     const Result<Attributes> now = co_await std::move(asking);
     if (!now || now->size_bytes != old_size + length) {
-      // Somebody else appends too: where our bytes are, and whose are before them, only the source knows.
+      // Somebody else appends too: where our bytes are, and whose are before them, only the source
+      // knows.
       end_change(0, UINT64_MAX, now ? std::optional(now->size_bytes) : std::nullopt);
       co_return now ? now->size_bytes - length : offset;
     }
@@ -114,8 +117,8 @@ io::Task<Result<uint64_t>> CachedFile::write(std::shared_ptr<source::SourceFile>
   co_return offset;
 }
 
-// The source has the bytes: brings the object along and ends the change.  A block becomes or stays present when it
-// was present, or when the write covers all of it.
+// The source has the bytes: brings the object along and ends the change.  A block becomes or stays
+// present when it was present, or when the write covers all of it.
 io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset,
                                          uint64_t old_size_bytes) {
   const uint64_t end = offset + data.size();
@@ -181,9 +184,9 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
     if (good && mine)
       for (const uint64_t block : keep) {
         const uint64_t start = block << block_shift_;
-        blocks_.set(block, covered(block)
-                               ? checksum32(data.data().subspan(start - offset, block_length(block)))
-                               : 0);
+        blocks_.set(block, covered(block) ? checksum32(data.data().subspan(start - offset,
+                                                                           block_length(block)))
+                                          : 0);
       }
   }
   if (!good) {

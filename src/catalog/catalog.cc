@@ -7,8 +7,8 @@
 namespace larder::catalog {
 namespace {
 
-// Ids reserved with one sync.  Large, so that a sync is rare; ids are 64-bit, so waste is no concern (56 bits
-// of node id remain beside the kernel's epoch: 2^36 reservations).
+// Ids reserved with one sync.  Large, so that a sync is rare; ids are 64-bit, so waste is no
+// concern (56 bits of node id remain beside the kernel's epoch: 2^36 reservations).
 constexpr uint64_t kReservation = 1 << 20;
 constexpr std::string_view kNodeCounter = "node-limit";
 constexpr std::string_view kObjectCounter = "object-limit";
@@ -28,7 +28,9 @@ Result<std::optional<T>> get_as(journal::Store& store, const std::string& key,
 void Batch::put(NodeId node, const NodeRecord& record) {
   changes_.push_back({node_key(node), encode(record)});
 }
-void Batch::remove(NodeId node) { changes_.push_back({node_key(node), std::nullopt}); }
+void Batch::remove(NodeId node) {
+  changes_.push_back({node_key(node), std::nullopt});
+}
 void Batch::put(NodeId parent, std::string_view name, const NameRecord& record) {
   changes_.push_back({name_key(parent, name), encode(record)});
 }
@@ -73,8 +75,7 @@ Result<std::unique_ptr<Catalog>> Catalog::open(journal::Store& store) {
   {
     MutexLock lock(catalog->mutex_);
     // What was reserved before may have been handed out: start behind it.
-    TRY_ASSIGN(const auto nodes,
-               get_as<uint64_t>(store, meta_key(kNodeCounter), decode_number));
+    TRY_ASSIGN(const auto nodes, get_as<uint64_t>(store, meta_key(kNodeCounter), decode_number));
     catalog->nodes_.next = catalog->nodes_.limit = nodes.value_or(kRootNode.value + 1);
     TRY_ASSIGN(const auto objects,
                get_as<uint64_t>(store, meta_key(kObjectCounter), decode_number));
@@ -134,8 +135,8 @@ Result<std::optional<std::vector<ListingEntry>>> Catalog::listing(NodeId directo
                                                                   uint32_t parts) {
   std::vector<ListingEntry> all;
   for (uint32_t part = 0; part < parts; ++part) {
-    TRY_ASSIGN(auto entries, get_as<std::vector<ListingEntry>>(
-                                 store_, listing_key(directory, part), decode_listing));
+    TRY_ASSIGN(auto entries, get_as<std::vector<ListingEntry>>(store_, listing_key(directory, part),
+                                                               decode_listing));
     if (!entries) return std::optional<std::vector<ListingEntry>>();
     std::move(entries->begin(), entries->end(), std::back_inserter(all));
   }
@@ -148,8 +149,7 @@ Result<void> Catalog::apply(const Batch& batch) {
   return {};
 }
 
-Result<void> Catalog::for_each_node(
-    const std::function<bool(NodeId, const NodeRecord&)>& visit) {
+Result<void> Catalog::for_each_node(const std::function<bool(NodeId, const NodeRecord&)>& visit) {
   return store_.scan([&](std::string_view key, std::string_view value) {
     if (key.size() != 9 || key[0] != 'n') return true;
     NodeId node;

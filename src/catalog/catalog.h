@@ -1,10 +1,11 @@
 // The catalog: typed access to the records (catalog/records.h) in the journal's store.
 //
-// Thread-safe.  Reads give nullopt for what is not there or does not decode.  A Batch is applied whole or not
-// at all.  Calls block for the local disk at most.
+// Thread-safe.  Reads give nullopt for what is not there or does not decode.  A Batch is applied
+// whole or not at all.  Calls block for the local disk at most.
 //
 // Invariants
-//   - Ids are handed out in increasing order from ranges reserved durably beforehand, so none is ever used
+//   - Ids are handed out in increasing order from ranges reserved durably beforehand, so none is
+//   ever used
 //     twice, whatever was lost in a crash.
 //   - A ChunkRecord is written only for blocks whose bytes were synced before (cache/claims).
 #pragma once

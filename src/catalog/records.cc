@@ -63,7 +63,9 @@ Validator get_validator(Decoder& in) {
 
 }  // namespace
 
-std::string node_key(NodeId node) { return key_of('n', node.value); }
+std::string node_key(NodeId node) {
+  return key_of('n', node.value);
+}
 
 std::string name_key(NodeId parent, std::string_view name) {
   std::string key = key_of('e', parent.value);
@@ -83,9 +85,13 @@ std::string listing_key(NodeId directory, uint32_t part) {
   return key;
 }
 
-std::string inode_key(uint64_t source_inode) { return key_of('i', source_inode); }
+std::string inode_key(uint64_t source_inode) {
+  return key_of('i', source_inode);
+}
 
-std::string meta_key(std::string_view name) { return "m" + std::string(name); }
+std::string meta_key(std::string_view name) {
+  return "m" + std::string(name);
+}
 
 std::string encode(const NodeRecord& r) {
   Encoder out;

@@ -8,9 +8,9 @@
 //   'i' source inode                  node id       a file with several names (stable inodes only)
 //   'm' name                          -             the catalog's own counters
 //
-// Ids in keys are big-endian so that dumps sort; all values start with a version byte.  decode_* give nullopt
-// for anything that is not exactly a record of a known version: the caller treats it as absent, and the
-// source is asked again.  FORMAT.md is the reference.
+// Ids in keys are big-endian so that dumps sort; all values start with a version byte.  decode_*
+// give nullopt for anything that is not exactly a record of a known version: the caller treats it
+// as absent, and the source is asked again.  FORMAT.md is the reference.
 #pragma once
 
 #include <cstdint>
@@ -35,8 +35,8 @@ struct NodeRecord {
   NodeId parent;
   std::string name;
   std::string symlink_target;
-  // The local copy.  `version` is the validator of its bytes.  data_stable is false while this mount is
-  // changing the file: after a crash such data are not trusted.
+  // The local copy.  `version` is the validator of its bytes.  data_stable is false while this
+  // mount is changing the file: after a crash such data are not trusted.
   ObjectId object;
   Validator version;
   uint64_t object_bytes = 0;  // disk space of the object's claimed blocks

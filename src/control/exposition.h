@@ -20,9 +20,9 @@ struct MountFacts {
   std::string mountpoint;
   std::string cache_dir;
   std::string control_dir;
-  std::string engine;       // "uring" or "threads"
+  std::string engine;                        // "uring" or "threads"
   std::function<std::string()> passthrough;  // "on", or "off" with the reason; thread-safe
-  Nanos started{0};         // by the same clock's monotonic()
+  Nanos started{0};                          // by the same clock's monotonic()
 };
 
 // Text exposition format 0.0.4.  Histograms have one bucket per factor of four, in seconds.

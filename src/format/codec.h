@@ -1,7 +1,7 @@
 // Encoder and Decoder: little-endian fields in a byte string, for values on disk.
 //
-// A Decoder never reads outside its input: after the first field that does not fit, every further one is zero
-// and ok() is false.  So a decode function reads all fields and asks ok() once.
+// A Decoder never reads outside its input: after the first field that does not fit, every further
+// one is zero and ok() is false.  So a decode function reads all fields and asks ok() once.
 #pragma once
 
 #include <bit>

@@ -9,8 +9,8 @@
 namespace larder::fs {
 namespace {
 
-// A change within this time before it was seen may be followed by another that leaves the same times: one tick of a
-// kernel's clock, or two seconds where times are whole seconds (sshfs, FAT).
+// A change within this time before it was seen may be followed by another that leaves the same
+// times: one tick of a kernel's clock, or two seconds where times are whole seconds (sshfs, FAT).
 constexpr int64_t kTickNs = 20'000'000;
 constexpr int64_t kWholeSecondNs = 2'000'000'000;
 
@@ -32,8 +32,9 @@ FileMetrics::FileMetrics(Registry& r)
                                   {{"mode", "passthrough"}})),
       opens_cached(r.counter("larder_opens_total", "Files opened, by how they are read.",
                              {{"mode", "cached"}})),
-      stale_opens(r.counter("larder_reopens_total",
-                            "Opens sent back to look the name up again, to change an inode's mode.")),
+      stale_opens(
+          r.counter("larder_reopens_total",
+                    "Opens sent back to look the name up again, to change an inode's mode.")),
       served_offline(r.counter("larder_served_offline_total",
                                "Answers given from the cache because the source was down.")),
       handles(r.gauge("larder_open_handles", "Open files.")) {}
@@ -61,10 +62,10 @@ io::Task<Result<void>> CachedFileSystem::load_root() {
   const uint64_t asked_at = changes().now();
   source::Outcome<Attributes> asking = source_.attributes("");
   const Result<Attributes> attributes = co_await std::move(asking);
-  if (!attributes && (!root || !is_outage(attributes.error())))
-    co_return fail(attributes.error());
+  if (!attributes && (!root || !is_outage(attributes.error()))) co_return fail(attributes.error());
   if (!root)
-    root = table_.find_or_make(kRootNode, [this] { return std::make_shared<Node>(*this, kRootNode); });
+    root =
+        table_.find_or_make(kRootNode, [this] { return std::make_shared<Node>(*this, kRootNode); });
   {
     MutexLock lock(root->mutex_);
     root->keep_ = root;
@@ -351,8 +352,8 @@ void CachedFileSystem::forget(KernelId id, uint64_t lookups) {
   if (inode == nullptr) return;
   inode->lookups -= std::min(inode->lookups, lookups);
   node->drop_idle_kernel_inodes();
-  const bool held = std::ranges::any_of(node->kernel_inodes_,
-                                        [](const KernelInode& k) { return k.lookups > 0; });
+  const bool held =
+      std::ranges::any_of(node->kernel_inodes_, [](const KernelInode& k) { return k.lookups > 0; });
   if (!held) last = std::move(node->keep_);
 }
 

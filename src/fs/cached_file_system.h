@@ -1,7 +1,7 @@
 // CachedFileSystem: the FileSystem over a source, a catalog and the cache.
 //
-// Changes go through to the source; what the catalog and the cache know follows.  The rules of coherence are in
-// docs/SEMANTICS.md.  Split by concern:
+// Changes go through to the source; what the catalog and the cache know follows.  The rules of
+// coherence are in docs/SEMANTICS.md.  Split by concern:
 //   cached_file_system.cc  nodes, paths, attributes and how answers of the source are taken in
 //   lookup.cc              names: look-ups, also while the source is down
 //   namespace.cc           making, removing, renaming
@@ -58,7 +58,8 @@ class CachedFileSystem final : public FileSystem {
                    Registry& registry);
   ~CachedFileSystem() override;
 
-  // Asks the source for the root's attributes, or takes what the catalog knows; kNotFound when neither does.
+  // Asks the source for the root's attributes, or takes what the catalog knows; kNotFound when
+  // neither does.
   io::Task<Result<void>> load_root();
   // After the last request: lets go of the nodes the kernel held.
   void shut_down();
@@ -138,8 +139,8 @@ class CachedFileSystem final : public FileSystem {
   NodeTable& table() { return table_; }
   Result<std::string> path_of(const Node& node) const;
   Name first_name(const Node& node) const;
-  // Takes in what the source said of the node in answer to a question asked at `asked_at`.  True when cached data
-  // were dropped because of it.
+  // Takes in what the source said of the node in answer to a question asked at `asked_at`.  True
+  // when cached data were dropped because of it.
   bool apply(Node& node, const Attributes& attributes, uint64_t asked_at);
   // Changed so short a time ago that one more change might leave the same times.
   bool is_racy(const Attributes& attributes) const;
@@ -172,7 +173,8 @@ class CachedFileSystem final : public FileSystem {
   void change_directory(Node& parent);
   Result<NodeReply> reply_to_lookup(const NodePtr& node);
   NodeReply describe(Node& node);
-  // The node a name leads to, asked of the source unless what is known is fresh; null: no such name.
+  // The node a name leads to, asked of the source unless what is known is fresh; null: no such
+  // name.
   io::Task<Result<NodePtr>> resolve(NodePtr parent, std::string name);
   Result<NodePtr> resolve_offline(const NodePtr& parent, const std::string& name, Error error);
   NodePtr fresh_child(Node& parent, std::string_view name, bool* negative);
@@ -205,8 +207,8 @@ class CachedFileSystem final : public FileSystem {
 
   // directories
   io::Task<Result<void>> load_listing(OpenDirectory* open);
-  std::vector<catalog::ListingEntry> number_entries(
-      Node& directory, std::vector<source::DirectoryEntry> entries);
+  std::vector<catalog::ListingEntry> number_entries(Node& directory,
+                                                    std::vector<source::DirectoryEntry> entries);
   void store_listing(const NodePtr& directory, const std::vector<catalog::ListingEntry>& entries,
                      const Attributes& attributes, uint64_t asked_at);
   io::Task<void> fetch_attributes(OpenDirectory* open, size_t first, size_t count);

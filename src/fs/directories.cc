@@ -1,4 +1,5 @@
-// CachedFileSystem: listings.  One is stored with the directory's times and used again while these are the same.
+// CachedFileSystem: listings.  One is stored with the directory's times and used again while these
+// are the same.
 
 #include <algorithm>
 
@@ -27,7 +28,9 @@ io::Task<Result<uint64_t>> CachedFileSystem::open_directory(KernelId id) {
   co_return reinterpret_cast<uint64_t>(open.release());
 }
 
-void CachedFileSystem::release_directory(uint64_t handle) { delete &directory_of(handle); }
+void CachedFileSystem::release_directory(uint64_t handle) {
+  delete &directory_of(handle);
+}
 
 io::Task<Result<void>> CachedFileSystem::sync_directory(uint64_t handle, bool data_only) {
   CO_TRY_ASSIGN(std::string path, path_of(*directory_of(handle).node));
@@ -126,8 +129,7 @@ void CachedFileSystem::store_listing(const NodePtr& directory,
   catalog::Batch batch;
   const uint32_t parts = batch.put_listing(directory->id(), entries);
   // Parts are applied one by one: together they may be larger than one append.
-  for (catalog::Batch& part : batch.split())
-    good = good && env_.catalog.apply(part).has_value();
+  for (catalog::Batch& part : batch.split()) good = good && env_.catalog.apply(part).has_value();
   for (uint32_t part = parts; part < old_parts; ++part) {
     catalog::Batch surplus;
     surplus.remove_listing_part(directory->id(), part);
@@ -147,8 +149,7 @@ void CachedFileSystem::store_listing(const NodePtr& directory,
   if (!directory->persist({})) env_.metrics.store_errors.add();
 }
 
-io::Task<void> CachedFileSystem::fetch_attributes(OpenDirectory* open, size_t first,
-                                                  size_t count) {
+io::Task<void> CachedFileSystem::fetch_attributes(OpenDirectory* open, size_t first, size_t count) {
   std::vector<io::Task<Result<NodePtr>>> tasks;
   for (size_t i = first; i < first + count; ++i)
     tasks.push_back(resolve(open->node, open->entries[i].name));

@@ -11,8 +11,8 @@ io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::stri
   co_return co_await std::move(getting);
 }
 
-io::Task<Result<void>> CachedFileSystem::set_xattr(KernelId id, std::string name,
-                                                   std::string value, int flags) {
+io::Task<Result<void>> CachedFileSystem::set_xattr(KernelId id, std::string name, std::string value,
+                                                   int flags) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
   CO_TRY_ASSIGN(std::string path, path_of(*node));
   expire(*node);

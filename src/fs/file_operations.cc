@@ -22,8 +22,7 @@ io::Task<void> CachedFileSystem::prefetch_task(std::shared_ptr<Node> node,
   co_return;
 }
 
-bool CachedFileSystem::read_hit(uint64_t handle, uint64_t offset, size_t length,
-                                ReadReply& reply) {
+bool CachedFileSystem::read_hit(uint64_t handle, uint64_t offset, size_t length, ReadReply& reply) {
   reply.clear();
   OpenFile& open = file_of(handle);
   cache::CachedFile& file = open.node->file();
@@ -80,8 +79,8 @@ io::Task<Result<size_t>> CachedFileSystem::write(uint64_t handle, buffer::Buffer
   open.wrote.store(true);
   expire(*node);
   const size_t length = data.size();
-  io::Task<Result<uint64_t>> writing = node->file().write(
-      open.source, std::move(data), offset, (open.flags & O_APPEND) != 0);
+  io::Task<Result<uint64_t>> writing =
+      node->file().write(open.source, std::move(data), offset, (open.flags & O_APPEND) != 0);
   const Result<uint64_t> written = co_await std::move(writing);
   expire(*node);
   // The kernel inode written through has the bytes; others of the node do not.
@@ -200,9 +199,9 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
     io::Task<void> beginning = file->begin_change(from, UINT64_MAX);
     co_await std::move(beginning);
   }
-  source::Outcome<Attributes> setting = through
-                                            ? through->set_attributes(std::move(change))
-                                            : source_.set_attributes(std::move(*path), std::move(change));
+  source::Outcome<Attributes> setting =
+      through ? through->set_attributes(std::move(change))
+              : source_.set_attributes(std::move(*path), std::move(change));
   const Result<Attributes> set = co_await std::move(setting);
   if (file != nullptr && new_size) {
     if (set)

@@ -1,13 +1,13 @@
 // The file system as fuse/ sees it: POSIX semantics, no FUSE type.
 //
-// Two kinds of functions.  The *_hit functions are plain, quick, called on the thread that received the
-// request, and give nullopt (or false) when they cannot answer from memory or the local disk's page cache:
-// nothing has happened then.  All others are coroutines to be spawned on home(id); only they may wait for
-// the source.
+// Two kinds of functions.  The *_hit functions are plain, quick, called on the thread that received
+// the request, and give nullopt (or false) when they cannot answer from memory or the local disk's
+// page cache: nothing has happened then.  All others are coroutines to be spawned on home(id); only
+// they may wait for the source.
 //
-// Each NodeReply with a non-zero id counts as one lookup of that kernel id, to be given back by forget(); if a
-// reply does not reach the kernel, the caller forgets it at once.  A handle lives from open/create to release.
-// Thread-safe.  Errors are those of POSIX as Code, plus larder's own.
+// Each NodeReply with a non-zero id counts as one lookup of that kernel id, to be given back by
+// forget(); if a reply does not reach the kernel, the caller forgets it at once.  A handle lives
+// from open/create to release. Thread-safe.  Errors are those of POSIX as Code, plus larder's own.
 #pragma once
 
 #include <sys/statvfs.h>
@@ -75,8 +75,8 @@ struct DirectoryEntryReply {
   uint64_t inode = 0;
   uint32_t type = 0;         // S_IFMT bits
   uint64_t next_offset = 0;  // where a later read_directory goes on
-  // With attributes wanted: node.id is 0 when they could not be had.  Not yet counted as a lookup: call
-  // count_lookup for those that are sent to the kernel.
+  // With attributes wanted: node.id is 0 when they could not be had.  Not yet counted as a lookup:
+  // call count_lookup for those that are sent to the kernel.
   NodeReply node;
   std::shared_ptr<void> pin;
 };
@@ -108,11 +108,12 @@ class FileSystem {
   virtual io::Task<Result<std::string>> read_link(KernelId id) = 0;
   virtual io::Task<Result<NodeReply>> make_node(KernelId parent, std::string name, uint32_t mode,
                                                 uint64_t rdev, Caller caller) = 0;
-  virtual io::Task<Result<NodeReply>> make_directory(KernelId parent, std::string name, uint32_t mode,
-                                                     Caller caller) = 0;
+  virtual io::Task<Result<NodeReply>> make_directory(KernelId parent, std::string name,
+                                                     uint32_t mode, Caller caller) = 0;
   virtual io::Task<Result<NodeReply>> make_symlink(KernelId parent, std::string name,
                                                    std::string target, Caller caller) = 0;
-  virtual io::Task<Result<NodeReply>> link(KernelId id, KernelId new_parent, std::string new_name) = 0;
+  virtual io::Task<Result<NodeReply>> link(KernelId id, KernelId new_parent,
+                                           std::string new_name) = 0;
   virtual io::Task<Result<void>> unlink(KernelId parent, std::string name) = 0;
   virtual io::Task<Result<void>> remove_directory(KernelId parent, std::string name) = 0;
   // flags as renameat2(2): RENAME_NOREPLACE, RENAME_EXCHANGE.
@@ -125,7 +126,8 @@ class FileSystem {
                                                int flags, Caller caller) = 0;
   virtual io::Task<Result<ReadReply>> read(uint64_t handle, uint64_t offset, size_t length) = 0;
   // Writes the buffer's data(); the count is all of it or an error.
-  virtual io::Task<Result<size_t>> write(uint64_t handle, buffer::BufferRef data, uint64_t offset) = 0;
+  virtual io::Task<Result<size_t>> write(uint64_t handle, buffer::BufferRef data,
+                                         uint64_t offset) = 0;
   virtual io::Task<Result<void>> flush(uint64_t handle) = 0;
   virtual io::Task<Result<void>> sync(uint64_t handle, bool data_only) = 0;
   virtual io::Task<void> release(uint64_t handle) = 0;
@@ -137,8 +139,8 @@ class FileSystem {
 
   // --- directories
   virtual io::Task<Result<uint64_t>> open_directory(KernelId id) = 0;
-  // Entries from `offset` on (0 is the start and takes a fresh snapshot), as many as fit `budget_bytes` of
-  // names roughly; empty at the end.  Includes "." and "..".
+  // Entries from `offset` on (0 is the start and takes a fresh snapshot), as many as fit
+  // `budget_bytes` of names roughly; empty at the end.  Includes "." and "..".
   virtual io::Task<Result<std::vector<DirectoryEntryReply>>> read_directory(
       uint64_t handle, uint64_t offset, size_t budget_bytes, bool with_attributes) = 0;
   virtual void release_directory(uint64_t handle) = 0;

@@ -9,9 +9,12 @@
 namespace larder::fs {
 namespace {
 
-bool writes(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0; }
+bool writes(int flags) {
+  return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
+}
 
-// A file this small is fetched at open: its first read is certain and would cost another round trip.
+// A file this small is fetched at open: its first read is certain and would cost another round
+// trip.
 constexpr uint64_t kFetchAtOpenBytes = 256 << 10;
 
 }  // namespace
@@ -131,8 +134,7 @@ io::Task<Result<void>> CachedFileSystem::revalidate_for_reading(NodePtr node) {
 Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& node, KernelId id,
                                                                  bool writing) {
   cache::CachedFile& file = node->file();
-  const bool wants_passthrough =
-      !writing && kernel_->passthrough_available() && file.resident();
+  const bool wants_passthrough = !writing && kernel_->passthrough_available() && file.resident();
   Decision decision;
   {
     MutexLock lock(node->mutex_);
@@ -228,7 +230,8 @@ io::Task<Result<CreateReply>> CachedFileSystem::create(KernelId parent_id, std::
   Result<OpenReply> opened =
       finish_open(node, reply.node.id, flags | O_RDWR, std::move(created->file));
   if (!opened && opened.error().is(Code::kStale)) {
-    // The file was there already, and open in passthrough: the reply can name the fresh kernel inode at once.
+    // The file was there already, and open in passthrough: the reply can name the fresh kernel
+    // inode at once.
     forget(reply.node.id, 1);
     CO_TRY_ASSIGN(reply.node, reply_to_lookup(node));
     co_return fail(Code::kStale);

@@ -10,11 +10,11 @@ namespace larder::fs {
 
 // The kernel's name for a node: the catalog's node id in the low 56 bits and an epoch above it.
 //
-// One node may have several kernel inodes at a time: an inode in passthrough mode can neither be opened
-// for writing (stores through a mapping would never reach the daemon) nor change its object, so when that
-// is asked for, the node's epoch is raised and the opener sent back (kStale) to look the name up again; it
-// then finds a fresh kernel inode.  Those who hold the old one open keep it.  The number shown as st_ino is
-// the node id and does not change.
+// One node may have several kernel inodes at a time: an inode in passthrough mode can neither be
+// opened for writing (stores through a mapping would never reach the daemon) nor change its object,
+// so when that is asked for, the node's epoch is raised and the opener sent back (kStale) to look
+// the name up again; it then finds a fresh kernel inode.  Those who hold the old one open keep it.
+// The number shown as st_ino is the node id and does not change.
 struct KernelId {
   uint64_t value = 0;
   static constexpr int kEpochShift = 56;
@@ -35,12 +35,12 @@ class KernelPort {
   virtual ~KernelPort() = default;
   // Whether files can be opened in passthrough on this mount.
   virtual bool passthrough_available() const = 0;
-  // Makes the open file `fd` known to the kernel for passthrough; the kernel takes its own reference.  The
-  // id (> 0) is valid until close_backing.
+  // Makes the open file `fd` known to the kernel for passthrough; the kernel takes its own
+  // reference.  The id (> 0) is valid until close_backing.
   virtual Result<int32_t> open_backing(int fd) = 0;
   virtual void close_backing(int32_t backing_id) = 0;
-  // Drops the kernel's cached pages and attributes, or its knowledge of a name.  Queued and carried out on
-  // a thread of its own; never blocks.  Unknown nodes are no error.
+  // Drops the kernel's cached pages and attributes, or its knowledge of a name.  Queued and carried
+  // out on a thread of its own; never blocks.  Unknown nodes are no error.
   virtual void invalidate_node(KernelId node) = 0;
   virtual void invalidate_entry(KernelId parent, std::string name) = 0;
 };

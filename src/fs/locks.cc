@@ -107,7 +107,8 @@ LockTable::Ticket LockTable::set_or_wait(NodeId id, const PosixLock& wanted, Don
   return submit(id, false, wanted, std::move(done));
 }
 
-LockTable::Ticket LockTable::set_flock_or_wait(NodeId id, uint64_t owner, LockType type, Done done) {
+LockTable::Ticket LockTable::set_flock_or_wait(NodeId id, uint64_t owner, LockType type,
+                                               Done done) {
   return submit(id, true, PosixLock{.type = type, .owner = owner}, std::move(done));
 }
 
@@ -241,8 +242,8 @@ bool LockTable::would_deadlock(NodeId id, const PosixLock& wanted) const {
   return false;
 }
 
-// Whether `from` waits, directly or through others, for a lock that `owner` holds.  Walks all waiters:
-// they are few, and only a request that must wait comes here.
+// Whether `from` waits, directly or through others, for a lock that `owner` holds.  Walks all
+// waiters: they are few, and only a request that must wait comes here.
 bool LockTable::leads_to(uint64_t from, uint64_t owner, std::set<uint64_t>& seen) const {
   std::vector<uint64_t> open{from};
   while (!open.empty()) {
@@ -265,7 +266,8 @@ void LockTable::settle(NodeId id, Answers& answers) {
   const auto found = nodes_.find(id);
   if (found == nodes_.end()) return;
   Node& node = found->second;
-  // A grant may put a weaker lock in place of a stronger one of its owner, and so free an earlier waiter.
+  // A grant may put a weaker lock in place of a stronger one of its owner, and so free an earlier
+  // waiter.
   while (grant_some(node, answers)) continue;
   if (node.posix.empty() && node.flocks.empty() && node.waiters.empty()) nodes_.erase(found);
   node_count_.store(nodes_.size(), std::memory_order_release);

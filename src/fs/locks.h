@@ -1,15 +1,16 @@
 // Advisory locks: POSIX byte ranges (fcntl) and whole files (flock), keyed by node.
 //
-// The kernel sends every lock of every open here, because one node may have two kernel inodes at a time
-// (kernel_port.h), which the kernel's own tables would take for two files.
+// The kernel sends every lock of every open here, because one node may have two kernel inodes at a
+// time (kernel_port.h), which the kernel's own tables would take for two files.
 //
 // As Linux has it: a POSIX lock belongs to an owner (a process), ranges split and merge, a new type
-// replaces the old one; waiters are granted in the order in which they came, but a request that conflicts
-// with no lock held is granted at once even if others wait; EDEADLK when waiting would close a circle of
-// owners.  A flock lock belongs to an open file; changing its type gives the old one up first.
+// replaces the old one; waiters are granted in the order in which they came, but a request that
+// conflicts with no lock held is granted at once even if others wait; EDEADLK when waiting would
+// close a circle of owners.  A flock lock belongs to an open file; changing its type gives the old
+// one up first.
 //
-// Thread-safe; nothing blocks: a waiter is a callback, called once, on the thread that made the grant
-// possible, with no lock of the table held.
+// Thread-safe; nothing blocks: a waiter is a callback, called once, on the thread that made the
+// grant possible, with no lock of the table held.
 #pragma once
 
 #include <sys/types.h>

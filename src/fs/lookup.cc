@@ -1,5 +1,5 @@
-// CachedFileSystem: names.  A name is asked of the source unless it was within its time to live; while the source is
-// down, what the catalog knows is used.
+// CachedFileSystem: names.  A name is asked of the source unless it was within its time to live;
+// while the source is down, what the catalog knows is used.
 
 #include "base/log.h"
 #include "fs/cached_file_system.h"
@@ -37,7 +37,8 @@ CachedFileSystem::NodePtr CachedFileSystem::fresh_child(Node& parent, std::strin
     }
   }
   if (!id) {
-    // Remembered from before: believed only where times to live are long enough to outlast a restart.
+    // Remembered from before: believed only where times to live are long enough to outlast a
+    // restart.
     if (coherence_.attributes_ttl < std::chrono::minutes(1)) return nullptr;
     const auto record = env_.catalog.name(parent.id(), name);
     if (!record || !*record) return nullptr;
@@ -121,8 +122,7 @@ bool CachedFileSystem::same_file(Node& node, const Attributes& attributes) const
 }
 
 // Which node the file with these attributes is, that was seen under this name.
-CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent,
-                                                     const std::string& name,
+CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent, const std::string& name,
                                                      const Attributes& attributes) {
   if (const auto id = known_child(*parent, name)) {
     NodePtr node = load(*id);
@@ -150,8 +150,7 @@ CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent,
 }
 
 CachedFileSystem::NodePtr CachedFileSystem::adopt(const NodePtr& parent, const std::string& name,
-                                                  const Attributes& attributes,
-                                                  uint64_t asked_at) {
+                                                  const Attributes& attributes, uint64_t asked_at) {
   NodePtr node = identify(parent, name, attributes);
   if (!node) return nullptr;
   bool is_new = false;

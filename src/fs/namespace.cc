@@ -1,4 +1,5 @@
-// CachedFileSystem: making, removing and renaming.  Each goes to the source first; what is known here follows.
+// CachedFileSystem: making, removing and renaming.  Each goes to the source first; what is known
+// here follows.
 
 #include "base/log.h"
 #include "fs/cached_file_system.h"
@@ -9,7 +10,8 @@ io::Task<Result<NodeReply>> CachedFileSystem::finish_making(NodePtr parent, std:
                                                             source::Outcome<Attributes> making) {
   change_directory(*parent);
   const Result<Attributes> made = co_await std::move(making);
-  change_directory(*parent);  // also after a failure: a call that timed out may have been carried out
+  change_directory(
+      *parent);  // also after a failure: a call that timed out may have been carried out
   if (!made) co_return fail(made.error());
   const NodePtr node = adopt(parent, name, *made, changes().now());
   if (!node) co_return fail(Code::kIo, "no node id");
@@ -30,8 +32,8 @@ io::Task<Result<NodeReply>> CachedFileSystem::make_directory(KernelId parent_id,
                                                              uint32_t mode, Caller caller) {
   CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
   CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
-  io::Task<Result<NodeReply>> making = finish_making(
-      parent, std::move(name), source_.make_directory(std::move(path), mode, caller));
+  io::Task<Result<NodeReply>> making =
+      finish_making(parent, std::move(name), source_.make_directory(std::move(path), mode, caller));
   co_return co_await std::move(making);
 }
 
@@ -84,8 +86,7 @@ io::Task<void> CachedFileSystem::hold_data(NodePtr node) {
   if (file.resident() || file.source_file()) co_return;
   io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = file.reader();
   if (const auto opened = co_await std::move(opening); !opened)
-    log::warning("an open file is being removed and cannot be held: {}",
-                 opened.error().message());
+    log::warning("an open file is being removed and cannot be held: {}", opened.error().message());
 }
 
 void CachedFileSystem::after_unlink(const NodePtr& node) {

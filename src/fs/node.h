@@ -1,15 +1,18 @@
-// Node: one file, directory or other object of the namespace, while the kernel or a request knows it.
+// Node: one file, directory or other object of the namespace, while the kernel or a request knows
+// it.
 //
 // Invariants
 //   - There is at most one Node per NodeId (NodeTable).
 //   - keep_ is set exactly while the kernel holds lookups of one of the node's kernel inodes.
-//   - A kernel inode is in one mode at a time: cached_opens and passthrough_opens are never both above zero, and
+//   - A kernel inode is in one mode at a time: cached_opens and passthrough_opens are never both
+//   above zero, and
 //     all its passthrough opens use backing_id, which is the object of `generation`.
-//   - names_ is empty only for the root and for a node without a name left (unlinked, still in use).
+//   - names_ is empty only for the root and for a node without a name left (unlinked, still in
+//   use).
 //
-// Locking: the tree's lock (Tree, held by the file system) guards names_; mutex_ everything else.  The tree's lock is
-// taken before mutex_, mutex_ before the file's own.  The async mutexes may be held across co_await and are taken
-// first of all: `opening` before `changing`.
+// Locking: the tree's lock (Tree, held by the file system) guards names_; mutex_ everything else.
+// The tree's lock is taken before mutex_, mutex_ before the file's own.  The async mutexes may be
+// held across co_await and are taken first of all: `opening` before `changing`.
 #pragma once
 
 #include <sys/stat.h>
@@ -41,8 +44,8 @@ struct KernelInode {
   uint32_t cached_opens = 0;
   uint32_t passthrough_opens = 0;
   int32_t backing_id = 0;
-  uint64_t generation = 0;      // of the file's data, when opened in passthrough
-  uint64_t pages_version = 0;   // content_version the kernel's pages belong to; 0: none
+  uint64_t generation = 0;     // of the file's data, when opened in passthrough
+  uint64_t pages_version = 0;  // content_version the kernel's pages belong to; 0: none
   bool idle() const { return lookups == 0 && cached_opens == 0 && passthrough_opens == 0; }
 };
 
@@ -100,18 +103,18 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   uint64_t epoch_ GUARDED_BY(mutex_) = 0;
 
   Attributes attributes_ GUARDED_BY(mutex_);
-  Nanos valid_until_ GUARDED_BY(mutex_){0};         // monotonic
+  Nanos valid_until_ GUARDED_BY(mutex_){0};                // monotonic
   uint64_t attributes_changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock: last change made here
-  int64_t validated_at_ns_ GUARDED_BY(mutex_) = 0;  // wall clock
+  int64_t validated_at_ns_ GUARDED_BY(mutex_) = 0;         // wall clock
   int64_t used_at_ns_ GUARDED_BY(mutex_) = 0;
-  bool deleted_ GUARDED_BY(mutex_) = false;         // its last name is gone
+  bool deleted_ GUARDED_BY(mutex_) = false;  // its last name is gone
   std::string symlink_target_ GUARDED_BY(mutex_);
   uint32_t handles_ GUARDED_BY(mutex_) = 0;
-  uint64_t content_version_ GUARDED_BY(mutex_) = 1; // grows when the kernel's pages go stale
+  uint64_t content_version_ GUARDED_BY(mutex_) = 1;  // grows when the kernel's pages go stale
 
   std::unique_ptr<cache::CachedFile> file_ GUARDED_BY(mutex_);
-  catalog::NodeRecord stored_ GUARDED_BY(mutex_);   // the data part, until file_ takes over
-  uint64_t stored_hash_ GUARDED_BY(mutex_) = 0;     // of the record as stored last
+  catalog::NodeRecord stored_ GUARDED_BY(mutex_);  // the data part, until file_ takes over
+  uint64_t stored_hash_ GUARDED_BY(mutex_) = 0;    // of the record as stored last
 
   // Directories
   std::unordered_map<std::string, Dentry> children_ GUARDED_BY(mutex_);

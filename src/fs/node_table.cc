@@ -11,8 +11,8 @@ std::shared_ptr<Node> NodeTable::find(NodeId id) const {
   return it == s.nodes.end() ? nullptr : it->second.lock();
 }
 
-std::shared_ptr<Node> NodeTable::find_or_make(
-    NodeId id, const std::function<std::shared_ptr<Node>()>& make) {
+std::shared_ptr<Node> NodeTable::find_or_make(NodeId id,
+                                              const std::function<std::shared_ptr<Node>()>& make) {
   Shard& s = shard(id);
   MutexLock lock(s.mutex);
   if (const auto it = s.nodes.find(id); it != s.nodes.end())

@@ -1,7 +1,7 @@
 // NodeTable: the nodes in memory, by id.  Sharded; thread-safe.
 //
-// Holds weak references: a node lives as long as the kernel, a request, a child or a claim holds it, and takes itself
-// out of the table when it goes.
+// Holds weak references: a node lives as long as the kernel, a request, a child or a claim holds
+// it, and takes itself out of the table when it goes.
 #pragma once
 
 #include <array>
@@ -21,9 +21,9 @@ class NodeTable {
  public:
   // Null when it is not in memory.
   std::shared_ptr<Node> find(NodeId id) const;
-  // The node in memory, or what `make` gives (which may be null), entered.  `make` runs under the shard's lock.
-  std::shared_ptr<Node> find_or_make(NodeId id,
-                                     const std::function<std::shared_ptr<Node>()>& make);
+  // The node in memory, or what `make` gives (which may be null), entered.  `make` runs under the
+  // shard's lock.
+  std::shared_ptr<Node> find_or_make(NodeId id, const std::function<std::shared_ptr<Node>()>& make);
   // Called by a node's destructor.
   void erase(NodeId id);
   size_t size() const;

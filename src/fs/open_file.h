@@ -16,21 +16,22 @@ struct CachedFileSystem::OpenFile {
   uint64_t epoch = 0;  // of the kernel inode it was opened on
   int flags = 0;
   bool passthrough = false;
-  uint64_t generation = 0;                      // pinned, when passthrough
-  std::shared_ptr<source::SourceFile> source;   // open for writing; null on a read-only handle
+  uint64_t generation = 0;                     // pinned, when passthrough
+  std::shared_ptr<source::SourceFile> source;  // open for writing; null on a read-only handle
   std::atomic<bool> wrote{false};
   Mutex mutex;
   cache::Readahead readahead GUARDED_BY(mutex);
 };
 
-// A snapshot of the entries, taken when reading begins at offset 0, so offsets are stable whatever changes.
+// A snapshot of the entries, taken when reading begins at offset 0, so offsets are stable whatever
+// changes.
 struct CachedFileSystem::OpenDirectory {
   std::shared_ptr<Node> node;
   io::AsyncMutex reading;  // one reader at a time; guards the rest
   bool loaded = false;
   std::vector<catalog::ListingEntry> entries;
   std::vector<std::shared_ptr<Node>> resolved;  // by entry, until given out
-  size_t attributes_to = 0;  // entries below this one have been asked for
+  size_t attributes_to = 0;                     // entries below this one have been asked for
   size_t window = 0;
 };
 

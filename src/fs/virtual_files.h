@@ -12,7 +12,7 @@ namespace larder::fs {
 // Both functions are called on FUSE workers, several at a time: they must be quick and thread-safe.
 struct VirtualFile {
   std::string name;
-  uint32_t permissions = 0400;  // 0400 or 0600
+  uint32_t permissions = 0400;        // 0400 or 0600
   std::function<std::string()> read;  // the whole content; called at open
   // Empty for a read-only file.  Gets what was written; the reply is read back on the same handle.
   std::function<std::string(std::string_view)> write;

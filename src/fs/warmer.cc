@@ -15,13 +15,15 @@ Warmer::Warmer(CachedFileSystem& files, const Options& options, Registry& regist
     : files_(files),
       options_(options),
       files_warmed_(registry.counter("larder_warm_files_total", "Files loaded by warming.")),
-      bytes_warmed_(registry.counter("larder_warm_bytes_total", "Bytes of files loaded by warming.")),
+      bytes_warmed_(
+          registry.counter("larder_warm_bytes_total", "Bytes of files loaded by warming.")),
       queued_gauge_(registry.gauge("larder_warm_queued", "Paths that wait to be warmed.")) {}
 
 Result<uint64_t> Warmer::begin() {
   MutexLock lock(mutex_);
   while (jobs_.size() >= options_.jobs_max) {
-    const auto old = std::ranges::find_if(jobs_, [](const auto& job) { return job.second.progress.done; });
+    const auto old =
+        std::ranges::find_if(jobs_, [](const auto& job) { return job.second.progress.done; });
     if (old == jobs_.end()) return fail(Code::kLimit, "too many warming jobs");
     jobs_.erase(old);
   }
@@ -33,7 +35,8 @@ Result<bool> Warmer::add(uint64_t id, std::string path, bool recursive) {
   {
     MutexLock lock(mutex_);
     const auto job = jobs_.find(id);
-    if (job == jobs_.end() || job->second.ended) return fail(Code::kNotFound, "no such warming job");
+    if (job == jobs_.end() || job->second.ended)
+      return fail(Code::kNotFound, "no such warming job");
     if (queued_ >= options_.queue_max) return false;
     job->second.queue.push_back({std::move(path), recursive});
     ++job->second.progress.files_total;
@@ -99,8 +102,7 @@ io::Task<void> Warmer::load(Warmer* warmer, uint64_t job, Item item) {
   warmer->pump();
 }
 
-void Warmer::finish(uint64_t id, const Item& item,
-                    const Result<CachedFileSystem::Warmed>& result) {
+void Warmer::finish(uint64_t id, const Item& item, const Result<CachedFileSystem::Warmed>& result) {
   using Outcome = CachedFileSystem::WarmOutcome;
   MutexLock lock(mutex_);
   --under_way_;

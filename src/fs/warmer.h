@@ -1,13 +1,12 @@
 // Warmer: loads files by path, many at a time, in jobs that can be watched.
 //
-// Paths are queued per job and loaded by coroutines spread over the reactors.  A directory queued as recursive
-// puts its children in front of the queue (depth first, so the queue stays as long as one path's siblings).  What
-// does not exist is counted and no error.
+// Paths are queued per job and loaded by coroutines spread over the reactors.  A directory queued
+// as recursive puts its children in front of the queue (depth first, so the queue stays as long as
+// one path's siblings).  What does not exist is counted and no error.
 //
-// Invariants: at most loads_max loads are under way, of all jobs together; at most queue_max paths given by
-// clients wait (a job's own children come on top); a job is done when it was ended, its queue is empty and
-// nothing of it is under way.
-// Thread-safe; calls do not block.
+// Invariants: at most loads_max loads are under way, of all jobs together; at most queue_max paths
+// given by clients wait (a job's own children come on top); a job is done when it was ended, its
+// queue is empty and nothing of it is under way. Thread-safe; calls do not block.
 #pragma once
 
 #include <deque>

@@ -15,13 +15,14 @@ constexpr uint32_t kCongestion = kBackgroundMax * 3 / 4;
 void init(void* userdata, fuse_conn_info* connection) {
   auto& adapter = *static_cast<Adapter*>(userdata);
   constexpr unsigned kWanted =
-      FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ATOMIC_O_TRUNC |
-      FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_READDIRPLUS |
-      FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA |
-      FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
-  // Not wanted, whatever libfuse thinks: the write-back cache would make the kernel the owner of sizes and
-  // times; without HANDLE_KILLPRIV the kernel clears suid bits through setattr; pages are invalidated by
-  // larder, not on a changed mtime; requests are small enough that a copy beats three splices.
+      FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS |
+      FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK | FUSE_CAP_EXPORT_SUPPORT |
+      FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
+      FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
+  // Not wanted, whatever libfuse thinks: the write-back cache would make the kernel the owner of
+  // sizes and times; without HANDLE_KILLPRIV the kernel clears suid bits through setattr; pages are
+  // invalidated by larder, not on a changed mtime; requests are small enough that a copy beats
+  // three splices.
   constexpr unsigned kUnwanted = FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_HANDLE_KILLPRIV |
                                  FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_SPLICE_READ |
                                  FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE;
@@ -36,7 +37,9 @@ void init(void* userdata, fuse_conn_info* connection) {
 
 }  // namespace
 
-Passthrough& passthrough_of(void* userdata) { return static_cast<Adapter*>(userdata)->passthrough; }
+Passthrough& passthrough_of(void* userdata) {
+  return static_cast<Adapter*>(userdata)->passthrough;
+}
 
 Adapter::Adapter(fs::FileSystem& file_system, buffer::Pool& buffers, const Clock& time,
                  Passthrough& kernel, VirtualTree& tree, fs::LockTable& lock_table,
@@ -52,7 +55,8 @@ Adapter::Adapter(fs::FileSystem& file_system, buffer::Pool& buffers, const Clock
       slow_latency(registry.histogram("larder_slow_request_seconds",
                                       "Requests that left their worker, from there to the reply.")),
       hits(registry.counter("larder_requests_total", "Requests of the kernel.", {{"path", "hit"}})),
-      slow(registry.counter("larder_requests_total", "Requests of the kernel.", {{"path", "slow"}})) {}
+      slow(registry.counter("larder_requests_total", "Requests of the kernel.",
+                            {{"path", "slow"}})) {}
 
 const fuse_lowlevel_ops& Adapter::operations() {
   static const fuse_lowlevel_ops operations = [] {

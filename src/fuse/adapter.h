@@ -1,7 +1,8 @@
 // fuse_lowlevel_ops: decode a request, ask fs/, reply.
 //
-// What can be answered at once is answered on the worker by a *_hit function; everything else becomes a
-// coroutine on the node's home reactor, and the worker goes on.  No worker waits for anything.
+// What can be answered at once is answered on the worker by a *_hit function; everything else
+// becomes a coroutine on the node's home reactor, and the worker goes on.  No worker waits for
+// anything.
 #pragma once
 
 #include <atomic>
@@ -73,8 +74,8 @@ struct Adapter {
   HandleLocks handle_locks{};
   ParkedBytes parked{};
 
-  Adapter(fs::FileSystem& file_system, buffer::Pool& buffers, const Clock& time, Passthrough& kernel,
-          VirtualTree& tree, fs::LockTable& lock_table, Registry& registry);
+  Adapter(fs::FileSystem& file_system, buffer::Pool& buffers, const Clock& time,
+          Passthrough& kernel, VirtualTree& tree, fs::LockTable& lock_table, Registry& registry);
 
   static Adapter& of(fuse_req_t request) {
     return *static_cast<Adapter*>(fuse_req_userdata(request));
@@ -100,7 +101,8 @@ struct Adapter {
 
  private:
   template <class T, class Reply>
-  static io::Task<void> answer(Adapter* adapter, io::Task<T> task, Responder responder, Reply reply) {
+  static io::Task<void> answer(Adapter* adapter, io::Task<T> task, Responder responder,
+                               Reply reply) {
     adapter->slow.add();
     const Timed timed(adapter->slow_latency, adapter->clock);
     T result = co_await std::move(task);

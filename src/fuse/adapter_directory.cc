@@ -39,7 +39,7 @@ struct Packing {
 
  private:
   bool add_plain(const fs::DirectoryEntryReply& item) {
-    struct stat attributes {};
+    struct stat attributes{};
     attributes.st_ino = item.inode;
     attributes.st_mode = item.type;
     return take(fuse_add_direntry(nullptr, buffer.data() + used, length - used, item.name.c_str(),
@@ -91,8 +91,8 @@ void reply_entries(Adapter& adapter, Responder& responder, KernelId id, size_t l
   for (const KernelId counted : packing.counted) adapter.files.forget(counted, 1);
 }
 
-void list(fuse_req_t request, fuse_ino_t id, size_t length, off_t offset, const fuse_file_info& info,
-          bool plus) {
+void list(fuse_req_t request, fuse_ino_t id, size_t length, off_t offset,
+          const fuse_file_info& info, bool plus) {
   Adapter& adapter = Adapter::of(request);
   const auto from = static_cast<uint64_t>(offset);
   if (VirtualTree::owns(id))

@@ -191,7 +191,8 @@ void release(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
   if (info->flock_release) adapter.locks.release_flock(node, info->lock_owner);
   for (const uint64_t owner : adapter.handle_locks.take(info->fh))
     adapter.locks.release_posix(node, owner);
-  adapter.spawn(KernelId{id}, request, released(&adapter, FileHandle(*info).handle()), reply_status);
+  adapter.spawn(KernelId{id}, request, released(&adapter, FileHandle(*info).handle()),
+                reply_status);
 }
 
 void fsync(fuse_req_t request, fuse_ino_t id, int data_only, fuse_file_info* info) {
@@ -207,10 +208,11 @@ void fallocate(fuse_req_t request, fuse_ino_t id, int mode, off_t offset, off_t 
                fuse_file_info* info) {
   Adapter& adapter = Adapter::of(request);
   if (VirtualTree::owns(id)) return void(fuse_reply_err(request, EOPNOTSUPP));
-  adapter.spawn(KernelId{id}, request,
-                adapter.files.allocate(FileHandle(*info).handle(), mode,
-                                       static_cast<uint64_t>(offset), static_cast<uint64_t>(length)),
-                reply_status);
+  adapter.spawn(
+      KernelId{id}, request,
+      adapter.files.allocate(FileHandle(*info).handle(), mode, static_cast<uint64_t>(offset),
+                             static_cast<uint64_t>(length)),
+      reply_status);
 }
 
 void lseek(fuse_req_t request, fuse_ino_t id, off_t offset, int whence, fuse_file_info* info) {
@@ -221,9 +223,8 @@ void lseek(fuse_req_t request, fuse_ino_t id, off_t offset, int whence, fuse_fil
       adapter.files.seek(FileHandle(*info).handle(), static_cast<uint64_t>(offset), whence),
       [](Responder& responder, const Result<uint64_t>& found) {
         if (!found) return void(responder.error(found.error()));
-        responder.send([&](fuse_req_t to) {
-          return fuse_reply_lseek(to, static_cast<off_t>(*found));
-        });
+        responder.send(
+            [&](fuse_req_t to) { return fuse_reply_lseek(to, static_cast<off_t>(*found)); });
       });
 }
 

@@ -12,7 +12,9 @@ using fs::LockTable;
 using fs::LockType;
 using fs::PosixLock;
 
-NodeId node_of(fuse_ino_t id) { return NodeId{KernelId{id}.node()}; }
+NodeId node_of(fuse_ino_t id) {
+  return NodeId{KernelId{id}.node()};
+}
 
 LockType type_of(short type) {
   return type == F_UNLCK ? LockType::kUnlock : type == F_RDLCK ? LockType::kRead : LockType::kWrite;
@@ -27,7 +29,7 @@ PosixLock lock_of(const struct flock& lock, uint64_t owner) {
 }
 
 struct flock flock_of(const PosixLock& lock) {
-  struct flock result {};
+  struct flock result{};
   result.l_type = lock.type == LockType::kRead ? F_RDLCK : F_WRLCK;
   result.l_whence = SEEK_SET;
   result.l_start = static_cast<off_t>(lock.first);
@@ -47,8 +49,8 @@ void getlk(fuse_req_t request, fuse_ino_t id, fuse_file_info* info, struct flock
   fuse_reply_lock(request, &reply);
 }
 
-// Waits on the node's reactor; an interrupt ends the wait with EINTR, which the kernel turns into a restart
-// where the program asked for one.
+// Waits on the node's reactor; an interrupt ends the wait with EINTR, which the kernel turns into a
+// restart where the program asked for one.
 io::Task<void> wait_for_lock(Adapter* adapter, Responder responder, NodeId node, PosixLock wanted,
                              bool whole_file) {
   const io::Completion<Result<void>> answer;
@@ -67,9 +69,8 @@ void lock(fuse_req_t request, fuse_ino_t id, const PosixLock& wanted, bool whole
   const NodeId node = node_of(id);
   // Tried here first: most locks are free.
   Responder responder(request);
-  const Result<void> result = whole_file
-                                  ? adapter.locks.set_flock(node, wanted.owner, wanted.type)
-                                  : adapter.locks.set(node, wanted);
+  const Result<void> result = whole_file ? adapter.locks.set_flock(node, wanted.owner, wanted.type)
+                                         : adapter.locks.set(node, wanted);
   const bool in_the_way = !result && result.error().is(static_cast<Code>(EAGAIN));
   if (!in_the_way || !wait) return reply_status(responder, result);
   io::Reactor& home = adapter.files.home(KernelId{id});
@@ -77,7 +78,8 @@ void lock(fuse_req_t request, fuse_ino_t id, const PosixLock& wanted, bool whole
                            whole_file));
 }
 
-void setlk(fuse_req_t request, fuse_ino_t id, fuse_file_info* info, struct flock* wanted, int wait) {
+void setlk(fuse_req_t request, fuse_ino_t id, fuse_file_info* info, struct flock* wanted,
+           int wait) {
   const PosixLock posix = lock_of(*wanted, info->lock_owner);
   if (posix.type != LockType::kUnlock)
     Adapter::of(request).handle_locks.note(info->fh, info->lock_owner);

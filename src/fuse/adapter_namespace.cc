@@ -68,31 +68,28 @@ void setattr(fuse_req_t request, fuse_ino_t id, struct stat* attributes, int to_
   Adapter& adapter = Adapter::of(request);
   if (VirtualTree::owns(id)) return adapter.virtual_tree.set_attributes(request, id, to_set);
   const uint64_t handle = info == nullptr ? 0 : FileHandle(*info).handle();
-  adapter.spawn(
-      KernelId{id}, request,
-      adapter.files.set_attributes(KernelId{id}, change_of(*attributes, to_set), handle),
-      reply_attributes);
+  adapter.spawn(KernelId{id}, request,
+                adapter.files.set_attributes(KernelId{id}, change_of(*attributes, to_set), handle),
+                reply_attributes);
 }
 
 void readlink(fuse_req_t request, fuse_ino_t id) {
   Adapter& adapter = Adapter::of(request);
   if (VirtualTree::owns(id)) return void(fuse_reply_err(request, EINVAL));
-  adapter.spawn_killable(KernelId{id}, request, adapter.files.read_link(KernelId{id}),
-                         [](Responder& responder, const Result<std::string>& target) {
-                           if (!target) return void(responder.error(target.error()));
-                           responder.send([&](fuse_req_t to) {
-                             return fuse_reply_readlink(to, target->c_str());
-                           });
-                         });
+  adapter.spawn_killable(
+      KernelId{id}, request, adapter.files.read_link(KernelId{id}),
+      [](Responder& responder, const Result<std::string>& target) {
+        if (!target) return void(responder.error(target.error()));
+        responder.send([&](fuse_req_t to) { return fuse_reply_readlink(to, target->c_str()); });
+      });
 }
 
 void mknod(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) {
   if (refuse_virtual(request, parent, name)) return;
   Adapter& adapter = Adapter::of(request);
-  adapter.spawn(
-      KernelId{parent}, request,
-      adapter.files.make_node(KernelId{parent}, name, mode, rdev, caller_of(request)),
-      NodeReplier{&adapter});
+  adapter.spawn(KernelId{parent}, request,
+                adapter.files.make_node(KernelId{parent}, name, mode, rdev, caller_of(request)),
+                NodeReplier{&adapter});
 }
 
 void mkdir(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode) {
@@ -135,12 +132,12 @@ void rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) {
 
 void rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
             const char* new_name, unsigned flags) {
-  if (refuse_virtual(request, parent, name) || refuse_virtual(request, new_parent, new_name)) return;
+  if (refuse_virtual(request, parent, name) || refuse_virtual(request, new_parent, new_name))
+    return;
   Adapter& adapter = Adapter::of(request);
-  adapter.spawn(
-      KernelId{parent}, request,
-      adapter.files.rename(KernelId{parent}, name, KernelId{new_parent}, new_name, flags),
-      reply_status);
+  adapter.spawn(KernelId{parent}, request,
+                adapter.files.rename(KernelId{parent}, name, KernelId{new_parent}, new_name, flags),
+                reply_status);
 }
 
 void access(fuse_req_t request, fuse_ino_t, int) {
@@ -150,13 +147,12 @@ void access(fuse_req_t request, fuse_ino_t, int) {
 void statfs(fuse_req_t request, fuse_ino_t) {
   Adapter& adapter = Adapter::of(request);
   constexpr KernelId kRoot{FUSE_ROOT_ID};
-  adapter.spawn_killable(kRoot, request, adapter.files.space(),
-                         [](Responder& responder, const Result<struct statvfs>& space) {
-                           if (!space) return void(responder.error(space.error()));
-                           responder.send([&](fuse_req_t to) {
-                             return fuse_reply_statfs(to, &*space);
-                           });
-                         });
+  adapter.spawn_killable(
+      kRoot, request, adapter.files.space(),
+      [](Responder& responder, const Result<struct statvfs>& space) {
+        if (!space) return void(responder.error(space.error()));
+        responder.send([&](fuse_req_t to) { return fuse_reply_statfs(to, &*space); });
+      });
 }
 
 }  // namespace

@@ -22,9 +22,9 @@ void setxattr(fuse_req_t request, fuse_ino_t id, const char* name, const char* v
               int flags) {
   Adapter& adapter = Adapter::of(request);
   if (VirtualTree::owns(id)) return void(fuse_reply_err(request, EPERM));
-  adapter.spawn(
-      KernelId{id}, request,
-      adapter.files.set_xattr(KernelId{id}, name, std::string(value, length), flags), reply_status);
+  adapter.spawn(KernelId{id}, request,
+                adapter.files.set_xattr(KernelId{id}, name, std::string(value, length), flags),
+                reply_status);
 }
 
 void getxattr(fuse_req_t request, fuse_ino_t id, const char* name, size_t room) {
@@ -56,7 +56,8 @@ void listxattr(fuse_req_t request, fuse_ino_t id, size_t room) {
 void removexattr(fuse_req_t request, fuse_ino_t id, const char* name) {
   Adapter& adapter = Adapter::of(request);
   if (VirtualTree::owns(id)) return void(fuse_reply_err(request, ENODATA));
-  adapter.spawn(KernelId{id}, request, adapter.files.remove_xattr(KernelId{id}, name), reply_status);
+  adapter.spawn(KernelId{id}, request, adapter.files.remove_xattr(KernelId{id}, name),
+                reply_status);
 }
 
 }  // namespace

@@ -15,12 +15,14 @@ timespec timespec_of(int64_t time_ns) {
   return {.tv_sec = whole, .tv_nsec = rest};
 }
 
-int64_t nanos_of(const timespec& time) { return time.tv_sec * kNanosPerSecond + time.tv_nsec; }
+int64_t nanos_of(const timespec& time) {
+  return time.tv_sec * kNanosPerSecond + time.tv_nsec;
+}
 
 }  // namespace
 
 struct stat stat_of(const Attributes& attributes) {
-  struct stat result {};
+  struct stat result{};
   result.st_ino = attributes.inode;
   result.st_mode = attributes.mode;
   result.st_nlink = attributes.nlink;
@@ -35,7 +37,9 @@ struct stat stat_of(const Attributes& attributes) {
   return result;
 }
 
-double seconds(Nanos duration) { return std::chrono::duration<double>(duration).count(); }
+double seconds(Nanos duration) {
+  return std::chrono::duration<double>(duration).count();
+}
 
 fuse_entry_param entry_of(const fs::NodeReply& node) {
   fuse_entry_param entry{};

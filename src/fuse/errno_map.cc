@@ -8,9 +8,9 @@ int errno_of(Code code) {
       return EINTR;
     case Code::kLocked:
       return EBUSY;
-    // A file system call is not expected to fail with ETIMEDOUT, EAGAIN or ENETDOWN: programs take these
-    // for a socket's and retry for ever or give up in odd ways.  EIO is what a local disk says when it
-    // cannot deliver; the cause is in the log and the statistics.
+    // A file system call is not expected to fail with ETIMEDOUT, EAGAIN or ENETDOWN: programs take
+    // these for a socket's and retry for ever or give up in odd ways.  EIO is what a local disk
+    // says when it cannot deliver; the cause is in the log and the statistics.
     case Code::kTimedOut:
     case Code::kSourceDown:
     case Code::kLimit:

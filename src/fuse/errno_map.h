@@ -7,6 +7,8 @@ namespace larder::fuse {
 
 // A positive errno that the kernel takes from a FUSE daemon.
 int errno_of(Code code);
-inline int errno_of(const Error& error) { return errno_of(error.code()); }
+inline int errno_of(const Error& error) {
+  return errno_of(error.code());
+}
 
 }  // namespace larder::fuse

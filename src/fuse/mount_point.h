@@ -17,8 +17,8 @@ class MountPoint {
   bool mounted() const;
   // kBusy while something uses it.  No error when it is gone.
   Result<void> unmount() const;
-  // Takes it out of the tree at once, and breaks the connection where that is permitted; who uses it gets
-  // errors.
+  // Takes it out of the tree at once, and breaks the connection where that is permitted; who uses
+  // it gets errors.
   Result<void> tear_off() const;
   // How far the kernel reads ahead; needs root.
   Result<void> set_readahead(size_t size_bytes) const;

@@ -16,11 +16,14 @@ Notifier::Notifier(fuse_session* session, Registry& registry)
     : session_(session),
       sent_(registry.counter("larder_kernel_invalidations_total",
                              "Notifications that made the kernel forget pages or a name.")),
-      given_up_(registry.counter("larder_kernel_invalidations_given_up_total",
-                                 "Names left to their time to live because too many were waiting.")),
+      given_up_(
+          registry.counter("larder_kernel_invalidations_given_up_total",
+                           "Names left to their time to live because too many were waiting.")),
       thread_([this] { run(); }) {}
 
-Notifier::~Notifier() { stop(); }
+Notifier::~Notifier() {
+  stop();
+}
 
 void Notifier::stop() {
   {
@@ -66,7 +69,8 @@ void Notifier::run() {
   }
 }
 
-// Errors are of no interest: ENOENT says that the kernel does not know the node, others that it is gone.
+// Errors are of no interest: ENOENT says that the kernel does not know the node, others that it is
+// gone.
 void Notifier::send(const Batch& batch) {
   if (batch.all_names) forget_all_names();
   for (const Entry& entry : batch.entries) {
@@ -86,8 +90,10 @@ void Notifier::forget_all_names() {
     return;
   }
   given_up_.add(kNamesMax);
-  log::warning("{} names changed at once and this kernel cannot forget all names ({}); it believes "
-               "them until their time to live ends", kNamesMax, std::strerror(errno));
+  log::warning(
+      "{} names changed at once and this kernel cannot forget all names ({}); it believes "
+      "them until their time to live ends",
+      kNamesMax, std::strerror(errno));
 }
 
 }  // namespace larder::fuse

@@ -1,10 +1,11 @@
-// Tells the kernel what it must forget, from a thread of its own (a notification sent by a thread that serves
-// requests can deadlock).
+// Tells the kernel what it must forget, from a thread of its own (a notification sent by a thread
+// that serves requests can deadlock).
 //
-// Waiting notifications are merged: one per node, one per name.  Nodes are bounded by what the kernel knows.
-// Names are bounded by kNamesMax; at that limit they are all given up for one FUSE_NOTIFY_INC_EPOCH, which
-// makes the kernel look every name up again (Linux 6.16+).  An older kernel believes the names that were
-// given up until their entry TTL ends; that is logged and counted.  Thread-safe.
+// Waiting notifications are merged: one per node, one per name.  Nodes are bounded by what the
+// kernel knows. Names are bounded by kNamesMax; at that limit they are all given up for one
+// FUSE_NOTIFY_INC_EPOCH, which makes the kernel look every name up again (Linux 6.16+).  An older
+// kernel believes the names that were given up until their entry TTL ends; that is logged and
+// counted.  Thread-safe.
 #pragma once
 
 #include <cstdint>

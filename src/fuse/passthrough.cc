@@ -210,7 +210,9 @@ Result<void> Passthrough::attach(fuse_session* session) {
   return {};
 }
 
-void Passthrough::negotiate(fuse_conn_info&) { active_.store(wanted_ && offered_.load()); }
+void Passthrough::negotiate(fuse_conn_info&) {
+  active_.store(wanted_ && offered_.load());
+}
 
 int Passthrough::reply_open(fuse_req_t request, const fuse_file_info& info, const OpenMode& mode) {
   if (mode.backing_id == 0) {

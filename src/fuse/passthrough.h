@@ -1,8 +1,9 @@
 // Kernel passthrough (Linux 6.9+): the kernel reads an open file's object itself.
 //
-// Two ways behind one interface, chosen when larder is built: libfuse 3.17 and later know passthrough; for
-// older ones the INIT exchange is completed on its way through custom I/O functions, and the replies to OPEN
-// and CREATE are built here.  Thread-safe once the session is mounted.
+// Two ways behind one interface, chosen when larder is built: libfuse 3.17 and later know
+// passthrough; for older ones the INIT exchange is completed on its way through custom I/O
+// functions, and the replies to OPEN and CREATE are built here.  Thread-safe once the session is
+// mounted.
 #pragma once
 
 #include <atomic>
@@ -25,7 +26,8 @@ class Passthrough {
  public:
   explicit Passthrough(bool wanted) : wanted_(wanted) {}
 
-  // After fuse_session_mount().  `custom_io` calls find this object through `Passthrough* of(userdata)`.
+  // After fuse_session_mount().  `custom_io` calls find this object through `Passthrough*
+  // of(userdata)`.
   Result<void> attach(fuse_session* session);
   // In the init operation.
   void negotiate(fuse_conn_info& connection);

@@ -10,8 +10,8 @@
 namespace larder::fuse {
 namespace {
 
-// Where ranges of local files are read to.  A splice would save this copy, but takes two pipes' worth of
-// system calls and page references for requests of at most 1 MiB.
+// Where ranges of local files are read to.  A splice would save this copy, but takes two pipes'
+// worth of system calls and page references for requests of at most 1 MiB.
 std::byte* scratch(size_t size_bytes) {
   thread_local std::vector<std::byte> bytes;
   if (bytes.size() < size_bytes) bytes.resize(size_bytes);

@@ -1,6 +1,7 @@
 // Invariants:
 //   - `answered` goes from false to true once; who changes it owns the request and replies;
-//   - the interrupt function is taken away from libfuse before the reply, which waits for one that is
+//   - the interrupt function is taken away from libfuse before the reply, which waits for one that
+//   is
 //     running, so `Shared` outlives it;
 //   - the interrupt function never replies itself: libfuse may call it from within
 //     fuse_req_interrupt_func(), which still uses the request afterwards.
@@ -17,8 +18,9 @@ namespace {
 
 constexpr Nanos kLookAtCallerEvery = std::chrono::milliseconds(200);
 
-// Whether the thread is being killed: then the kernel has put SIGKILL among its pending signals, also for
-// another deadly signal.  True when it cannot be known (another pid namespace, already gone).
+// Whether the thread is being killed: then the kernel has put SIGKILL among its pending signals,
+// also for another deadly signal.  True when it cannot be known (another pid namespace, already
+// gone).
 bool being_killed(pid_t thread) {
   std::ifstream status("/proc/" + std::to_string(thread) + "/status");
   if (thread == 0 || !status) return true;
@@ -94,7 +96,9 @@ void Responder::on_interrupt(std::move_only_function<void()> action) {
   fuse_req_interrupt_func(request_, &Responder::interrupted, shared_.get());
 }
 
-void Responder::give_up_when_killed() { on_interrupt({}); }
+void Responder::give_up_when_killed() {
+  on_interrupt({});
+}
 
 void Responder::interrupted(fuse_req_t, void* data) {
   auto shared = static_cast<Shared*>(data)->shared_from_this();
@@ -109,8 +113,8 @@ void Responder::interrupted(fuse_req_t, void* data) {
   });
 }
 
-// The kernel tells of an interrupt once, and the first signal may be a harmless one: so look again now and
-// then as long as the request is open.
+// The kernel tells of an interrupt once, and the first signal may be a harmless one: so look again
+// now and then as long as the request is open.
 io::Task<void> Responder::watch_caller(std::shared_ptr<Shared> shared) {
   while (!shared->answered.load()) {
     if (being_killed(shared->caller)) {

@@ -1,11 +1,12 @@
 // Exactly one reply to each request.
 //
-// A Responder destroyed without having replied replies EIO and logs it.  send() returns whether the kernel
-// took the reply; when it did not (the request was answered by an interrupt, or the connection is gone), the
-// caller undoes what the kernel would have had to give back: lookups, handles.
+// A Responder destroyed without having replied replies EIO and logs it.  send() returns whether the
+// kernel took the reply; when it did not (the request was answered by an interrupt, or the
+// connection is gone), the caller undoes what the kernel would have had to give back: lookups,
+// handles.
 //
-// A reply may make the kernel drop its last reference to something and send more requests: hold no lock when
-// replying.
+// A reply may make the kernel drop its last reference to something and send more requests: hold no
+// lock when replying.
 #pragma once
 
 #include <atomic>
@@ -55,14 +56,16 @@ class Responder {
   Responder move_to(io::Reactor& home, InFlight& in_flight) {
     return Responder(std::exchange(request_, nullptr), home, in_flight);
   }
-  // Answers EINTR as soon as the caller is being killed, so that a process stuck on a hung source goes away.
-  // Signals that do not kill change nothing: programs do not expect EINTR from a file on disk.
+  // Answers EINTR as soon as the caller is being killed, so that a process stuck on a hung source
+  // goes away. Signals that do not kill change nothing: programs do not expect EINTR from a file on
+  // disk.
   void give_up_when_killed();
-  // `action` runs on the home reactor, at most once, when the request is interrupted before it is answered.
+  // `action` runs on the home reactor, at most once, when the request is interrupted before it is
+  // answered.
   void on_interrupt(std::move_only_function<void()> action);
 
-  // reply is called as `int reply(fuse_req_t)` with one of the fuse_reply functions' results, unless the
-  // request has been answered already.
+  // reply is called as `int reply(fuse_req_t)` with one of the fuse_reply functions' results,
+  // unless the request has been answered already.
   template <class Reply>
   bool send(Reply&& reply) {
     const fuse_req_t request = claim();

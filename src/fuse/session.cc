@@ -1,10 +1,10 @@
-// Order of the end: no mount in the tree, no worker, nobody waiting for a lock, no request under way, no
-// notifier, no libfuse session.  Each step makes the next one finite.
+// Order of the end: no mount in the tree, no worker, nobody waiting for a lock, no request under
+// way, no notifier, no libfuse session.  Each step makes the next one finite.
 #include "fuse/session.h"
 
-#include <csignal>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 
 #include "base/check.h"
@@ -35,8 +35,8 @@ std::string escaped(const std::string& value) {
 }
 
 std::string mount_options(const SessionOptions& options) {
-  std::string text = "default_permissions,subtype=larder,max_read=1048576,fsname=" +
-                     escaped(options.source_name);
+  std::string text =
+      "default_permissions,subtype=larder,max_read=1048576,fsname=" + escaped(options.source_name);
   if (options.allow_other) text += ",allow_other";
   if (options.read_only) text += ",ro";
   // Root's mounts behave as the source does.
@@ -87,14 +87,14 @@ struct Session::Parts {
 Session::Session(const SessionOptions& options, const Clock& clock)
     : options_(options), clock_(clock) {}
 
-Result<std::unique_ptr<Session>> Session::mount(const SessionOptions& options, fs::FileSystem& files,
+Result<std::unique_ptr<Session>> Session::mount(const SessionOptions& options,
+                                                fs::FileSystem& files,
                                                 const fs::VirtualDirectory* virtual_directory,
                                                 buffer::Pool& pool, Registry& registry,
                                                 const Clock& clock) {
   CHECK(options.workers >= 1);
   std::unique_ptr<Session> self(new Session(options, clock));
-  self->parts_ =
-      std::make_unique<Parts>(options, files, virtual_directory, pool, registry, clock);
+  self->parts_ = std::make_unique<Parts>(options, files, virtual_directory, pool, registry, clock);
   Parts& parts = *self->parts_;
   parts.session = new_session(options, parts.adapter);
   if (parts.session == nullptr) return fail(Code::kInvalid, "set up a FUSE session");
@@ -177,8 +177,7 @@ void Session::take_down() {
   }
   if (unmounted && wait_for_workers(kWorkersEnd)) return;
   if (!unmounted) log::warning("{} is in use; detaching it", options_.mountpoint);
-  if (const auto torn = parts_->mount.tear_off(); !torn)
-    log::error("{}", torn.error().message());
+  if (const auto torn = parts_->mount.tear_off(); !torn) log::error("{}", torn.error().message());
   // Still served: another mount namespace has a copy of the mount.
   if (!wait_for_workers(kWorkersEnd)) kick_workers();
 }
@@ -194,12 +193,12 @@ bool Session::wait_for_workers(Nanos timeout) {
   return true;
 }
 
-// Ends reads of the device that nothing else ends.  SIGURG is ignored by default, so a handler that does
-// nothing changes nothing for the rest of the process.
+// Ends reads of the device that nothing else ends.  SIGURG is ignored by default, so a handler that
+// does nothing changes nothing for the rest of the process.
 void Session::kick_workers() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = [](int) {};
-  struct sigaction before {};
+  struct sigaction before{};
   sigaction(SIGURG, &action, &before);
   fuse_session_exit(parts_->session);
   do {
@@ -219,10 +218,18 @@ void Session::finish() {
   if (parts_->notifier != nullptr) parts_->notifier->stop();
 }
 
-bool Session::passthrough_available() const { return parts_->passthrough.available(); }
-Result<int32_t> Session::open_backing(int fd) { return parts_->passthrough.open_backing(fd); }
-void Session::close_backing(int32_t backing_id) { parts_->passthrough.close_backing(backing_id); }
-void Session::invalidate_node(fs::KernelId node) { parts_->notifier->invalidate_node(node); }
+bool Session::passthrough_available() const {
+  return parts_->passthrough.available();
+}
+Result<int32_t> Session::open_backing(int fd) {
+  return parts_->passthrough.open_backing(fd);
+}
+void Session::close_backing(int32_t backing_id) {
+  parts_->passthrough.close_backing(backing_id);
+}
+void Session::invalidate_node(fs::KernelId node) {
+  parts_->notifier->invalidate_node(node);
+}
 void Session::invalidate_entry(fs::KernelId parent, std::string name) {
   parts_->notifier->invalidate_entry(parent, std::move(name));
 }

@@ -34,17 +34,20 @@ struct SessionOptions {
 // Thread-safe, except that serve() is called once.
 class Session final : public fs::KernelPort {
  public:
-  // Mounts and calls files.attach().  Nothing is answered before serve().  The virtual directory may be null.
-  // All arguments must outlive the session; the reactors behind `files` must run until it is destroyed.
-  static Result<std::unique_ptr<Session>> mount(const SessionOptions& options, fs::FileSystem& files,
+  // Mounts and calls files.attach().  Nothing is answered before serve().  The virtual directory
+  // may be null. All arguments must outlive the session; the reactors behind `files` must run until
+  // it is destroyed.
+  static Result<std::unique_ptr<Session>> mount(const SessionOptions& options,
+                                                fs::FileSystem& files,
                                                 const fs::VirtualDirectory* virtual_directory,
                                                 buffer::Pool& pool, Registry& registry,
                                                 const Clock& clock);
   // Unmounts.
   ~Session() override;
 
-  // Serves until unmounted (by anybody), aborted or stopped; then the mount is gone from the tree, all
-  // threads have ended and no request is under way.  That takes as long as the slowest request of the source.
+  // Serves until unmounted (by anybody), aborted or stopped; then the mount is gone from the tree,
+  // all threads have ended and no request is under way.  That takes as long as the slowest request
+  // of the source.
   Result<void> serve();
   // Makes serve() unmount and return.  Does not wait.
   void stop();

@@ -86,9 +86,12 @@ void VirtualTree::open(fuse_req_t request, fuse_ino_t id, const fuse_file_info& 
   const fs::VirtualFile* virtual_file = file(id);
   const int access = info.flags & O_ACCMODE;
   int error = 0;
-  if (virtual_file == nullptr) error = ENOENT;
-  else if (!permitted(request)) error = EACCES;
-  else if (access != O_RDONLY && !virtual_file->write) error = EACCES;
+  if (virtual_file == nullptr)
+    error = ENOENT;
+  else if (!permitted(request))
+    error = EACCES;
+  else if (access != O_RDONLY && !virtual_file->write)
+    error = EACCES;
   if (error != 0) {
     fuse_reply_err(request, error);
     return;
@@ -182,7 +185,9 @@ void VirtualTree::read_directory(fuse_req_t request, fuse_ino_t id, uint64_t off
   std::vector<char> buffer(length);
   size_t used = 0;
   for (uint64_t position = offset; position < files.size() + 2; ++position) {
-    const char* name = position == 0 ? "." : position == 1 ? ".." : files[position - 2].name.c_str();
+    const char* name = position == 0   ? "."
+                       : position == 1 ? ".."
+                                       : files[position - 2].name.c_str();
     fuse_entry_param item = entry(position < 2 ? id : id_of(position - 1));
     if (position < 2) item.ino = 0;  // the kernel counts no lookup for these
     const size_t room = length - used;

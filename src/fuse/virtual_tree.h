@@ -1,10 +1,11 @@
-// The control directory: a directory of virtual files in the mount's root, answered on the worker, so that
-// it works while the source hangs.
+// The control directory: a directory of virtual files in the mount's root, answered on the worker,
+// so that it works while the source hangs.
 //
-// Hidden from listings of the root; only the mount's owner and root may use it, which is checked here as well
-// as by the modes because allow_other mounts exist.  A file's content is made when it is opened.  What is
-// written goes to the file's write function, one call for each write(2); the replies queue up on the handle,
-// and from the first write on its reads take from that queue whatever their offset.  Thread-safe.
+// Hidden from listings of the root; only the mount's owner and root may use it, which is checked
+// here as well as by the modes because allow_other mounts exist.  A file's content is made when it
+// is opened.  What is written goes to the file's write function, one call for each write(2); the
+// replies queue up on the handle, and from the first write on its reads take from that queue
+// whatever their offset.  Thread-safe.
 #pragma once
 
 #include <memory>

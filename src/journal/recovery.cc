@@ -165,8 +165,7 @@ Result<std::shared_ptr<MappedSegment>> repair_log(Segments& segments, const Repl
   if (replayed.dropped_bytes > 0)
     log::info("{}: dropped {} bytes of a torn tail", segments.place_of(replayed.tail),
               replayed.dropped_bytes);
-  for (const uint64_t number : replayed.segments_behind)
-    TRY(segments.remove(number));
+  for (const uint64_t number : replayed.segments_behind) TRY(segments.remove(number));
   if (!replayed.segments_behind.empty()) TRY(files.disk.sync_directory(files.directory));
 
   const uint64_t last = segments.number_of(replayed.tail);

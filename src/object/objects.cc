@@ -8,8 +8,8 @@ namespace larder::object {
 namespace {
 
 constexpr const char* kTop = "objects";
-// From here on one syncfs costs less than a sync of each file (every one of which is a journal commit of the
-// local file system); below, syncfs would make us wait for other programs' writes.
+// From here on one syncfs costs less than a sync of each file (every one of which is a journal
+// commit of the local file system); below, syncfs would make us wait for other programs' writes.
 constexpr size_t kSyncAllFrom = 8;
 
 }  // namespace

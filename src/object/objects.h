@@ -1,7 +1,9 @@
-// Object files: one sparse file per object under objects/, in which offset n is offset n of the source file.
+// Object files: one sparse file per object under objects/, in which offset n is offset n of the
+// source file.
 //
-// Layout: objects/<last two hex digits of the id>/<id in hex>.  256 directories, made when first used.
-// Thread-safe.  An object file says nothing about itself: what of it may be believed is in the catalog.
+// Layout: objects/<last two hex digits of the id>/<id in hex>.  256 directories, made when first
+// used. Thread-safe.  An object file says nothing about itself: what of it may be believed is in
+// the catalog.
 #pragma once
 
 #include <array>
@@ -34,8 +36,8 @@ class Objects {
     ObjectId object;
     std::shared_ptr<io::File> file;
   };
-  // Returns once the bytes written before the call, and the files' names, are durable.  A few objects are
-  // synced one by one, many with one syncfs.
+  // Returns once the bytes written before the call, and the files' names, are durable.  A few
+  // objects are synced one by one, many with one syncfs.
   Result<void> sync(std::span<const Dirty> objects);
 
   static std::string path(ObjectId object);

@@ -1,7 +1,7 @@
 // Every operation once, through system calls on a real mount.
+#include <dirent.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <dirent.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -29,7 +29,8 @@ class FuseAdapter : public ::testing::Test {
 
 class Fd {
  public:
-  Fd(const std::string& path, int flags, mode_t mode = 0) : fd_(::open(path.c_str(), flags, mode)) {}
+  Fd(const std::string& path, int flags, mode_t mode = 0)
+      : fd_(::open(path.c_str(), flags, mode)) {}
   ~Fd() { close(); }
   Fd(const Fd&) = delete;
   Fd& operator=(const Fd&) = delete;
@@ -42,7 +43,8 @@ class Fd {
 
 std::string pattern(size_t size_bytes) {
   std::string text(size_bytes, '\0');
-  for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>('a' + (i * 7 + i / 4096) % 26);
+  for (size_t i = 0; i < text.size(); ++i)
+    text[i] = static_cast<char>('a' + (i * 7 + i / 4096) % 26);
   return text;
 }
 
@@ -58,7 +60,7 @@ std::string read_all(int fd) {
 }
 
 struct stat stat_of(const std::string& path) {
-  struct stat result {};
+  struct stat result{};
   EXPECT_EQ(::lstat(path.c_str(), &result), 0) << path << ": " << std::strerror(errno);
   return result;
 }
@@ -115,7 +117,8 @@ TEST_F(FuseAdapter, ChangesAttributes) {
   EXPECT_EQ(after.st_atim.tv_nsec, 7);
   EXPECT_EQ(after.st_mtim.tv_sec, 1'000'000'000);
   EXPECT_EQ(after.st_mtim.tv_nsec, 9);
-  const timespec now[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, {.tv_sec = 0, .tv_nsec = UTIME_NOW}};
+  const timespec now[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
+                           {.tv_sec = 0, .tv_nsec = UTIME_NOW}};
   ASSERT_EQ(::utimensat(AT_FDCWD, file.c_str(), now, 0), 0);
   after = stat_of(file);
   EXPECT_EQ(after.st_atim.tv_sec, -5);
@@ -141,12 +144,15 @@ TEST_F(FuseAdapter, MakesAndRemovesNames) {
   EXPECT_EQ(stat_of(path("other")).st_ino, stat_of(path("file")).st_ino);
   EXPECT_EQ(::rmdir(path("dir").c_str()), -1);
   EXPECT_EQ(errno, ENOTEMPTY);
-  ASSERT_EQ(::renameat2(AT_FDCWD, path("other").c_str(), AT_FDCWD, path("dir/moved").c_str(), 0), 0);
+  ASSERT_EQ(::renameat2(AT_FDCWD, path("other").c_str(), AT_FDCWD, path("dir/moved").c_str(), 0),
+            0);
   EXPECT_EQ(::renameat2(AT_FDCWD, path("file").c_str(), AT_FDCWD, path("dir/moved").c_str(),
-                        RENAME_NOREPLACE), -1);
+                        RENAME_NOREPLACE),
+            -1);
   EXPECT_EQ(errno, EEXIST);
   ASSERT_EQ(::renameat2(AT_FDCWD, path("link").c_str(), AT_FDCWD, path("dir/moved").c_str(),
-                        RENAME_EXCHANGE), 0);
+                        RENAME_EXCHANGE),
+            0);
   EXPECT_TRUE(S_ISLNK(stat_of(path("dir/moved")).st_mode));
   for (const char* name : {"dir/fifo", "dir/null", "dir/moved", "link", "file"})
     EXPECT_EQ(::unlink(path(name).c_str()), 0) << name;
@@ -195,7 +201,7 @@ TEST_F(FuseAdapter, RangesAndSpace) {
   off_t to_offset = 5;
   ASSERT_EQ(::copy_file_range(fd, &from_offset, to, &to_offset, 1000, 0), 1000);
   EXPECT_EQ(files().data("copy").substr(5), files().data("file").substr(10, 1000));
-  struct statvfs space {};
+  struct statvfs space{};
   ASSERT_EQ(::statvfs(mount_->root().c_str(), &space), 0);
   EXPECT_EQ(space.f_blocks, 1000U);
   EXPECT_EQ(space.f_namemax, 255U);
@@ -295,9 +301,8 @@ TEST_F(FuseAdapter, InvalidationReachesTheKernel) {
   ASSERT_EQ(stat_of(path("file")).st_size, 4);
   ASSERT_EQ(files().attribute_requests(), asked) << "the kernel believes its attributes";
   mount_->session().invalidate_node(fs::KernelId{files().node_id("file")});
-  EXPECT_TRUE(eventually([&] {
-    return stat_of(path("file")).st_size == 4 && files().attribute_requests() > asked;
-  }));
+  EXPECT_TRUE(eventually(
+      [&] { return stat_of(path("file")).st_size == 4 && files().attribute_requests() > asked; }));
   EXPECT_EQ(::access(path("absent").c_str(), F_OK), -1);
   files().add_file("absent", "now here");
   EXPECT_EQ(::access(path("absent").c_str(), F_OK), -1) << "believed for its time to live";

@@ -61,7 +61,7 @@ class Child {
 };
 
 struct flock range(short type, off_t first, off_t length) {
-  struct flock lock {};
+  struct flock lock{};
   lock.l_type = type;
   lock.l_whence = SEEK_SET;
   lock.l_start = first;
@@ -97,7 +97,7 @@ TEST_F(FuseSession, ASignalThatDoesNotKillDoesNotDisturbARead) {
   ASSERT_GE(fd, 0);
   files().hang();
   Child reader([fd] {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = [](int) {};
     ::sigaction(SIGUSR1, &action, nullptr);
     char byte;
@@ -223,9 +223,13 @@ class Control final : public fs::VirtualDirectory {
 
  private:
   const std::vector<fs::VirtualFile> files_ = {
-      {.name = "status", .permissions = 0400, .read = [] { return std::string("all is well\n"); },
+      {.name = "status",
+       .permissions = 0400,
+       .read = [] { return std::string("all is well\n"); },
        .write = {}},
-      {.name = "control", .permissions = 0600, .read = [] { return std::string(); },
+      {.name = "control",
+       .permissions = 0600,
+       .read = [] { return std::string(); },
        .write = [](std::string_view line) { return "did " + std::string(line); }}};
 };
 

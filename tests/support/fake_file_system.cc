@@ -18,7 +18,9 @@ namespace {
 constexpr Nanos kTtl = std::chrono::hours(1);
 constexpr int64_t kBorn = 1'700'000'000'123'456'789;
 
-Code posix(int value) { return static_cast<Code>(value); }
+Code posix(int value) {
+  return static_cast<Code>(value);
+}
 
 }  // namespace
 
@@ -27,8 +29,8 @@ using fs::KernelId;
 FakeFileSystem::FakeFileSystem(io::Reactor& reactor) : reactor_(reactor) {
   MutexLock lock(mutex_);
   Node& root = nodes_[kRootNode.value];
-  root.attributes = {.inode = 1, .mode = S_IFDIR | 0755, .nlink = 2,
-                     .times = {kBorn, kBorn, kBorn}};
+  root.attributes = {
+      .inode = 1, .mode = S_IFDIR | 0755, .nlink = 2, .times = {kBorn, kBorn, kBorn}};
   root.attributes.uid = geteuid();
   root.attributes.gid = getegid();
 }
@@ -59,7 +61,7 @@ io::Task<void> FakeFileSystem::gate() {
   --hanging_;
 }
 
-#define PASS_GATE()                 \
+#define PASS_GATE()                  \
   io::Task<void> gate_task = gate(); \
   co_await std::move(gate_task);     \
   MutexLock lock(mutex_)
@@ -102,8 +104,12 @@ Result<uint64_t> FakeFileSystem::add(uint64_t parent, const std::string& name, u
   if (nodes_.at(parent).children.contains(name)) return fail(Code::kExists);
   const uint64_t id = next_node_++;
   Node& node = nodes_[id];
-  node.attributes = {.inode = id, .mode = mode & ~(caller.umask & 0777), .nlink = 1,
-                     .uid = caller.uid, .gid = caller.gid, .times = {kBorn, kBorn, kBorn}};
+  node.attributes = {.inode = id,
+                     .mode = mode & ~(caller.umask & 0777),
+                     .nlink = 1,
+                     .uid = caller.uid,
+                     .gid = caller.gid,
+                     .times = {kBorn, kBorn, kBorn}};
   nodes_.at(parent).children[name] = id;
   return id;
 }
@@ -179,8 +185,12 @@ uint64_t FakeFileSystem::lookups() const {
   return sum;
 }
 
-io::Reactor& FakeFileSystem::home(KernelId) { return reactor_; }
-void FakeFileSystem::attach(fs::KernelPort& kernel) { kernel_ = &kernel; }
+io::Reactor& FakeFileSystem::home(KernelId) {
+  return reactor_;
+}
+void FakeFileSystem::attach(fs::KernelPort& kernel) {
+  kernel_ = &kernel;
+}
 
 std::optional<Result<fs::NodeReply>> FakeFileSystem::lookup_hit(KernelId parent,
                                                                 std::string_view name) {
@@ -202,7 +212,9 @@ std::optional<Result<fs::OpenReply>> FakeFileSystem::open_hit(KernelId id, int f
   return open_node(id.node(), flags);
 }
 
-bool FakeFileSystem::read_hit(uint64_t, uint64_t, size_t, fs::ReadReply&) { return false; }
+bool FakeFileSystem::read_hit(uint64_t, uint64_t, size_t, fs::ReadReply&) {
+  return false;
+}
 
 void FakeFileSystem::forget(KernelId id, uint64_t lookups) {
   MutexLock lock(mutex_);
@@ -426,9 +438,12 @@ io::Task<Result<std::vector<fs::DirectoryEntryReply>>> FakeFileSystem::read_dire
     const bool dots = i < 2;
     if (!dots && !directory.children.contains(name)) continue;
     const uint64_t id = dots ? it.node : directory.children.at(name);
-    fs::DirectoryEntryReply entry{.name = name, .inode = id,
+    fs::DirectoryEntryReply entry{.name = name,
+                                  .inode = id,
                                   .type = nodes_.at(id).attributes.mode & S_IFMT,
-                                  .next_offset = i + 1, .node = {}, .pin = {}};
+                                  .next_offset = i + 1,
+                                  .node = {},
+                                  .pin = {}};
     if (with_attributes) entry.node = describe(id);
     entries.push_back(std::move(entry));
     budget_bytes -= std::min(budget_bytes, name.size());
@@ -448,7 +463,7 @@ io::Task<Result<void>> FakeFileSystem::sync_directory(uint64_t, bool) {
 
 io::Task<Result<struct statvfs>> FakeFileSystem::space() {
   PASS_GATE();
-  struct statvfs result {};
+  struct statvfs result{};
   result.f_bsize = result.f_frsize = 4096;
   result.f_blocks = 1000;
   result.f_bfree = result.f_bavail = 500;

@@ -1,4 +1,5 @@
-// A file system in memory behind fs::FileSystem, to test fuse/ on a real mount without the rest of larder.
+// A file system in memory behind fs::FileSystem, to test fuse/ on a real mount without the rest of
+// larder.
 #pragma once
 
 #include <atomic>
@@ -44,7 +45,8 @@ class FakeFileSystem final : public fs::FileSystem {
 
   io::Reactor& home(fs::KernelId id) override;
   void attach(fs::KernelPort& kernel) override;
-  std::optional<Result<fs::NodeReply>> lookup_hit(fs::KernelId parent, std::string_view name) override;
+  std::optional<Result<fs::NodeReply>> lookup_hit(fs::KernelId parent,
+                                                  std::string_view name) override;
   std::optional<Result<fs::AttributesReply>> attributes_hit(fs::KernelId id) override;
   std::optional<Result<fs::OpenReply>> open_hit(fs::KernelId id, int flags) override;
   bool read_hit(uint64_t handle, uint64_t offset, size_t length, fs::ReadReply& reply) override;

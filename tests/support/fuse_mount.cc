@@ -28,8 +28,8 @@ FuseMount::FuseMount(const fs::VirtualDirectory* virtual_directory, fuse::Sessio
   files_ = std::make_unique<FakeFileSystem>(*reactor_);
   options.source_name = "a,source\\with odd characters";
   options.mountpoint = mountpoint_;
-  auto session = fuse::Session::mount(options, *files_, virtual_directory, *pool_, registry_,
-                                      Clock::system());
+  auto session =
+      fuse::Session::mount(options, *files_, virtual_directory, *pool_, registry_, Clock::system());
   CHECK_MSG(session.has_value(), session.error().message());
   session_ = std::move(*session);
   server_ = std::thread([this] {
@@ -54,7 +54,9 @@ bool FuseMount::in_mount_table() const {
   return false;
 }
 
-void FuseMount::wait_served() { served_.wait(false); }
+void FuseMount::wait_served() {
+  served_.wait(false);
+}
 
 void FuseMount::end() {
   files_->go_on();

@@ -1,5 +1,5 @@
-// A FakeFileSystem served by a Session on a real mount under a temporary directory; gone at the end of the
-// scope whatever happened.
+// A FakeFileSystem served by a Session on a real mount under a temporary directory; gone at the end
+// of the scope whatever happened.
 #pragma once
 
 #include <atomic>

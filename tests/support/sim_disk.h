@@ -67,8 +67,8 @@ struct SimFault {
   SimOperation operation;
   Code code = Code::kIo;
   std::string path_part = {};  // only paths that contain this
-  uint64_t skip = 0;      // let so many pass first
-  uint64_t times = 1;     // then fail so many
+  uint64_t skip = 0;           // let so many pass first
+  uint64_t times = 1;          // then fail so many
 };
 
 class SimDisk final : public io::Disk {

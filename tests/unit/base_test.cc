@@ -33,7 +33,8 @@ TEST(Error, TryPassesTheFirstErrorOn) {
 }
 
 TEST(Error, OwnCodesHaveWords) {
-  EXPECT_EQ(Error(Code::kCorrupt, "superblock").message(), "superblock: stored bytes do not verify");
+  EXPECT_EQ(Error(Code::kCorrupt, "superblock").message(),
+            "superblock: stored bytes do not verify");
 }
 
 TEST(CheckDeathTest, NamesTheBrokenCondition) {

@@ -17,8 +17,8 @@ class History {
   void commit() { committed_ = states_.size() - 1; }
   const Model& last() const { return states_.back(); }
 
-  // Checks the recovered store, from which the history goes on.  What survived a power loss is on the
-  // medium; what survived only the process may still be lost later.
+  // Checks the recovered store, from which the history goes on.  What survived a power loss is on
+  // the medium; what survived only the process may still be lost later.
   void expect_prefix(Store& store, bool is_power_loss) {
     const Model recovered = contents(store);
     EXPECT_EQ(store.key_count(), recovered.size());

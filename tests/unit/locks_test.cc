@@ -31,7 +31,9 @@ PosixLock unlock(uint64_t owner, uint64_t first, uint64_t last) {
   return lock(owner, LockType::kUnlock, first, last);
 }
 
-Code code_of(const Result<void>& result) { return result ? Code{} : result.error().code(); }
+Code code_of(const Result<void>& result) {
+  return result ? Code{} : result.error().code();
+}
 constexpr Code kAgain = static_cast<Code>(EAGAIN);
 
 // Where a waiter's answer arrives.
