@@ -1,0 +1,199 @@
+// Mounting, unmounting, and working without privileges.
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+
+#include <thread>
+
+#include "larder_fixture.h"
+#include "support/slow_source/connection.h"
+
+namespace larder::testing_support {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr uid_t kNobody = 65534;
+
+class Lifecycle : public LarderTest, public testing::WithParamInterface<int> {};
+
+TEST_P(Lifecycle, ASignalUnmountsCleanly) {
+  const std::string data = pattern(kBlockBytes);
+  ASSERT_TRUE(mount());
+  put_and_cache("file", data);
+  EXPECT_EQ(mount_->stop(GetParam()), 0);
+  EXPECT_LT(slow_source::connection_of(mount_->mountpoint()), 0);
+  ASSERT_TRUE(mount_->start()) << mount_->problem();
+  source_->reset_requests();
+  EXPECT_EQ(read_file(at("file")), (FileContent{0, data}));
+  EXPECT_EQ(data_requests(), 0u);
+}
+
+TEST_P(Lifecycle, ASignalEndsABusyMountToo) {
+  const std::string data = pattern(kBlockBytes);
+  ASSERT_TRUE(mount());
+  put_and_cache("file", data);
+  ASSERT_EQ(mkdir(at("directory").c_str(), 0755), 0);
+  const Descriptor file(at("file"), O_RDONLY);
+  const Descriptor writer(at("written"), O_RDWR | O_CREAT);
+  const Descriptor directory(at("directory"), O_RDONLY | O_DIRECTORY);
+  ASSERT_TRUE(file.valid() && writer.valid() && directory.valid());
+  EXPECT_EQ(write(writer.get(), "abc", 3), 3);
+  EXPECT_EQ(mount_->stop(GetParam()), 0);
+  EXPECT_LT(slow_source::connection_of(mount_->mountpoint()), 0);
+  EXPECT_EQ(read_file(real("written")).data, "abc");
+  ASSERT_TRUE(mount_->start()) << mount_->problem();
+  EXPECT_EQ(read_file(at("file")), (FileContent{0, data}));
+}
+
+TEST_P(Lifecycle, ASignalEndsAMountWhoseSourceHangs) {
+  put("file", pattern(kBlockBytes));
+  ASSERT_TRUE(mount({"source_timeout=1h"}));
+  EXPECT_EQ(stat_error(at("file")), 0);
+  ASSERT_TRUE(source_->set("hang", "1"));
+  FileContent hurt;
+  std::jthread reader([&] { hurt = read_file(at("file")); });
+  ASSERT_TRUE(source_->wait_hung(1));
+  EXPECT_EQ(mount_->stop(GetParam()), 0);
+  reader.join();
+  EXPECT_NE(hurt.error, 0);
+  ASSERT_TRUE(source_->set("hang", "0"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Signals, Lifecycle, testing::Values(SIGTERM, SIGINT),
+                         [](const auto& way) { return std::string(sigabbrev_np(way.param)); });
+
+class Background : public LarderTest {
+ protected:
+  void SetUp() override {
+    LarderTest::SetUp();
+    if (IsSkipped()) return;
+    home_ = std::filesystem::canonical(source_->directory() + "/..");
+    mountpoint_ = home_ + "/mountpoint";
+    ASSERT_EQ(mkdir(mountpoint_.c_str(), 0755), 0);
+  }
+  void TearDown() override {
+    umount2(mountpoint_.c_str(), MNT_DETACH);
+    LarderTest::TearDown();
+  }
+  CommandResult larder(std::vector<std::string> words, const CommandOptions& options = {}) const {
+    words.insert(words.begin(), LarderMount::program());
+    return run_command(words, options);
+  }
+  std::string home_;
+  std::string mountpoint_;
+};
+
+TEST_F(Background, MountReturnsWhenItAnswersAndUmountWhenItIsGone) {
+  put("file", "hello");
+  const auto mounted =
+      larder({"mount", "-o", "cache_dir=" + home_ + "/cache", source_->mountpoint(), mountpoint_});
+  ASSERT_EQ(mounted.exit_code, 0) << mounted.err;
+  EXPECT_EQ(mounted.out + mounted.err, "");
+  EXPECT_EQ(read_file(mountpoint_ + "/file").data, "hello");
+  const auto listed = larder({"status", "--json"});
+  EXPECT_THAT(listed.out, HasSubstr(mountpoint_));
+  const auto again =
+      larder({"mount", "-o", "cache_dir=" + home_ + "/cache", source_->mountpoint(), mountpoint_});
+  EXPECT_EQ(again.exit_code, 32);
+  const auto unmounted = larder({"umount", mountpoint_});
+  EXPECT_EQ(unmounted.exit_code, 0) << unmounted.err;
+  // Its daemon is gone: the cache directory is free at once.
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_EQ(
+        larder({"mount", "-o", "cache_dir=" + home_ + "/cache", source_->mountpoint(), mountpoint_})
+            .exit_code,
+        0);
+    EXPECT_EQ(read_file(mountpoint_ + "/file").data, "hello");
+    ASSERT_EQ(larder({"umount", mountpoint_}).exit_code, 0);
+  }
+}
+
+TEST_F(Background, UmountSaysWhoIsInTheWay) {
+  ASSERT_EQ(
+      larder({"mount", "-o", "cache_dir=" + home_ + "/cache", source_->mountpoint(), mountpoint_})
+          .exit_code,
+      0);
+  put("file", "hello");
+  {
+    const Descriptor file(mountpoint_ + "/file", O_RDONLY);
+    ASSERT_TRUE(file.valid());
+    const auto busy = larder({"umount", mountpoint_});
+    EXPECT_EQ(busy.exit_code, 1);
+    EXPECT_THAT(busy.err, HasSubstr("busy"));
+    EXPECT_THAT(busy.err, HasSubstr(std::to_string(getpid())));
+    EXPECT_EQ(read_at(file.get(), 0, 10).data, "hello");
+  }
+  EXPECT_EQ(larder({"umount", mountpoint_}).exit_code, 0);
+}
+
+TEST_F(Background, ErrorsBeforeItIsReadyReachTheTerminal) {
+  ASSERT_EQ(mkdir((home_ + "/foreign").c_str(), 0755), 0);
+  ASSERT_EQ(write_file(home_ + "/foreign/notes", "x"), 0);
+  const auto failed = larder(
+      {"mount", "-o", "cache_dir=" + home_ + "/foreign", source_->mountpoint(), mountpoint_});
+  EXPECT_EQ(failed.exit_code, 32);
+  EXPECT_THAT(failed.err, HasSubstr("notes"));
+  EXPECT_LT(slow_source::connection_of(mountpoint_), 0);
+}
+
+// As nobody, with fusermount3 and without passthrough.
+class Unprivileged : public LarderTest {
+ protected:
+  void SetUp() override {
+    LarderTest::SetUp();
+    if (IsSkipped()) return;
+    if (run_command({"fusermount3", "--version"}).exit_code != 0)
+      GTEST_SKIP() << "fusermount3 is not installed";
+    if (run_command({"test", "-w", "/dev/fuse"}, as_).exit_code != 0)
+      GTEST_SKIP() << "/dev/fuse is not open to users";
+  }
+  const CommandOptions as_{.uid = kNobody, .gid = kNobody};
+};
+
+TEST_F(Unprivileged, EverythingWorksWithoutPassthrough) {
+  const std::string data = pattern(3 * kBlockBytes + 10);
+  put("file", data);
+  put("private", "secret");
+  ASSERT_EQ(chmod(real("private").c_str(), 0600), 0);
+  ASSERT_EQ(chmod(real("").c_str(), 0777), 0);
+  settle();
+  mount_ = std::make_unique<LarderMount>(source_->mountpoint(), std::vector<std::string>{}, as_);
+  ASSERT_TRUE(mount_->mounted()) << mount_->problem();
+  for (int i = 0; i < 2; ++i) {
+    const auto read = run_command({"cat", at("file")}, as_);
+    EXPECT_EQ(read.exit_code, 0) << read.err;
+    EXPECT_EQ(read.out, data);
+    if (i == 0) source_->reset_requests();
+  }
+  EXPECT_EQ(data_requests(), 0u);
+  EXPECT_NE(run_command({"cat", at("private")}, as_).exit_code, 0);
+  EXPECT_EQ(run_command({"sh", "-c",
+                         "echo new > " + at("made") + " && mkdir " + at("d") + " && mv " +
+                             at("made") + " " + at("d/moved")},
+                        as_)
+                .exit_code,
+            0);
+  EXPECT_EQ(read_file(real("d/moved")).data, "new\n");
+  struct stat status;
+  ASSERT_EQ(stat(real("d/moved").c_str(), &status), 0);
+  EXPECT_EQ(status.st_uid, kNobody);
+  const auto stats =
+      run_command({LarderMount::program(), "status", "--json", mount_->mountpoint()}, as_);
+  ASSERT_EQ(stats.exit_code, 0) << stats.err;
+  const auto json = nlohmann::json::parse(stats.out);
+  EXPECT_THAT(json["passthrough"], HasSubstr("off"));
+  EXPECT_EQ(json["metrics"]["opens"]["passthrough"], 0);
+  EXPECT_EQ(
+      run_command({LarderMount::program(), "warm", mount_->mountpoint(), "file"}, as_).exit_code,
+      0);
+  EXPECT_EQ(mount_->stop(), 0);
+  EXPECT_LT(slow_source::connection_of(mount_->mountpoint()), 0);
+  ASSERT_TRUE(mount_->start()) << mount_->problem();
+  source_->reset_requests();
+  EXPECT_EQ(run_command({"cat", at("file")}, as_).out, data);
+  EXPECT_EQ(data_requests(), 0u);
+}
+
+}  // namespace
+}  // namespace larder::testing_support

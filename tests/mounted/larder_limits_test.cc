@@ -1,0 +1,218 @@
+// The cache never takes more than it may, and nobody pays for a cache that is full.
+#include <sys/mount.h>
+
+#include <atomic>
+#include <random>
+#include <thread>
+
+#include "larder_fixture.h"
+
+namespace larder::testing_support {
+namespace {
+
+constexpr size_t kMiB = 1 << 20;
+
+class Limits : public LarderTest {
+ protected:
+  // Bytes on the disk of all objects.
+  uint64_t object_bytes() const {
+    uint64_t bytes = 0;
+    std::error_code gone;  // objects come and go meanwhile
+    for (auto it =
+             std::filesystem::recursive_directory_iterator(mount_->cache_dir() + "/objects", gone);
+         !gone && it != end(it); it.increment(gone)) {
+      struct stat status;
+      if (lstat(it->path().c_str(), &status) == 0 && S_ISREG(status.st_mode))
+        bytes += static_cast<uint64_t>(status.st_blocks) * 512;
+    }
+    return bytes;
+  }
+  static std::string name(size_t i) { return "file" + std::to_string(i); }
+  bool cached(size_t i) {
+    const uint64_t before = data_requests();
+    EXPECT_EQ(read_file(at(name(i))), (FileContent{0, pattern(kMiB, i)})) << i;
+    wait_until_stored();
+    return data_requests() == before;
+  }
+};
+
+TEST_F(Limits, SizeHoldsAtAllTimes) {
+  constexpr size_t kFiles = 40, kReads = 400, kLimit = 16 * kMiB;
+  for (size_t i = 0; i < kFiles; ++i) put(name(i), pattern(kMiB, i));
+  settle();
+  for (const char* passthrough : {"passthrough=auto", "passthrough=off"}) {
+    ASSERT_TRUE(mount({"size=16M", "memory=4M", passthrough}));
+    EXPECT_EQ(mount_->metric("/cache/limit_bytes"), static_cast<int64_t>(kLimit));
+    std::atomic<bool> done{false};
+    std::atomic<uint64_t> seen_max{0}, claimed_max{0};
+    std::jthread watcher([&] {
+      while (!done) {
+        seen_max = std::max(seen_max.load(), object_bytes());
+        claimed_max = std::max<uint64_t>(
+            claimed_max, static_cast<uint64_t>(mount_->metric("/cache/used_bytes")));
+      }
+    });
+    std::vector<std::jthread> readers;
+    for (unsigned t = 0; t < 4; ++t)
+      readers.emplace_back([&, t] {
+        std::minstd_rand random(t + 1);
+        for (size_t i = 0; i < kReads / 4; ++i) {
+          const size_t file = random() % kFiles;
+          const size_t offset = random() % kMiB;
+          const Descriptor open(at(name(file)), O_RDONLY);
+          const std::string expected = pattern(kMiB, file).substr(offset, 70'000);
+          EXPECT_EQ(read_at(open.get(), offset, 70'000), (FileContent{0, expected})) << file;
+        }
+      });
+    readers.clear();
+    done = true;
+    watcher.join();
+    EXPECT_LE(seen_max, kLimit);
+    EXPECT_LE(claimed_max, kLimit);
+    EXPECT_GT(seen_max, 0u);
+    EXPECT_GT(mount_->metric("/other/evictions"), 0);
+    wait_until_stored();
+    EXPECT_LE(object_bytes(), static_cast<uint64_t>(mount_->metric("/cache/used_bytes")));
+  }
+}
+
+TEST_F(Limits, TheLeastRecentlyUsedGoFirst) {
+  constexpr size_t kFit = 16;
+  for (size_t i = 0; i < kFit + 4; ++i) put(name(i), pattern(kMiB, i));
+  settle();
+  ASSERT_TRUE(mount({"size=16M", "memory=0"}));
+  for (size_t i = 0; i < kFit; ++i) EXPECT_FALSE(cached(i)) << i;
+  EXPECT_TRUE(cached(0));
+  EXPECT_TRUE(cached(2));
+  for (size_t i = kFit; i < kFit + 2; ++i) EXPECT_FALSE(cached(i)) << i;  // 1 and 3 go
+  for (const size_t stays : {0, 2, 4, 5, 6, 15, 16, 17}) EXPECT_TRUE(cached(stays)) << stays;
+  EXPECT_FALSE(cached(1));
+}
+
+TEST_F(Limits, ASmallerLimitIsObeyedAfterARemount) {
+  constexpr size_t kFiles = 24;
+  for (size_t i = 0; i < kFiles; ++i) put(name(i), pattern(kMiB, i));
+  settle();
+  ASSERT_TRUE(mount({"size=64M"}));
+  for (size_t i = 0; i < kFiles; ++i) EXPECT_FALSE(cached(i));
+  ASSERT_EQ(mount_->stop(), 0);
+  EXPECT_GE(object_bytes(), kFiles * kMiB);
+  mount_->set_options({"size=16M"});
+  ASSERT_TRUE(mount_->start()) << mount_->problem();
+  EXPECT_TRUE(LarderMount::eventually([&] { return object_bytes() <= 16 * kMiB; }));
+  for (size_t i = 0; i < kFiles; ++i) {
+    cached(i);
+    EXPECT_LE(object_bytes(), 16 * kMiB);
+  }
+}
+
+TEST_F(Limits, AFileLargerThanTheCacheIsReadAllTheSame) {
+  const std::string data = pattern(40 * kMiB);
+  put("large", data);
+  settle();
+  ASSERT_TRUE(mount({"size=16M", "memory=0"}));
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(read_file(at("large")) == (FileContent{0, data}));
+    wait_until_stored();
+    EXPECT_LE(object_bytes(), 16 * kMiB);
+  }
+}
+
+TEST_F(Limits, WrittenFilesCountToo) {
+  ASSERT_TRUE(mount({"size=16M"}));
+  for (size_t i = 0; i < 30; ++i) {
+    ASSERT_EQ(write_file(at(name(i)), pattern(kMiB, i)), 0) << i;
+    EXPECT_LE(object_bytes(), 16 * kMiB);
+  }
+  for (size_t i = 0; i < 30; ++i)
+    EXPECT_EQ(read_file(at(name(i))), (FileContent{0, pattern(kMiB, i)})) << i;
+  for (size_t i = 0; i < 30; ++i)
+    EXPECT_EQ(read_file(real(name(i))), (FileContent{0, pattern(kMiB, i)})) << i;
+}
+
+// A cache directory on a file system of its own, of a few megabytes.
+class SmallDisk : public Limits {
+ protected:
+  void SetUp() override {
+    Limits::SetUp();
+    if (IsSkipped()) return;
+    const std::string home = source_->directory() + "/..";
+    const std::string image = home + "/image";
+    disk_ = std::filesystem::canonical(home).string() + "/disk";
+    ASSERT_EQ(mkdir(disk_.c_str(), 0755), 0);
+    {
+      Descriptor file(image, O_CREAT | O_WRONLY);
+    }
+    std::filesystem::resize_file(image, 48 * kMiB);
+    ASSERT_EQ(run_command({"mkfs.ext4", "-q", "-O", "^has_journal", image}).exit_code, 0);
+    const auto mounted = run_command({"mount", "-o", "loop", image, disk_});
+    if (mounted.exit_code != 0) {
+      disk_.clear();
+      GTEST_SKIP() << "no loop mounts here: " << mounted.err;
+    }
+  }
+  void TearDown() override {
+    Limits::TearDown();
+    if (!disk_.empty()) umount2(disk_.c_str(), MNT_DETACH);
+  }
+  // Another program takes all the room there is.
+  void fill_disk() const {
+    const Descriptor file(disk_ + "/filler", O_CREAT | O_WRONLY | O_APPEND);
+    const std::string part(4096, 'f');
+    while (write(file.get(), part.data(), part.size()) > 0) {
+    }
+    fsync(file.get());
+  }
+  std::string disk_;
+};
+
+TEST_F(SmallDisk, AFullCacheDiskIsNoError) {
+  constexpr size_t kFiles = 60;
+  for (size_t i = 0; i < kFiles; ++i) put(name(i), pattern(kMiB, i));
+  settle();
+  for (const char* passthrough : {"passthrough=auto", "passthrough=off"}) {
+    ASSERT_TRUE(mount({"cache_dir=" + disk_ + "/cache", "size=1T", passthrough}));
+    EXPECT_FALSE(cached(0) && passthrough == std::string("passthrough=auto"));
+    fill_disk();
+    for (int round = 0; round < 2; ++round)
+      for (size_t i = 0; i < kFiles; ++i)
+        EXPECT_EQ(read_file(at(name(i))), (FileContent{0, pattern(kMiB, i)})) << i;
+    for (size_t i = 0; i < 10; ++i) {
+      EXPECT_EQ(write_file(at("new" + std::to_string(i)), pattern(kMiB, i)), 0) << i;
+      EXPECT_EQ(read_file(at("new" + std::to_string(i))), (FileContent{0, pattern(kMiB, i)})) << i;
+      EXPECT_EQ(mkdir(at("directory" + std::to_string(i)).c_str(), 0755), 0) << i;
+      EXPECT_EQ(std::filesystem::file_size(at("new" + std::to_string(i))), kMiB);
+    }
+    for (size_t i = 0; i < 10; ++i) {
+      EXPECT_EQ(
+          rename(at("new" + std::to_string(i)).c_str(), at("renamed" + std::to_string(i)).c_str()),
+          0);
+      EXPECT_EQ(unlink(at("renamed" + std::to_string(i)).c_str()), 0);
+      EXPECT_EQ(rmdir(at("directory" + std::to_string(i)).c_str()), 0);
+    }
+    EXPECT_GT(mount_->metric("/bypassed/bytes"), 0);
+    // Room again: it caches again, and what it remembers is right.
+    std::filesystem::remove(disk_ + "/filler");
+    EXPECT_TRUE(LarderMount::eventually([&] {
+      for (size_t i = 0; i < 4; ++i) read_file(at(name(i)));
+      wait_until_stored();
+      return cached(3);
+    }));
+    ASSERT_EQ(mount_->stop(), 0);
+    ASSERT_TRUE(mount_->start()) << mount_->problem();
+    for (size_t i = 0; i < kFiles; ++i)
+      EXPECT_EQ(read_file(at(name(i))), (FileContent{0, pattern(kMiB, i)})) << i;
+    ASSERT_EQ(mount_->stop(), 0);
+  }
+}
+
+TEST_F(SmallDisk, AFullDiskIsRefusedWhenMounting) {
+  fill_disk();
+  mount_ = std::make_unique<LarderMount>(source_->mountpoint(),
+                                         std::vector<std::string>{"cache_dir=" + disk_});
+  EXPECT_FALSE(mount_->mounted());
+  EXPECT_THAT(mount_->log(), testing::HasSubstr("full disk"));
+}
+
+}  // namespace
+}  // namespace larder::testing_support
