@@ -25,6 +25,16 @@ Result<std::string> read_mark(io::Disk& disk) {
   return text;
 }
 
+// "larder cache N" on a line of its own, with another N than ours.
+bool has_other_version(std::string_view mark) {
+  if (!mark.starts_with(kMarkHeadAnyVersion) || mark.starts_with(kMarkHead)) return false;
+  const size_t end = mark.find('\n');
+  if (end == mark.npos || end == kMarkHeadAnyVersion.size()) return false;
+  const std::string_view number =
+      mark.substr(kMarkHeadAnyVersion.size(), end - kMarkHeadAnyVersion.size());
+  return number.find_first_not_of("0123456789") == number.npos;
+}
+
 // Under a temporary name first: a crash in between leaves no half mark.
 Result<void> write_mark(io::Disk& disk, const std::string& text) {
   TRY_ASSIGN(const auto file, disk.open(kMarkNew, io::OpenMode::kCreate));
@@ -72,7 +82,7 @@ Result<std::unique_ptr<io::Disk>> open_cache_directory(const std::string& path,
                             "with -o cache_dir=DIR",
                             path, owner, source));
   }
-  if (mark->starts_with(kMarkHeadAnyVersion))
+  if (has_other_version(*mark))
     return fail(Code::kNewerFormat,
                 fmt::format("cache directory {} was made by a newer larder; use that version, or "
                             "another directory with -o cache_dir=DIR",

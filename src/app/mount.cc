@@ -157,17 +157,21 @@ Result<void> RunningMount::open_store() {
   journal::StoreOptions options;
   options.uuid_salt =
       static_cast<uint64_t>(clock_.wall().count()) ^ static_cast<uint64_t>(getpid());
-  auto store = journal::Store::open(*disk_, kJournalDirectory, options, registry_, clock_);
-  if (!store)
-    return fail(store.error().code(),
+  const auto unusable = [this](const Error& error) {
+    return fail(error.code(),
                 fmt::format("cache directory {} cannot be used: {}; nothing in it was changed",
-                            request_.config.cache_dir, store.error().detail()));
+                            request_.config.cache_dir, error.detail()));
+  };
+  auto store = journal::Store::open(*disk_, kJournalDirectory, options, registry_, clock_);
+  if (!store) return unusable(store.error());
+  auto catalog = catalog::Catalog::open(**store);
+  if (!catalog) return unusable(catalog.error());  // not closed: closing writes a checkpoint
   store_ = std::move(*store);
+  catalog_ = std::move(*catalog);
   const journal::RecoveryReport& recovery = store_->recovery();
   log::info("opened {}: {}, {} records replayed, {} torn bytes dropped", request_.config.cache_dir,
             recovery.clean ? "closed cleanly" : "not closed cleanly", recovery.records_replayed,
             recovery.tail_bytes_dropped);
-  TRY_ASSIGN(catalog_, catalog::Catalog::open(*store_));
   TRY_ASSIGN(objects_, object::Objects::open(*disk_));
   return {};
 }
@@ -195,8 +199,11 @@ Result<void> RunningMount::load_root() {
   reactors_[0]->spawn(wait_task(done, &result, &ready));
   ready.wait(false);
   if (!result)
-    return fail(result.error().code(), fmt::format("cannot read source {}: {}", request_.source,
-                                                   result.error().message()));
+    return fail(
+        result.error().code(),
+        fmt::format("SOURCE {} does not answer, and there is no cache of it to serve; bring it "
+                    "back first ({})",
+                    request_.source, result.error().message()));
   return result;
 }
 

@@ -13,6 +13,7 @@
 
 #include "app/text_file.h"
 #include "base/checksum.h"
+#include "source/breaker.h"
 
 namespace larder::app {
 namespace {
@@ -28,15 +29,24 @@ std::string_view reason(const std::error_code& error) {
   return code_name(static_cast<Code>(error.value()));
 }
 
+// The path is there, but what is mounted on it does not answer.
+bool is_outage(const std::error_code& error) {
+  return source::fault_of(static_cast<Code>(error.value())) != source::Fault::kNone ||
+         error.value() == ESTALE;
+}
+
+// A source that is down may be mounted: what is cached of it is served.  Without a cache of it the
+// mount fails when it asks for the root.
 Result<std::string> check_source(const std::string& path) {
   std::error_code error;
   const files::path real = files::canonical(path, error);
   if (error.value() == ENOENT)
     return refuse("SOURCE '{}' does not exist: create it or correct the path", path);
-  if (error.value() == ENOTCONN)
-    return refuse("SOURCE '{}' is a mount whose server is gone: mount it again first", path);
+  if (is_outage(error)) return files::absolute(path).lexically_normal().string();
   if (error) return refuse("SOURCE '{}' cannot be reached: {}", path, reason(error));
-  if (!files::is_directory(real, error))
+  const bool is_directory = files::is_directory(real, error);
+  if (is_outage(error)) return real.string();
+  if (!is_directory)
     return refuse("SOURCE '{}' is not a directory: name the directory to be cached", path);
   if (access(real.c_str(), R_OK | X_OK) != 0)
     return refuse("SOURCE '{}' cannot be read: {}: ask its owner for read and search permission",

@@ -1,9 +1,11 @@
+// The page `larder status` shows: what a person wants to know, by name, from the same metrics that
+// stats.json has whole.  What is zero and need not be known is left out.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <optional>
+#include <string_view>
 #include <vector>
 
 #include "control/exposition.h"
@@ -20,15 +22,51 @@ struct Row {
 struct Section {
   std::string title;
   std::vector<Row> rows;
-  std::optional<int64_t> hits;
-  std::optional<int64_t> misses;
+};
+
+// The registry's entries, to be asked by name; what there is none of is 0.
+class Readings {
+ public:
+  explicit Readings(const Registry& registry) : entries_(registry.entries()) {}
+
+  // The sum over all label sets, or the one with this label value.
+  int64_t value(std::string_view name, std::string_view label = {}) const {
+    int64_t sum = 0;
+    for (const Registry::Entry& entry : entries_)
+      if (entry.name == name && (label.empty() || label_values(entry.labels) == label))
+        sum += scalar_value(entry);
+    return sum;
+  }
+  const Histogram* histogram(std::string_view name, std::string_view label = {}) const {
+    for (const Registry::Entry& entry : entries_)
+      if (entry.histogram != nullptr && entry.name == name &&
+          (label.empty() || label_values(entry.labels) == label))
+        return entry.histogram;
+    return nullptr;
+  }
+
+ private:
+  std::vector<Registry::Entry> entries_;
 };
 
 std::string human_count(int64_t n) {
-  std::string digits = fmt::format("{}", std::abs(n));
-  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3)
-    digits.insert(static_cast<size_t>(at), ",");
-  return (n < 0 ? "-" : "") + digits;
+  const std::string digits = fmt::format("{}", n);
+  std::string grouped;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    const size_t left = digits.size() - i;
+    if (i > 0 && left % 3 == 0 && digits[i - 1] != '-') grouped.push_back(',');
+    grouped.push_back(digits[i]);
+  }
+  return grouped;
+}
+
+std::string human_size(int64_t bytes) {
+  return human_bytes(static_cast<double>(bytes));
+}
+
+std::string share(int64_t part, int64_t whole) {
+  if (whole <= 0) return "";
+  return fmt::format(" ({:.1f} %)", 100.0 * static_cast<double>(part) / static_cast<double>(whole));
 }
 
 std::string human_uptime(Nanos uptime) {
@@ -39,41 +77,126 @@ std::string human_uptime(Nanos uptime) {
   return fmt::format("{} d {} h", total_s / 86400, total_s / 3600 % 24);
 }
 
-std::string in_words(std::string name) {
-  std::ranges::replace(name, '_', ' ');
-  return name;
+Section head(const MountFacts& facts, const Clock& clock) {
+  return {fmt::format("larder {}", facts.version),
+          {{"source", facts.source},
+           {"mountpoint", facts.mountpoint},
+           {"cache", facts.cache_dir},
+           {"engine", facts.engine},
+           {"passthrough", facts.passthrough()},
+           {"pid", fmt::format("{}", facts.pid)},
+           {"up for", human_uptime(clock.monotonic() - facts.started)}}};
 }
 
-std::string row_label(const std::string& name, const Labels& labels) {
-  return labels.empty() ? in_words(name) : in_words(name) + " " + label_values(labels);
+Section reads(const Readings& now) {
+  const int64_t memory = now.value("larder_read_hits_total", "memory");
+  const int64_t disk = now.value("larder_read_hits_total", "disk");
+  const int64_t misses = now.value("larder_read_misses_total");
+  Section section{"reads", {}};
+  section.rows = {
+      {"hits", fmt::format("{}{}: {} from memory, {} from disk", human_count(memory + disk),
+                           share(memory + disk, memory + disk + misses), human_count(memory),
+                           human_count(disk))},
+      {"misses", human_count(misses)},
+      {"bytes", fmt::format("{} from memory, {} from disk, {} from the source",
+                            human_size(now.value("larder_read_bytes_total", "memory")),
+                            human_size(now.value("larder_read_bytes_total", "disk")),
+                            human_size(now.value("larder_read_bytes_total", "source")))},
+      {"in flight", fmt::format("{} fetches", human_count(now.value("larder_fetches_in_flight")))},
+  };
+  return section;
 }
 
-Section& section_of(std::vector<Section>& sections, const std::string& title) {
-  const auto known = std::ranges::find(sections, title, &Section::title);
-  if (known != sections.end()) return *known;
-  return sections.emplace_back(Section{title, {}, {}, {}});
+Section files(const Readings& now) {
+  return {"files",
+          {{"opens", fmt::format("{} in passthrough (their reads are not counted), {} cached",
+                                 human_count(now.value("larder_opens_total", "passthrough")),
+                                 human_count(now.value("larder_opens_total", "cached")))},
+           {"open now", human_count(now.value("larder_open_handles"))}}};
 }
 
-void add_scalar(Section& section, const std::string& field, const Registry::Entry& entry) {
-  const int64_t value = scalar_value(entry);
-  const bool bytes = field == "bytes" || field.ends_with("_bytes");
-  section.rows.push_back({row_label(field, entry.labels),
-                          bytes ? human_bytes(static_cast<double>(value)) : human_count(value)});
-  if (!entry.labels.empty()) return;
-  if (field == "hits") section.hits = value;
-  if (field == "misses") section.misses = value;
+Section cache(const Readings& now) {
+  const int64_t used = now.value("larder_cache_used_bytes");
+  const int64_t limit = now.value("larder_cache_limit_bytes");
+  Section section{"cache", {}};
+  section.rows = {
+      {"used", fmt::format("{} of {}{}, {} files", human_size(used), human_size(limit),
+                           share(used, limit), human_count(now.value("larder_cached_files")))},
+      {"memory", human_size(now.value("larder_memory_used_bytes"))},
+      {"evictions", fmt::format("{} files, {}", human_count(now.value("larder_evictions_total")),
+                                human_size(now.value("larder_evicted_bytes_total")))}};
+  if (const int64_t bypassed = now.value("larder_bypassed_bytes_total"))
+    section.rows.push_back({"bypassed", human_size(bypassed) + ", for want of room"});
+  if (const int64_t invalidated = now.value("larder_invalidations_total"))
+    section.rows.push_back({"invalidated", human_count(invalidated) + " files, changed outside"});
+  return section;
 }
 
-std::string latency_row(const Histogram& histogram) {
-  if (histogram.count() == 0) return "none yet";
-  return fmt::format(
-      "p50 {:>8}  p95 {:>8}  p99 {:>8}  count {}", human_duration(histogram.quantile(0.5)),
-      human_duration(histogram.quantile(0.95)), human_duration(histogram.quantile(0.99)),
-      human_count(static_cast<int64_t>(histogram.count())));
+int64_t calls(const Readings& now, std::string_view kind) {
+  const Histogram* latency = now.histogram("larder_source_call_duration_seconds", kind);
+  return latency == nullptr ? 0 : static_cast<int64_t>(latency->count());
+}
+
+Section source(const Readings& now) {
+  const bool down = now.value("larder_source_breaker_state") != 0;
+  Section section{"source", {}};
+  section.rows = {
+      {"state", down ? "down: what is cached is served, and it is asked again" : "up"},
+      {"calls", fmt::format("{} metadata, {} data", human_count(calls(now, "metadata")),
+                            human_count(calls(now, "data")))},
+      {"in flight", human_count(now.value("larder_source_calls_in_flight")) + " calls"}};
+  if (const int64_t offline = now.value("larder_served_offline_total"))
+    section.rows.push_back({"without it", human_count(offline) + " answers while it was down"});
+  return section;
+}
+
+Section latency(const Readings& now) {
+  const std::array<std::pair<const char*, const Histogram*>, 4> kinds = {{
+      {"hits", now.histogram("larder_read_hit_seconds")},
+      {"misses", now.histogram("larder_read_miss_seconds")},
+      {"source metadata", now.histogram("larder_source_call_duration_seconds", "metadata")},
+      {"source data", now.histogram("larder_source_call_duration_seconds", "data")},
+  }};
+  Section section{"latency", {}};
+  for (const auto& [label, histogram] : kinds) {
+    if (histogram == nullptr) continue;
+    std::string text = "none yet";
+    if (histogram->count() > 0)
+      text = fmt::format("p50 {:<8}  p95 {:<8}  p99 {}", human_duration(histogram->quantile(0.5)),
+                         human_duration(histogram->quantile(0.95)),
+                         human_duration(histogram->quantile(0.99)));
+    section.rows.push_back({label, std::move(text)});
+  }
+  return section;
+}
+
+Section warming(const Readings& now) {
+  const int64_t warmed = now.value("larder_warm_files_total");
+  const int64_t queued = now.value("larder_warm_queued");
+  if (warmed + queued == 0) return {};
+  return {"warming",
+          {{"loaded", fmt::format("{} files, {}", human_count(warmed),
+                                  human_size(now.value("larder_warm_bytes_total")))},
+           {"queued", human_count(queued)}}};
+}
+
+Section errors(const Readings& now) {
+  constexpr std::array<std::pair<const char*, const char*>, 6> kCounters = {{
+      {"source failed", "larder_source_errors_total"},
+      {"source timed out", "larder_source_timeouts_total"},
+      {"calls hung", "larder_source_calls_hung"},
+      {"cache writes", "larder_store_errors_total"},
+      {"local I/O", "larder_io_errors_total"},
+      {"kernel not told", "larder_kernel_invalidations_given_up_total"},
+  }};
+  Section section{"errors", {}};
+  for (const auto& [label, name] : kCounters)
+    if (const int64_t count = now.value(name)) section.rows.push_back({label, human_count(count)});
+  return section;
 }
 
 std::string render(const Section& section, size_t width) {
-  std::string text = fmt::format("\n{}\n", section.title);
+  std::string text = fmt::format("{}\n", section.title);
   for (const Row& row : section.rows)
     text += fmt::format("  {:<{}}  {}\n", row.label, width, row.value);
   return text;
@@ -100,40 +223,19 @@ std::string human_duration(Nanos duration) {
 }
 
 std::string status_text(const Registry& registry, const MountFacts& facts, const Clock& clock) {
-  std::vector<Section> sections;
-  Section latency{"latency", {}, {}, {}};
-  for (const Registry::Entry& entry : registry.entries()) {
-    if (entry.kind == Registry::Entry::Kind::kHistogram) {
-      latency.rows.push_back(
-          {row_label(latency_name(entry.name), entry.labels), latency_row(*entry.histogram)});
-      continue;
-    }
-    const MetricName name = split_metric_name(entry.name);
-    add_scalar(section_of(sections, name.group), name.field, entry);
-  }
-  for (Section& section : sections)
-    if (section.hits && section.misses && *section.hits + *section.misses > 0)
-      section.rows.push_back(
-          {"hit ratio",
-           fmt::format("{:.1f} %", 100.0 * static_cast<double>(*section.hits) /
-                                       static_cast<double>(*section.hits + *section.misses))});
-  if (!latency.rows.empty()) sections.push_back(std::move(latency));
-
-  Section head{fmt::format("larder {}", facts.version),
-               {{"source", facts.source},
-                {"mountpoint", facts.mountpoint},
-                {"cache", facts.cache_dir},
-                {"engine", facts.engine},
-                {"passthrough", facts.passthrough()},
-                {"pid", fmt::format("{}", facts.pid)},
-                {"up for", human_uptime(clock.monotonic() - facts.started)}},
-               {},
-               {}};
+  const Readings now(registry);
+  const std::array<Section, 8> sections = {head(facts, clock), reads(now),  files(now),
+                                           cache(now),         source(now), latency(now),
+                                           warming(now),       errors(now)};
   size_t width = 0;
   for (const Section& section : sections)
     for (const Row& row : section.rows) width = std::max(width, row.label.size());
-  std::string text = render(head, width).substr(1);
-  for (const Section& section : sections) text += render(section, width);
+  std::string text;
+  for (const Section& section : sections) {
+    if (section.rows.empty()) continue;
+    if (!text.empty()) text += '\n';
+    text += render(section, width);
+  }
   return text;
 }
 

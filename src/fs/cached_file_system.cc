@@ -227,6 +227,7 @@ void CachedFileSystem::expire(Node& node) {
   MutexLock lock(node.mutex_);
   node.attributes_changed_at_ = changes().tick();
   node.valid_until_ = Nanos(0);
+  node.validated_at_ns_ = 0;
 }
 
 bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t asked_at) {
@@ -289,8 +290,13 @@ io::Task<Result<void>> CachedFileSystem::refresh(NodePtr node) {
   const uint64_t asked_at = changes().now();
   io::Task<Result<Attributes>> asking = ask_attributes(node);
   const Result<Attributes> attributes = co_await std::move(asking);
+  // Gone or replaced: the next look-up of the name must ask the source.
+  if (!attributes && attributes.error().is(Code::kNotFound)) expire(*node);
   if (!attributes) co_return fail(attributes.error());
-  if (!same_file(*node, *attributes)) co_return fail(Code::kStale, "replaced outside");
+  if (!same_file(*node, *attributes)) {
+    expire(*node);
+    co_return fail(Code::kStale, "replaced outside");
+  }
   apply(*node, *attributes, asked_at);
   co_return Result<void>();
 }

@@ -188,6 +188,7 @@ class CachedFileSystem final : public FileSystem {
   io::Task<Result<void>> refresh(NodePtr node);
   bool is_fresh(Node& node);
   void expire(Node& node);
+  Error look_again(Node& node, const Error& error);
   void invalidate_kernel(Node& node, std::optional<uint64_t> except_epoch);
 
   // files

@@ -58,6 +58,14 @@ io::Task<Result<OpenReply>> CachedFileSystem::open(KernelId id, int flags) {
   co_return reply;
 }
 
+// What an open answers when the name led to the node only until now: the kernel looks the name up
+// again, and that look-up asks the source.
+Error CachedFileSystem::look_again(Node& node, const Error& error) {
+  if (!error.is(Code::kNotFound)) return error;
+  expire(node);
+  return Error(Code::kStale, "replaced outside");
+}
+
 io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for_writing(
     NodePtr node, int flags) {
   CO_TRY_ASSIGN(std::string path, path_of(*node));
@@ -82,11 +90,9 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
     expire(*node);
     invalidate_kernel(*node, std::nullopt);
   }
-  if (!opened) co_return fail(opened.error());
-  if (!same_file(*node, opened->attributes)) {
-    expire(*node);
-    co_return fail(Code::kStale, "replaced outside");
-  }
+  if (!opened) co_return fail(look_again(*node, opened.error()));
+  if (!same_file(*node, opened->attributes))
+    co_return fail(look_again(*node, Error(Code::kNotFound)));
   apply(*node, opened->attributes, truncates ? changes().now() : asked_at);
   co_return std::move(opened->file);
 }
@@ -104,7 +110,7 @@ io::Task<Result<void>> CachedFileSystem::revalidate_for_reading(NodePtr node) {
       metrics_.served_offline.add();
       co_return Result<void>();
     }
-    co_return fail(refreshed.error().is(Code::kNotFound) ? Error(Code::kStale) : refreshed.error());
+    co_return fail(look_again(*node, refreshed.error()));
   }
   // It will be read from the source: opening it there answers both questions at once.
   Result<std::string> path = path_of(*node);
@@ -120,12 +126,10 @@ io::Task<Result<void>> CachedFileSystem::revalidate_for_reading(NodePtr node) {
       metrics_.served_offline.add();  // what is there can be read
       co_return Result<void>();
     }
-    co_return fail(opened.error().is(Code::kNotFound) ? Error(Code::kStale) : opened.error());
+    co_return fail(look_again(*node, opened.error()));
   }
-  if (!same_file(*node, opened->attributes)) {
-    expire(*node);
-    co_return fail(Code::kStale, "replaced outside");
-  }
+  if (!same_file(*node, opened->attributes))
+    co_return fail(look_again(*node, Error(Code::kNotFound)));
   apply(*node, opened->attributes, asked_at);
   file.offer_source(std::move(opened->file));
   co_return Result<void>();

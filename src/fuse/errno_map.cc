@@ -1,5 +1,7 @@
 #include "fuse/errno_map.h"
 
+#include "source/breaker.h"
+
 namespace larder::fuse {
 
 int errno_of(Code code) {
@@ -9,8 +11,9 @@ int errno_of(Code code) {
     case Code::kLocked:
       return EBUSY;
     // A file system call is not expected to fail with ETIMEDOUT, EAGAIN or ENETDOWN: programs take
-    // these for a socket's and retry for ever or give up in odd ways.  EIO is what a local disk
-    // says when it cannot deliver; the cause is in the log and the statistics.
+    // these for a socket's and retry for ever or give up in odd ways; ENOTCONN would say that this
+    // mount is dead.  EIO is what a local disk says when it cannot deliver; the cause is in the log
+    // and the statistics.
     case Code::kTimedOut:
     case Code::kSourceDown:
     case Code::kLimit:
@@ -22,6 +25,7 @@ int errno_of(Code code) {
     default:
       break;
   }
+  if (source::fault_of(code) == source::Fault::kTransport) return EIO;
   const int value = static_cast<int>(code);
   // The kernel would never send the operation again on ENOSYS, for any file.
   if (value == ENOSYS) return EOPNOTSUPP;

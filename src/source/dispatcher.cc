@@ -14,6 +14,19 @@ constexpr uint32_t kProbersMax = 4;                       // hung probes are lef
 constexpr Nanos kStopPatience = std::chrono::seconds(1);  // for threads that do not hang
 constexpr Nanos kSleepMax = std::chrono::hours(1);
 
+// "No such file" and the like are answers; these say that something is wrong with the source.
+bool is_failure(const Error& error) {
+  switch (static_cast<int>(error.code())) {
+    case ENOSPC:
+    case EDQUOT:
+    case EROFS:
+    case ESTALE:
+      return true;
+    default:
+      return error.is(Code::kLimit) || fault_of(error.code()) != Fault::kNone;
+  }
+}
+
 }  // namespace
 
 CallMetrics::CallMetrics(Registry& registry)
@@ -29,15 +42,16 @@ CallMetrics::CallMetrics(Registry& registry)
   for (size_t i = 0; i < kCallKinds; ++i) {
     const Labels labels = {{"kind", kCallKindInfo[i].name}};
     calls_[i] = &registry.counter("larder_source_calls_total", "Calls of the source", labels);
-    errors_[i] = &registry.counter("larder_source_errors_total",
-                                   "Calls of the source that failed, time-outs included", labels);
+    errors_[i] =
+        &registry.counter("larder_source_errors_total",
+                          "Calls the source could not carry out, time-outs included", labels);
   }
 }
 
 void CallMetrics::record(CallKind kind, Nanos duration, const Error* error) {
   const auto index = static_cast<size_t>(kind);
   calls_[index]->add();
-  if (error != nullptr) errors_[index]->add();
+  if (error != nullptr && is_failure(*error)) errors_[index]->add();
   if (error != nullptr && error->is(Code::kTimedOut)) timeouts_.add();
   (info(kind).moves_data ? data_latency_ : metadata_latency_).record(duration);
 }

@@ -161,7 +161,8 @@ TEST_F(BadInput, FullCacheDisk) {
 
 TEST_F(BadInput, NotReadable) {
   constexpr uid_t kNobody = 65534;
-  const CommandOptions as{.uid = kNobody, .gid = kNobody};
+  CommandOptions as;
+  as.uid = as.gid = kNobody;
   fs::permissions(home_, fs::perms(0755));
   fs::create_directory(in("nobodys"));
   ASSERT_EQ(chown(in("nobodys").c_str(), kNobody, kNobody), 0);

@@ -15,6 +15,7 @@ namespace {
 struct Way {
   std::vector<std::string> options;
   const char* name;
+  bool plain = false;  // over the local directory itself, where inode numbers are stable
 };
 
 class Coherence : public LarderTest, public testing::WithParamInterface<Way> {
@@ -22,7 +23,10 @@ class Coherence : public LarderTest, public testing::WithParamInterface<Way> {
   void SetUp() override {
     LarderTest::SetUp();
     if (IsSkipped()) return;
-    ASSERT_TRUE(mount(GetParam().options));
+    if (GetParam().plain)
+      ASSERT_TRUE(mount_over(source_->directory(), GetParam().options));
+    else
+      ASSERT_TRUE(mount(GetParam().options));
     put_and_cache("file", old_);
     EXPECT_EQ(read_file(at("file")).data, old_);  // now perhaps in passthrough
   }
@@ -71,6 +75,13 @@ TEST_P(Coherence, ATruncatedFileIsShort) {
 TEST_P(Coherence, ADeletedFileIsGoneAtTheNextOpen) {
   std::filesystem::remove(real("file"));
   EXPECT_EQ(read_file(at("file")).error, ENOENT);
+}
+
+TEST_P(Coherence, AFileDeletedOutsideIsMadeAgain) {
+  std::filesystem::remove(real("file"));
+  EXPECT_EQ(write_file(at("file"), "again"), 0);
+  EXPECT_EQ(read_file(at("file")).data, "again");
+  EXPECT_EQ(read_file(real("file")).data, "again");
 }
 
 TEST_P(Coherence, AnotherTypeIsSeenAtOnceOrAfterTheTimeToLive) {
@@ -185,6 +196,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(Way{{"attr_ttl=50ms", "negative_ttl=50ms"}, "default"},
                     Way{{"attr_ttl=50ms", "negative_ttl=50ms", "passthrough=off"}, "daemon"},
                     Way{{"attr_ttl=0", "negative_ttl=0"}, "no_ttl"},
+                    Way{{"attr_ttl=2s", "negative_ttl=2s"}, "local", true},
+                    Way{{"attr_ttl=0", "negative_ttl=0"}, "local_no_ttl", true},
                     Way{{"attr_ttl=2s", "negative_ttl=2s", "block_size=4K"}, "long_ttl"}),
     [](const auto& way) { return way.param.name; });
 

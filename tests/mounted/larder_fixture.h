@@ -37,8 +37,13 @@ class LarderTest : public testing::Test {
 
   // Mounts the slow source; false is a failure of the test, too.
   [[nodiscard]] bool mount(const std::vector<std::string>& options = {}) {
+    return mount_over(source_->mountpoint(), options);
+  }
+  // The same over another directory.
+  [[nodiscard]] bool mount_over(const std::string& directory,
+                                const std::vector<std::string>& options) {
     mount_.reset();
-    mount_ = std::make_unique<LarderMount>(source_->mountpoint(), options);
+    mount_ = std::make_unique<LarderMount>(directory, options);
     EXPECT_TRUE(mount_->mounted()) << mount_->problem();
     return mount_->mounted();
   }
@@ -80,11 +85,14 @@ class LarderTest : public testing::Test {
   std::unique_ptr<LarderMount> mount_;
 };
 
-// The regular files beneath a directory with their content.
-inline std::map<std::string, std::string> tree_of(const std::string& directory) {
-  std::map<std::string, std::string> tree;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory))
-    if (entry.is_regular_file()) tree[entry.path().string()] = read_file(entry.path()).data;
+// The regular files beneath a directory with their sizes and a hash of their content.
+inline std::map<std::string, std::pair<size_t, size_t>> tree_of(const std::string& directory) {
+  std::map<std::string, std::pair<size_t, size_t>> tree;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
+    if (!entry.is_regular_file()) continue;
+    const std::string data = read_file(entry.path()).data;
+    tree[entry.path().string()] = {data.size(), std::hash<std::string>()(data)};
+  }
   return tree;
 }
 

@@ -183,7 +183,7 @@ TEST_F(Unprivileged, EverythingWorksWithoutPassthrough) {
   ASSERT_EQ(stats.exit_code, 0) << stats.err;
   const auto json = nlohmann::json::parse(stats.out);
   EXPECT_THAT(json["passthrough"], HasSubstr("off"));
-  EXPECT_EQ(json["metrics"]["opens"]["passthrough"], 0);
+  EXPECT_EQ(json["metrics"]["other"]["opens"]["passthrough"], 0);
   EXPECT_EQ(
       run_command({LarderMount::program(), "warm", mount_->mountpoint(), "file"}, as_).exit_code,
       0);

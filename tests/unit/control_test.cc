@@ -23,8 +23,10 @@ namespace larder::control {
 namespace {
 
 using testing::AllOf;
+using testing::AnyOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 using Json = nlohmann::json;
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
@@ -147,15 +149,31 @@ TEST_F(Metrics, NamesThatAreNotUtf8StillGiveJson) {
 }
 
 TEST_F(Metrics, StatusIsForPeople) {
-  const std::string text = status_text(registry_, facts_, clock_);
+  Registry registry;
+  registry.counter("larder_read_hits_total", "", {{"tier", "memory"}}).add(2000);
+  registry.counter("larder_read_hits_total", "", {{"tier", "disk"}}).add(1000);
+  registry.counter("larder_read_misses_total", "").add(1000);
+  registry.gauge("larder_cache_used_bytes", "").set(3 << 20);
+  registry.gauge("larder_cache_limit_bytes", "").set(12 << 20);
+  registry.counter("larder_opens_total", "", {{"mode", "passthrough"}}).add(17);
+  registry.counter("larder_source_calls_total", "", {{"kind", "set_xattr"}});
+  registry.histogram("larder_read_hit_seconds", "").record(microseconds(3));
+  Counter& failed = registry.counter("larder_source_errors_total", "", {{"kind", "read"}});
+  const std::string text = status_text(registry, facts_, clock_);
   EXPECT_THAT(text, AllOf(HasSubstr("larder 1.2.3"), HasSubstr("/far"), HasSubstr("1 min 30 s"),
-                          HasSubstr("3.0 MiB"), HasSubstr("75.0 %"), HasSubstr("calls read"),
-                          HasSubstr("p50")));
+                          HasSubstr("3,000 (75.0 %): 2,000 from memory, 1,000 from disk"),
+                          HasSubstr("3.0 MiB of 12.0 MiB (25.0 %)"), HasSubstr("17 in passthrough"),
+                          HasSubstr("up\n"), HasSubstr("p50")));
+  EXPECT_THAT(text, Not(AnyOf(HasSubstr("errors"), HasSubstr("warming"), HasSubstr("xattr"))));
   std::set<size_t> columns;
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);)
     if (line.starts_with("  ")) columns.insert(line.find_first_not_of(' ', line.find("  ", 2)));
   EXPECT_EQ(columns.size(), 1u) << text;
+  failed.add(5);
+  registry.gauge("larder_source_breaker_state", "").set(1);
+  EXPECT_THAT(status_text(registry, facts_, clock_),
+              AllOf(HasSubstr("errors\n"), HasSubstr("source failed"), HasSubstr("down: ")));
 }
 
 TEST(Human, Units) {

@@ -18,6 +18,11 @@ TEST(ErrnoMap, OwnCodesBecomeWhatADiskWouldSay) {
   EXPECT_EQ(errno_of(Code::kLocked), EBUSY);
 }
 
+TEST(ErrnoMap, ALostConnectionOfTheSourceIsNotOurs) {
+  for (const int value : {ENOTCONN, ETIMEDOUT, EHOSTDOWN, ECONNABORTED, ENODEV})
+    EXPECT_EQ(errno_of(static_cast<Code>(value)), EIO);
+}
+
 TEST(ErrnoMap, TheKernelTakesEveryResult) {
   // Also from codes that nobody has thought of.
   for (int value = -10; value <= static_cast<int>(Code::kLocked) + 10; ++value) {
