@@ -117,7 +117,9 @@ void SimInode::sync() {
   for (const auto& [sector, versions] : versions_)
     std::memcpy(pristine_.data() + sector * kSectorBytes, versions.back().data(), kSectorBytes);
   pristine_size_ = size_;
-  forget_unsynced();
+  // Stores made since notice() are not on the medium and stay to be noticed.
+  versions_.clear();
+  sizes_.clear();
 }
 
 void SimInode::forget_unsynced() {
