@@ -31,6 +31,10 @@ class LarderTest : public testing::Test {
     ASSERT_TRUE(source_->mounted()) << source_->problem();
   }
   void TearDown() override {
+    if (source_) {
+      source_->set("hang", "0");  // or the daemon could not end
+      source_->set("down", "0");
+    }
     if (HasFailure() && mount_) fprintf(stderr, "larder said:\n%s\n", mount_->log().c_str());
     mount_.reset();
   }

@@ -16,11 +16,6 @@ namespace {
 // asked.
 class Outage : public LarderTest {
  protected:
-  void TearDown() override {
-    source_->set("hang", "0");
-    source_->set("down", "0");
-    LarderTest::TearDown();
-  }
   // Holds requests of cold files in the daemon, more than it has threads for requests.
   void hang_readers() {
     ASSERT_TRUE(source_->set("hang", "1"));
@@ -229,6 +224,7 @@ class Remounted : public Outage {
     attach();
   }
   void TearDown() override {
+    if (source_) source_->set("down", "0");
     mount_.reset();
     if (!place_.empty()) umount2(place_.c_str(), MNT_DETACH);
     Outage::TearDown();

@@ -113,7 +113,6 @@ inline int forced_stat(const std::string& path, struct statx* status) {
 
 // Takes the file's clean pages out of the page cache.
 inline void drop_pages(int fd) {
-  fsync(fd);
   posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
