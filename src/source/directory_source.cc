@@ -45,9 +45,10 @@ class DirectorySource final : public Source {
       return operations::open_file(*root, path, flags);
     };
     const auto dispatcher = dispatcher_;  // the source may go meanwhile
+    const auto root = root_;
     auto opening = call<OpenedFd>(CallKind::kOpen, std::move(work));
     CO_TRY_ASSIGN(OpenedFd opened, co_await std::move(opening));
-    auto file = std::make_shared<OpenFile>(dispatcher, std::move(opened.fd));
+    auto file = std::make_shared<OpenFile>(dispatcher, root, std::move(opened.fd));
     co_return Opened{std::move(file), opened.attributes};
   }
   Outcome<Created> create_file(std::string path, int flags, uint32_t mode, Caller caller) override {
@@ -55,9 +56,10 @@ class DirectorySource final : public Source {
       return operations::create_file(*root, path, flags, mode, creator);
     };
     const auto dispatcher = dispatcher_;  // the source may go meanwhile
+    const auto root = root_;
     auto creating = call<OpenedFd>(CallKind::kCreate, std::move(work));
     CO_TRY_ASSIGN(OpenedFd opened, co_await std::move(creating));
-    auto file = std::make_shared<OpenFile>(dispatcher, std::move(opened.fd));
+    auto file = std::make_shared<OpenFile>(dispatcher, root, std::move(opened.fd));
     co_return Created{std::move(file), opened.attributes};
   }
   Outcome<Attributes> make_directory(std::string path, uint32_t mode, Caller caller) override {
