@@ -112,6 +112,7 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   Attributes attributes_ GUARDED_BY(mutex_);
   Nanos valid_until_ GUARDED_BY(mutex_){0};                // monotonic
   uint64_t attributes_changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock: last change made here
+  uint64_t attributes_asked_at_ GUARDED_BY(mutex_) = 0;    // ChangeClock: of the newest answer
   int64_t validated_at_ns_ GUARDED_BY(mutex_) = 0;         // wall clock
   int64_t used_at_ns_ GUARDED_BY(mutex_) = 0;
   bool deleted_ GUARDED_BY(mutex_) = false;  // its last name is gone
