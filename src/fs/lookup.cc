@@ -88,7 +88,10 @@ io::Task<Result<CachedFileSystem::NodePtr>> CachedFileSystem::resolve(NodePtr pa
   CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
   metrics_.lookup_misses.add();
   const uint64_t asked_at = changes().now();
-  source::Outcome<Attributes> asking = source_.attributes(std::move(path));
+  const auto known = known_child(*parent, name);
+  const source::Wait wait =
+      known && load(*known) ? source::Wait::kPatiently : source::Wait::kForAnswer;
+  source::Outcome<Attributes> asking = source_.attributes(std::move(path), wait);
   const Result<Attributes> attributes = co_await std::move(asking);
   if (attributes) co_return adopt(parent, name, *attributes, asked_at);
   if (attributes.error().is(Code::kNotFound)) {

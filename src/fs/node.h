@@ -17,6 +17,7 @@
 
 #include <sys/stat.h>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -127,6 +128,11 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   // Directories
   std::unordered_map<std::string, Dentry> children_ GUARDED_BY(mutex_);
   uint64_t directory_changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock
+
+  // Extended attributes as the source had them when ctime was xattrs_ctime_ns_; nullopt: there is
+  // none of that name.
+  std::map<std::string, std::optional<std::string>, std::less<>> xattrs_ GUARDED_BY(mutex_);
+  int64_t xattrs_ctime_ns_ GUARDED_BY(mutex_) = 0;
   uint32_t listing_parts_ GUARDED_BY(mutex_) = 0;
   FileTimes listing_times_ GUARDED_BY(mutex_);
 

@@ -24,20 +24,21 @@ class DirectorySource final : public Source {
   ~DirectorySource() override { dispatcher_->stop(); }
   void stop() override { dispatcher_->stop(); }
 
-  Outcome<Attributes> attributes(std::string path) override {
-    return call<Attributes>(CallKind::kAttributes, [root = root_, path = std::move(path)] {
-      return operations::attributes(*root, path);
-    });
+  Outcome<Attributes> attributes(std::string path, Wait wait) override {
+    return call<Attributes>(
+        CallKind::kAttributes,
+        [root = root_, path = std::move(path)] { return operations::attributes(*root, path); },
+        wait);
   }
   Outcome<std::string> read_link(std::string path) override {
     return call<std::string>(CallKind::kReadLink, [root = root_, path = std::move(path)] {
       return operations::read_link(*root, path);
     });
   }
-  Outcome<std::vector<DirectoryEntry>> list(std::string path) override {
+  Outcome<std::vector<DirectoryEntry>> list(std::string path, Wait wait) override {
     return call<std::vector<DirectoryEntry>>(
         CallKind::kList,
-        [root = root_, path = std::move(path)] { return operations::list(*root, path); });
+        [root = root_, path = std::move(path)] { return operations::list(*root, path); }, wait);
   }
   Outcome<Opened> open_file(std::string path, int flags) override {
     auto work = [root = root_, path = std::move(path), flags] {
@@ -150,8 +151,8 @@ class DirectorySource final : public Source {
 
  private:
   template <class T, class Work>
-  Outcome<T> call(CallKind kind, Work work) {
-    return Dispatcher::call<T>(dispatcher_, kind, std::move(work));
+  Outcome<T> call(CallKind kind, Work work, Wait wait = Wait::kForAnswer) {
+    return Dispatcher::call<T>(dispatcher_, kind, std::move(work), wait);
   }
   Creator creator(const Caller& caller) const { return {caller, act_as_caller_}; }
 
