@@ -95,8 +95,7 @@ struct InitExchange {
 
   static ssize_t writev(int fd, iovec* iov, int count, void* userdata) {
     Passthrough& passthrough = passthrough_of(userdata);
-    if (passthrough.init_unique_.load(std::memory_order_relaxed) != 0 && count == 2 &&
-        passthrough.active_.load())
+    if (passthrough.init_unique_.load(std::memory_order_relaxed) != 0 && count == 2)
       complete_reply(passthrough, iov);
     return ::writev(fd, iov, count);
   }
@@ -110,6 +109,7 @@ struct InitExchange {
     std::memcpy(&init, bytes + sizeof header, sizeof init);
     const bool offered = (init.flags & kInitExt) != 0 && (init.flags2 & kPassthroughFlag2) != 0;
     passthrough.offered_.store(offered);
+    passthrough.parallel_directories_.store((init.flags & FUSE_PARALLEL_DIROPS) != 0);
     passthrough.init_unique_.store(header.unique);
   }
 
@@ -123,9 +123,15 @@ struct InitExchange {
     auto* bytes = static_cast<std::byte*>(iov[1].iov_base);
     fuse_init_out init;
     std::memcpy(&init, bytes, sizeof init);
-    init.flags |= kInitExt;
-    init.flags2 |= kPassthroughFlag2;
+    // Asked for through libfuse, which (3.14) forgets to pass it on: without it one look-up that
+    // hangs holds up every other in its directory.
+    if (passthrough.parallel_directories_.load()) init.flags |= FUSE_PARALLEL_DIROPS;
+    if (passthrough.active_.load()) {
+      init.flags |= kInitExt;
+      init.flags2 |= kPassthroughFlag2;
+    }
     std::memcpy(bytes, &init, sizeof init);
+    if (!passthrough.active_.load()) return;
     // max_stack_depth, the word after flags2.
     constexpr uint32_t kStackDepth = 1;
     std::memcpy(bytes + offsetof(fuse_init_out, flags2) + sizeof init.flags2, &kStackDepth,
@@ -199,13 +205,12 @@ fuse_entry_out entry_out(const fuse_entry_param& entry) {
 
 Result<void> Passthrough::attach(fuse_session* session) {
   device_fd_ = fuse_session_fd(session);
-  if (!wanted_) return {};
   fuse_custom_io io{};
   io.read = &InitExchange::read;
   io.writev = &InitExchange::writev;
   if (const int error = fuse_session_custom_io(session, &io, device_fd_); error != 0) {
     errno = -error;
-    return fail_errno("set up passthrough");
+    return fail_errno("set up the connection");
   }
   return {};
 }
