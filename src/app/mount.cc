@@ -166,15 +166,14 @@ Result<void> RunningMount::open_store() {
   journal::StoreOptions options;
   options.uuid_salt =
       static_cast<uint64_t>(clock_.wall().count()) ^ static_cast<uint64_t>(getpid());
-  const auto unusable = [this](const Error& error) {
-    return fail(error.code(),
-                fmt::format("cache directory {} cannot be used: {}; nothing in it was changed",
-                            request_.config.cache_dir, error.detail()));
+  const auto unusable = [this](const Error& error, std::string_view state) {
+    return fail(error.code(), fmt::format("cache directory {} cannot be used: {}{}",
+                                          request_.config.cache_dir, error.detail(), state));
   };
   auto store = journal::Store::open(*disk_, kJournalDirectory, options, registry_, clock_);
-  if (!store) return unusable(store.error());
+  if (!store) return unusable(store.error(), "; nothing in it was changed");
   auto catalog = catalog::Catalog::open(**store);
-  if (!catalog) return unusable(catalog.error());  // not closed: closing writes a checkpoint
+  if (!catalog) return unusable(catalog.error(), "");  // not closed: closing writes a checkpoint
   store_ = std::move(*store);
   catalog_ = std::move(*catalog);
   const journal::RecoveryReport& recovery = store_->recovery();
