@@ -247,7 +247,17 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
   bool regular = false;
   {
     MutexLock lock(node.mutex_);
-    if (asked_at < node.attributes_changed_at_) return false;
+    if (asked_at < node.attributes_changed_at_) {
+      // A change overtook the answer, so nobody may keep it; but it has all that was done before
+      // the question, and what is known here may not.
+      if (asked_at < node.attributes_asked_at_) return false;
+      node.attributes_asked_at_ = asked_at;
+      const auto nlink = node.attributes_.nlink;
+      node.attributes_ = attributes;
+      node.attributes_.nlink = nlink;
+      return false;
+    }
+    node.attributes_asked_at_ = asked_at;
     node.attributes_ = attributes;
     if (node.deleted_) node.attributes_.nlink = 0;
     node.valid_until_ = now() + coherence_.attributes_ttl;
