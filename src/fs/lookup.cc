@@ -18,6 +18,7 @@ std::optional<Result<NodeReply>> CachedFileSystem::lookup_hit(KernelId parent_id
   }
   if (!child) return std::nullopt;
   metrics_.lookup_hits.add();
+  add_name(child, parent, std::string(name));  // from the catalog it comes without
   return reply_to_lookup(child);
 }
 
@@ -67,7 +68,13 @@ Result<NodeReply> CachedFileSystem::reply_to_lookup(const NodePtr& node) {
 
 io::Task<Result<NodeReply>> CachedFileSystem::lookup(KernelId parent_id, std::string name) {
   CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
-  if (name == ".") co_return reply_to_lookup(parent);  // asked for by an NFS server
+  if (name == ".") {  // asked for by an NFS server, or open_by_handle_at(2)
+    {
+      MutexLock lock(parent->mutex_);
+      if (parent->deleted_) co_return fail(Code::kStale);
+    }
+    co_return reply_to_lookup(parent);
+  }
   if (name == "..") {
     const Name up = first_name(*parent);
     co_return reply_to_lookup(up.parent ? up.parent : parent);
@@ -132,10 +139,14 @@ bool CachedFileSystem::same_file(Node& node, const Attributes& attributes) const
 // Which node the file with these attributes is, that was seen under this name.
 CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent, const std::string& name,
                                                      const Attributes& attributes) {
+  std::optional<NodeId> numbered;
   if (const auto id = known_child(*parent, name)) {
     NodePtr node = load(*id);
     if (node && same_file(*node, attributes)) return node;
-    drop_name(parent, name);  // another file has taken the name
+    if (node)
+      drop_name(parent, name);  // another file has taken the name
+    else
+      numbered = *id;  // by a listing, which has shown it; not looked at until now
   }
   const bool several_names =
       S_ISREG(attributes.mode) && attributes.nlink > 1 && attributes.inode != 0;
@@ -153,7 +164,7 @@ CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent, cons
       if (agrees) return node;
     }
   }
-  const auto id = env_.catalog.allocate_node();
+  const Result<NodeId> id = numbered ? *numbered : env_.catalog.allocate_node();
   if (!id) return nullptr;
   return table_.find_or_make(*id, [&] { return std::make_shared<Node>(*this, *id); });
 }
