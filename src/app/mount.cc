@@ -3,6 +3,7 @@
 #include "app/mount.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -50,6 +51,14 @@ io::EngineKind engine_of(IoChoice choice) {
 
 uint32_t processors() {
   return std::max(1U, std::thread::hardware_concurrency());
+}
+
+// Open files of the mount cost up to three descriptors each: take all that is allowed.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) log::debug("the limit of open files stays as it is");
 }
 
 fs::CoherenceOptions coherence_of(const Config& config) {
@@ -210,6 +219,7 @@ control::MountFacts RunningMount::facts() const {
 
 Result<void> RunningMount::build() {
   const Config& config = request_.config;
+  raise_descriptor_limit();
   TRY(open_store());
   TRY_ASSIGN(const io::SpaceInfo space, disk_->space());
   pool_ = new buffer::Pool(config.memory_bytes + kTransitBytesMax);

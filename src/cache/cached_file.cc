@@ -272,6 +272,7 @@ uint64_t CachedFile::generation() const {
 
 void CachedFile::offer_source(std::shared_ptr<source::SourceFile> file) {
   MutexLock lock(mutex_);
+  idle_ = false;
   if (!reader_) reader_ = std::move(file);
 }
 
@@ -281,10 +282,11 @@ std::shared_ptr<source::SourceFile> CachedFile::source_file() const {
 }
 
 void CachedFile::idle() {
-  std::shared_ptr<io::File> file;
+  std::shared_ptr<io::File> file;  // closed after the lock
   std::shared_ptr<source::SourceFile> reader;
   MutexLock lock(mutex_);
-  if (!fetches_.empty()) return;  // the last fetch's end is soon enough, or the next close
+  idle_ = !fetches_.empty();
+  if (idle_) return;
   reader = std::exchange(reader_, nullptr);
   if (pins_ == 0) file = std::exchange(object_file_, nullptr);
 }

@@ -99,7 +99,8 @@ class CachedFile {
   // returns false and leaves `out` as it was.
   bool read_hit(uint64_t offset, size_t length, std::vector<Slice>& out);
   // kStale: the source has another version; look at its attributes and try again.
-  io::Task<Result<void>> read(uint64_t offset, size_t length, std::vector<Slice>* out);
+  // True when the source had to be waited for.
+  io::Task<Result<bool>> read(uint64_t offset, size_t length, std::vector<Slice>* out);
   // Starts fetching what is absent in the range; waits for nothing.  On a reactor's thread.
   void prefetch(uint64_t offset, uint64_t length);
   // Fetches all that is absent and waits for it.
@@ -129,6 +130,9 @@ class CachedFile {
   // afterwards, and the size becomes new_size if given.
   io::Task<void> begin_change(uint64_t offset, uint64_t length);
   void end_change(uint64_t offset, uint64_t length, std::optional<uint64_t> new_size_bytes);
+  // After end_change: brings what it dropped back into an object that is open in passthrough, where
+  // readers see the object whatever is known of its blocks.  Does nothing otherwise.
+  io::Task<void> refill_pinned();
   // end_change for a truncation that succeeded: what lies below the new size stays.
   void end_truncate(uint64_t new_size_bytes);
 
@@ -153,6 +157,7 @@ class CachedFile {
     uint64_t blocks = 0;
     uint64_t offset = 0;
     size_t length = 0;
+    bool storing = false;   // the object is being written; guarded by the file's mutex_
     bool detached = false;  // guarded by the file's mutex_: its bytes may be old, do not store them
     ObjectId object;        // the object it was begun for
     // Set before `done`:
@@ -220,6 +225,7 @@ class CachedFile {
   BlockMap blocks_ GUARDED_BY(mutex_);
   std::unordered_map<uint64_t, std::shared_ptr<Fetch>> fetches_ GUARDED_BY(mutex_);  // by block
   std::shared_ptr<source::SourceFile> reader_ GUARDED_BY(mutex_);
+  bool idle_ GUARDED_BY(mutex_) = false;  // close the descriptors when the last fetch ends
   uint32_t pins_ GUARDED_BY(mutex_) = 0;  // of this generation
   uint64_t generation_ GUARDED_BY(mutex_) = 1;
 };

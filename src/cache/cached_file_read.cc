@@ -106,7 +106,11 @@ std::shared_ptr<CachedFile::Fetch> CachedFile::start_fetch(uint64_t first_block,
   fetch->length =
       static_cast<size_t>((last_block << block_shift_) + block_length(last_block) - fetch->offset);
   fetch->object = object_;
-  for (uint64_t block = first_block; block <= last_block; ++block) fetches_[block] = fetch;
+  // What is read from the source while a change is on its way there may be old or new: good for
+  // those who asked now, and for nobody after.
+  fetch->detached = changes_in_progress_ > 0;
+  if (!fetch->detached)
+    for (uint64_t block = first_block; block <= last_block; ++block) fetches_[block] = fetch;
   return fetch;
 }
 
@@ -157,7 +161,7 @@ void CachedFile::spawn_fetches(const std::vector<std::shared_ptr<Fetch>>& starte
   for (const auto& fetch : started) reactor->spawn(run_fetch(owner_.self(), this, fetch));
 }
 
-io::Task<Result<void>> CachedFile::read(uint64_t offset, size_t length, std::vector<Slice>* out) {
+io::Task<Result<bool>> CachedFile::read(uint64_t offset, size_t length, std::vector<Slice>* out) {
   for (int attempt = 0; attempt < kReadAttemptsMax; ++attempt) {
     CO_TRY(ensure_object_id());
     out->clear();
@@ -216,7 +220,7 @@ io::Task<Result<void>> CachedFile::read(uint64_t offset, size_t length, std::vec
       env_.metrics.hits_disk.add();
     else
       env_.metrics.hits_memory.add();
-    co_return Result<void>();
+    co_return missed;
   }
   co_return fail(Code::kIo, "the cached object keeps changing");
 }
@@ -230,8 +234,8 @@ io::Task<Result<void>> CachedFile::read_object(std::shared_ptr<io::File> file, u
     MutexLock lock(mutex_);
     object = object_;
     changed_at = changed_at_;
-    whole_block = (offset & (block_bytes() - 1)) == 0 && offset < size_bytes_ &&
-                  length == block_length(offset >> block_shift_);
+    whole_block = changes_in_progress_ == 0 && (offset & (block_bytes() - 1)) == 0 &&
+                  offset < size_bytes_ && length == block_length(offset >> block_shift_);
   }
   buffer::BufferRef buffer = env_.pool.allocate(length);
   if (!buffer) co_return fail(Code::kLimit, "buffers");
@@ -283,7 +287,6 @@ io::Task<void> CachedFile::run_fetch(std::shared_ptr<FileOwner> keep, CachedFile
     fetch->done.set();
   }
   fetch->stored.set();
-  fetch->buffer = {};
 }
 
 io::Task<Result<void>> CachedFile::fetch_from_source(std::shared_ptr<Fetch> fetch) {
@@ -324,6 +327,7 @@ io::Task<void> CachedFile::store(std::shared_ptr<Fetch> fetch) {
   {
     MutexLock lock(mutex_);
     if (fetch->detached) co_return;
+    fetch->storing = true;
     for (uint64_t i = 0; i < fetch->blocks; ++i) bytes += disk_bytes(fetch->first_block + i);
   }
   if (!env_.residents.reserve(owner_.id(), bytes)) {
@@ -366,11 +370,16 @@ io::Task<void> CachedFile::store(std::shared_ptr<Fetch> fetch) {
 }
 
 void CachedFile::finish(const std::shared_ptr<Fetch>& fetch) {
-  MutexLock lock(mutex_);
-  for (uint64_t i = 0; i < fetch->blocks; ++i) {
-    const auto it = fetches_.find(fetch->first_block + i);
-    if (it != fetches_.end() && it->second == fetch) fetches_.erase(it);
+  bool close = false;
+  {
+    MutexLock lock(mutex_);
+    for (uint64_t i = 0; i < fetch->blocks; ++i) {
+      const auto it = fetches_.find(fetch->first_block + i);
+      if (it != fetches_.end() && it->second == fetch) fetches_.erase(it);
+    }
+    close = idle_ && fetches_.empty();
   }
+  if (close) idle();
 }
 
 void CachedFile::prefetch(uint64_t offset, uint64_t length) {
@@ -378,7 +387,7 @@ void CachedFile::prefetch(uint64_t offset, uint64_t length) {
   std::vector<std::shared_ptr<Fetch>> started;
   {
     MutexLock lock(mutex_);
-    if (!object_ || offset >= size_bytes_) return;
+    if (!object_ || offset >= size_bytes_ || changes_in_progress_ > 0) return;
     const uint64_t run_max = std::max<uint64_t>(1, env_.options.fetch_bytes_max >> block_shift_);
     const uint64_t last = last_block(offset, std::min(length, size_bytes_ - offset));
     for (uint64_t block = offset >> block_shift_; block <= last; ++block) {

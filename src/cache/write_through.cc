@@ -16,7 +16,7 @@ void CachedFile::detach(uint64_t first_block, uint64_t last_block,
     if (it->first >= first_block && it->first <= last_block) {
       // A run is detached whole; its other blocks are fetched again by whoever wants them.
       it->second->detached = true;
-      storing->push_back(it->second);
+      if (it->second->storing) storing->push_back(it->second);
       it = fetches_.erase(it);
     } else {
       ++it;
@@ -65,6 +65,17 @@ void CachedFile::end_change(uint64_t offset, uint64_t length,
   if (resize && !resize->truncate(*new_size_bytes)) drop();
 }
 
+io::Task<void> CachedFile::refill_pinned() {
+  {
+    MutexLock lock(mutex_);
+    if (pins_ == 0) co_return;
+  }
+  io::Task<Result<void>> fetching = fetch_all();
+  if (const Result<void> fetched = co_await std::move(fetching); !fetched)
+    log::warning("a changed file cannot be fetched again for its readers: {}",
+                 fetched.error().message());
+}
+
 void CachedFile::end_truncate(uint64_t new_size_bytes) {
   std::shared_ptr<io::File> resize;
   uint64_t released = 0;
@@ -100,6 +111,8 @@ io::Task<Result<uint64_t>> CachedFile::write(std::shared_ptr<source::SourceFile>
   const Result<void> written = co_await std::move(writing);
   if (!written) {
     end_change(offset, length, std::nullopt);  // how much of it arrived is not known
+    io::Task<void> refilling = refill_pinned();
+    co_await std::move(refilling);
     co_return fail(written.error());
   }
   if (append) {
@@ -127,7 +140,9 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
   const uint64_t last = last_block(offset, data.size());
   const auto covered = [&](uint64_t block) {
     const uint64_t start = block << block_shift_;
-    return offset <= start && end >= std::min(start + block_bytes(), new_size);
+    // Between the old end and the write lies a hole, which the object has too.
+    const bool from_start = offset <= start || old_size_bytes <= start;
+    return from_start && end >= std::min(start + block_bytes(), new_size);
   };
   std::vector<uint64_t> keep;  // blocks that will be present
   uint64_t reserve = 0;
@@ -184,9 +199,10 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
     if (good && mine)
       for (const uint64_t block : keep) {
         const uint64_t start = block << block_shift_;
-        blocks_.set(block, covered(block) ? checksum32(data.data().subspan(start - offset,
-                                                                           block_length(block)))
-                                          : 0);
+        const bool whole = offset <= start && covered(block);
+        blocks_.set(
+            block,
+            whole ? checksum32(data.data().subspan(start - offset, block_length(block))) : 0);
       }
   }
   if (!good) {

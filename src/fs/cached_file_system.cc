@@ -152,10 +152,11 @@ void CachedFileSystem::add_name(const NodePtr& node, const NodePtr& parent,
     ReaderLock lock(tree_mutex_);
     if (std::ranges::any_of(node->names_, is_this)) return;
   }
+  std::vector<Name> gone;  // destroyed without the lock
   WriterLock lock(tree_mutex_);
   if (std::ranges::any_of(node->names_, is_this)) return;
   // A directory has one name: being seen under another means it was moved outside.
-  if (node->is_directory()) node->names_.clear();
+  if (node->is_directory()) gone.swap(node->names_);
   node->names_.push_back({parent, name});
 }
 
@@ -267,7 +268,7 @@ void CachedFileSystem::invalidate_kernel(Node& node, std::optional<uint64_t> exc
     kernel_->invalidate_node(KernelId::make(node.id().value, epoch));
 }
 
-io::Task<Result<Attributes>> CachedFileSystem::ask_attributes(NodePtr node, uint64_t handle) {
+io::Task<Result<Attributes>> CachedFileSystem::ask_attributes(NodePtr node) {
   Result<std::string> path = path_of(*node);
   if (path) {
     source::Outcome<Attributes> asking = source_.attributes(std::move(*path));
@@ -275,20 +276,18 @@ io::Task<Result<Attributes>> CachedFileSystem::ask_attributes(NodePtr node, uint
   }
   // Unlinked, still open: through whatever is open.
   std::shared_ptr<source::SourceFile> open_file;
-  (void)handle;
   if (cache::CachedFile* file = node->file_if_any()) open_file = file->source_file();
   if (open_file) {
     source::Outcome<Attributes> asking = open_file->attributes();
     co_return co_await std::move(asking);
   }
   MutexLock lock(node->mutex_);
-  if (!node->deleted_) co_return fail(Code::kStale);
-  co_return node->attributes_;
+  co_return node->attributes_;  // nobody can change it any more but through here
 }
 
 io::Task<Result<void>> CachedFileSystem::refresh(NodePtr node) {
   const uint64_t asked_at = changes().now();
-  io::Task<Result<Attributes>> asking = ask_attributes(node, 0);
+  io::Task<Result<Attributes>> asking = ask_attributes(node);
   const Result<Attributes> attributes = co_await std::move(asking);
   if (!attributes) co_return fail(attributes.error());
   if (!same_file(*node, *attributes)) co_return fail(Code::kStale, "replaced outside");
@@ -302,8 +301,9 @@ NodeReply CachedFileSystem::describe(Node& node) {
   reply.id = KernelId::make(node.id().value, node.epoch_);
   reply.attributes = node.attributes_;
   reply.attributes.inode = node.id().value;
-  reply.attributes_ttl = std::max(Nanos(0), node.valid_until_ - now());
-  reply.entry_ttl = reply.attributes_ttl;
+  reply.attributes_ttl = reply.entry_ttl = std::max(Nanos(0), node.valid_until_ - now());
+  // Two kernel inodes of one node do not hear of each other's changes.
+  if (node.kernel_inodes_.size() > 1) reply.attributes_ttl = Nanos(0);
   return reply;
 }
 
@@ -316,8 +316,7 @@ std::optional<Result<AttributesReply>> CachedFileSystem::attributes_hit(KernelId
   metrics_.attribute_hits.add();
   AttributesReply reply{node->attributes_, left};
   reply.attributes.inode = node->id().value;
-  // Two kernel inodes of one node do not hear of each other's changes.
-  if (node->kernel_inodes_.size() > 1) reply.ttl = Nanos(0);
+  if (node->kernel_inodes_.size() > 1) reply.ttl = Nanos(0);  // as in describe()
   return reply;
 }
 

@@ -202,7 +202,7 @@ class CachedFileSystem final : public FileSystem {
   void close_inode(Node& node, const OpenFile& open);
   io::Task<Result<std::shared_ptr<source::SourceFile>>> open_for_writing(NodePtr node, int flags);
   io::Task<Result<void>> revalidate_for_reading(NodePtr node);
-  io::Task<Result<Attributes>> ask_attributes(NodePtr node, uint64_t handle);
+  io::Task<Result<Attributes>> ask_attributes(NodePtr node);
   io::Task<Result<std::shared_ptr<source::SourceFile>>> source_of(OpenFile* open);
 
   // directories

@@ -198,6 +198,9 @@ io::Task<Result<std::vector<DirectoryEntryReply>>> CachedFileSystem::read_direct
     co_await std::move(fetching);
     open.attributes_to = from + wanted;
   }
+  // Kept until the reader has gone past: what does not fit its buffer is asked for again.
+  for (size_t i = std::min(first, open.resolved.size()); i-- > 0 && open.resolved[i];)
+    open.resolved[i].reset();
   for (size_t i = first; i < first + count; ++i) {
     const catalog::ListingEntry& listed = open.entries[i];
     DirectoryEntryReply entry;
@@ -206,7 +209,7 @@ io::Task<Result<std::vector<DirectoryEntryReply>>> CachedFileSystem::read_direct
     entry.type = listed.type;
     entry.next_offset = kFirstEntryOffset + i + 1;
     if (with_attributes && i < open.resolved.size() && open.resolved[i]) {
-      const NodePtr node = std::exchange(open.resolved[i], nullptr);
+      const NodePtr node = open.resolved[i];
       entry.node = describe(*node);
       entry.inode = node->id().value;
       entry.type = node->type();

@@ -19,7 +19,7 @@ io::Task<Result<void>> CachedFileSystem::set_xattr(KernelId id, std::string name
   source::Outcome<void> setting =
       source_.set_xattr(std::move(path), std::move(name), std::move(value), flags);
   const Result<void> set = co_await std::move(setting);
-  if (cache::CachedFile* file = node->file_if_any()) file->expect_ctime_change();
+  if (cache::CachedFile* file = node->cached_file()) file->expect_ctime_change();
   expire(*node);  // an ACL moves the mode, any of them ctime
   co_return set;
 }
@@ -37,7 +37,7 @@ io::Task<Result<void>> CachedFileSystem::remove_xattr(KernelId id, std::string n
   expire(*node);
   source::Outcome<void> removing = source_.remove_xattr(std::move(path), std::move(name));
   const Result<void> removed = co_await std::move(removing);
-  if (cache::CachedFile* file = node->file_if_any()) file->expect_ctime_change();
+  if (cache::CachedFile* file = node->cached_file()) file->expect_ctime_change();
   expire(*node);
   co_return removed;
 }

@@ -48,7 +48,7 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
   OpenFile& open = file_of(handle);
   const NodePtr node = open.node;
   cache::CachedFile& file = node->file();
-  Timed timed(env_.metrics.miss_latency, env_.clock);
+  const Nanos start = now();
   for (int attempt = 0;; ++attempt) {
     ReadReply reply;
     if (!file.resident()) {
@@ -61,9 +61,12 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
       file.prefetch(offset, length);
       if (range.length != 0) file.prefetch(range.offset, range.length);
     }
-    io::Task<Result<void>> reading = file.read(offset, length, &reply.slices);
-    const Result<void> done = co_await std::move(reading);
-    if (done) co_return reply;
+    io::Task<Result<bool>> reading = file.read(offset, length, &reply.slices);
+    const Result<bool> done = co_await std::move(reading);
+    if (done) {
+      (*done ? env_.metrics.miss_latency : env_.metrics.hit_latency).record(now() - start);
+      co_return reply;
+    }
     if (!done.error().is(Code::kStale) || attempt == kStaleReadsMax) co_return fail(done.error());
     io::Task<Result<void>> refreshing = refresh(node);
     CO_TRY(co_await std::move(refreshing));
@@ -98,8 +101,10 @@ io::Task<Result<void>> CachedFileSystem::flush(uint64_t handle) {
 
 io::Task<Result<void>> CachedFileSystem::sync(uint64_t handle, bool data_only) {
   OpenFile& open = file_of(handle);
-  if (!open.source) co_return Result<void>();  // nothing was written through it
-  source::Outcome<void> syncing = open.source->sync(data_only);
+  // Of the file, whoever wrote it: also through a handle that cannot write.
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = source_of(&open);
+  CO_TRY_ASSIGN(const std::shared_ptr<source::SourceFile> source, co_await std::move(opening));
+  source::Outcome<void> syncing = source->sync(data_only);
   co_return co_await std::move(syncing);
 }
 
@@ -134,6 +139,8 @@ io::Task<Result<void>> CachedFileSystem::allocate(uint64_t handle, int mode, uin
     new_size = offset + length;
   }
   file.end_change(offset, changed, new_size);
+  io::Task<void> refilling = file.refill_pinned();
+  co_await std::move(refilling);
   expire(*node);
   invalidate_kernel(*node, moves ? std::nullopt : std::optional(open.epoch));
   co_return allocated;
@@ -167,6 +174,8 @@ io::Task<Result<size_t>> CachedFileSystem::copy_range(uint64_t handle, uint64_t 
   std::optional<uint64_t> new_size;
   if (copied && to_offset + *copied > file.size_bytes()) new_size = to_offset + *copied;
   file.end_change(to_offset, length, new_size);
+  io::Task<void> refilling = file.refill_pinned();
+  co_await std::move(refilling);
   expire(*node);
   invalidate_kernel(*node, to.epoch);
   co_return copied;

@@ -30,7 +30,6 @@ std::optional<Result<OpenReply>> CachedFileSystem::open_hit(KernelId id, int fla
 io::Task<Result<OpenReply>> CachedFileSystem::open(KernelId id, int flags) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
   if (!node->is_regular()) co_return fail(Code::kInvalid);
-  io::AsyncMutex::Guard opening = co_await node->opening.lock();
   std::shared_ptr<source::SourceFile> source;
   if (writes(flags)) {
     {
@@ -49,6 +48,7 @@ io::Task<Result<OpenReply>> CachedFileSystem::open(KernelId id, int flags) {
     io::Task<Result<void>> revalidating = revalidate_for_reading(node);
     CO_TRY(co_await std::move(revalidating));
   }
+  io::AsyncMutex::Guard opening = co_await node->opening.lock();
   Result<OpenReply> reply = finish_open(node, id, flags, std::move(source));
   if (reply && !writes(flags)) {
     cache::CachedFile& file = node->file();

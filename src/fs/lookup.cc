@@ -67,6 +67,11 @@ Result<NodeReply> CachedFileSystem::reply_to_lookup(const NodePtr& node) {
 
 io::Task<Result<NodeReply>> CachedFileSystem::lookup(KernelId parent_id, std::string name) {
   CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
+  if (name == ".") co_return reply_to_lookup(parent);  // asked for by an NFS server
+  if (name == "..") {
+    const Name up = first_name(*parent);
+    co_return reply_to_lookup(up.parent ? up.parent : parent);
+  }
   io::Task<Result<NodePtr>> resolving = resolve(parent, name);
   CO_TRY_ASSIGN(const NodePtr child, co_await std::move(resolving));
   if (!child) co_return NodeReply{{}, {}, Nanos(0), coherence_.negative_ttl};

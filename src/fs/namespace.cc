@@ -59,7 +59,7 @@ io::Task<Result<NodeReply>> CachedFileSystem::link(KernelId id, KernelId new_par
   change_directory(*parent);
   expire(*node);
   if (!linked) co_return fail(linked.error());
-  if (cache::CachedFile* file = node->file_if_any()) file->expect_ctime_change();
+  if (cache::CachedFile* file = node->cached_file()) file->expect_ctime_change();
   add_name(node, parent, new_name);
   apply(*node, *linked, changes().now());
   remember_child(*parent, new_name, node->id(), coherence_.attributes_ttl, changes().now());
@@ -105,7 +105,7 @@ void CachedFileSystem::after_unlink(const NodePtr& node) {
     node->deleted_ = gone && last;
     if (node->deleted_) node->attributes_.nlink = 0;
   }
-  if (cache::CachedFile* file = node->file_if_any()) file->expect_ctime_change();
+  if (cache::CachedFile* file = node->cached_file()) file->expect_ctime_change();
   if (!node->persist({})) env_.metrics.store_errors.add();
 }
 
@@ -177,7 +177,7 @@ io::Task<Result<void>> CachedFileSystem::rename(KernelId parent_id, std::string 
   const auto settle = [&](const NodePtr& node, const NodePtr& in, const std::string& as) {
     add_name(node, in, as);
     expire(*node);
-    if (cache::CachedFile* file = node->file_if_any()) file->expect_ctime_change();
+    if (cache::CachedFile* file = node->cached_file()) file->expect_ctime_change();
     batch.put(in->id(), as, {node->id(), node->type()});
     remember_child(*in, as, node->id(), coherence_.attributes_ttl, changes().now());
   };

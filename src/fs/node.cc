@@ -45,17 +45,32 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> Node::open_source() {
 }
 
 cache::CachedFile& Node::file() {
-  MutexLock lock(mutex_);
-  CHECK(S_ISREG(attributes_.mode));
-  if (!file_) {
-    const Validator now = fs_.source().validator(attributes_);
+  Validator seen;
+  cache::CachedFile* loaded = nullptr;
+  {
+    MutexLock lock(mutex_);
+    CHECK(S_ISREG(attributes_.mode));
+    if (file_) return *file_;
+    seen = fs_.source().validator(attributes_);
     const bool known = stored_.object && stored_.block_shift != 0;
-    const Validator version = known ? stored_.version : now;
+    const Validator version = known ? stored_.version : seen;
     file_ = std::make_unique<cache::CachedFile>(fs_.cache_environment(), *this, version.size_bytes,
                                                 version, fs_.is_racy(attributes_));
-    if (known) file_->load(stored_);
+    loaded = file_.get();
+    if (!known) return *loaded;
+    loaded->load(stored_);
   }
-  return *file_;
+  // The attributes may have moved on since the data were cached.
+  loaded->observe(seen, fs_.changes().now(), false);
+  return *loaded;
+}
+
+cache::CachedFile* Node::cached_file() {
+  {
+    MutexLock lock(mutex_);
+    if (!file_ && (!stored_.object || !S_ISREG(attributes_.mode))) return nullptr;
+  }
+  return &file();
 }
 
 cache::CachedFile* Node::file_if_any() const {

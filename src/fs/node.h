@@ -71,6 +71,8 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   Result<void> persist(catalog::Batch extra) override;
   // Regular files only; made when first asked for.
   cache::CachedFile& file() override;
+  // Null when nothing is cached of it.
+  cache::CachedFile* cached_file();
   // Null when there was no need for it yet.
   cache::CachedFile* file_if_any() const;
 
