@@ -129,10 +129,14 @@ bool CachedFileSystem::same_file(Node& node, const Attributes& attributes) const
 // Which node the file with these attributes is, that was seen under this name.
 CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent, const std::string& name,
                                                      const Attributes& attributes) {
-  if (const auto id = known_child(*parent, name)) {
-    NodePtr node = load(*id);
+  std::optional<NodeId> numbered = known_child(*parent, name);
+  if (numbered) {
+    NodePtr node = load(*numbered);
     if (node && same_file(*node, attributes)) return node;
-    drop_name(parent, name);  // another file has taken the name
+    if (node) {
+      drop_name(parent, name);  // another file has taken the name
+      numbered.reset();
+    }
   }
   const bool several_names = S_ISREG(attributes.mode) && attributes.nlink > 1;
   if (several_names) {
@@ -149,7 +153,8 @@ CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent, cons
       if (agrees) return node;
     }
   }
-  const auto id = env_.catalog.allocate_node();
+  // A listing numbers its names before more is known of them: they keep those numbers.
+  const auto id = numbered ? Result<NodeId>(*numbered) : env_.catalog.allocate_node();
   if (!id) return nullptr;
   return table_.find_or_make(*id, [&] { return std::make_shared<Node>(*this, *id); });
 }
