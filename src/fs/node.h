@@ -30,6 +30,7 @@
 #include "cache/cached_file.h"
 #include "catalog/catalog.h"
 #include "fs/kernel_port.h"
+#include "fs/tree_walk.h"
 #include "io/completion.h"
 
 namespace larder::fs {
@@ -82,6 +83,7 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
 
   io::AsyncMutex opening;   // decides about modes
   io::AsyncMutex changing;  // one change of the data at a time
+  io::AsyncMutex listing;   // one loading of a directory's listing at a time
 
  private:
   friend class CachedFileSystem;
@@ -123,6 +125,7 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   uint64_t directory_changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock
   uint32_t listing_parts_ GUARDED_BY(mutex_) = 0;
   FileTimes listing_times_ GUARDED_BY(mutex_);
+  TreeWalk walk_ GUARDED_BY(mutex_);
 
   Mutex record_mutex_;  // orders the writes of this node's record; held for an append to the log
 };
