@@ -85,6 +85,7 @@ int Passthrough::reply_create(fuse_req_t request, const fuse_entry_param& entry,
 struct InitExchange {
   static constexpr uint32_t kPassthroughFlag2 = 1U << (37 - 32);
   static constexpr uint32_t kInitExt = 1U << 30;
+  static constexpr uint32_t kParallelDirops = 1U << 18;
 
   static ssize_t read(int fd, void* buffer, size_t length, void* userdata) {
     const ssize_t got = ::read(fd, buffer, length);
@@ -95,8 +96,7 @@ struct InitExchange {
 
   static ssize_t writev(int fd, iovec* iov, int count, void* userdata) {
     Passthrough& passthrough = passthrough_of(userdata);
-    if (passthrough.init_unique_.load(std::memory_order_relaxed) != 0 && count == 2 &&
-        passthrough.active_.load())
+    if (passthrough.init_unique_.load(std::memory_order_relaxed) != 0 && count == 2)
       complete_reply(passthrough, iov);
     return ::writev(fd, iov, count);
   }
@@ -123,6 +123,13 @@ struct InitExchange {
     auto* bytes = static_cast<std::byte*>(iov[1].iov_base);
     fuse_init_out init;
     std::memcpy(&init, bytes, sizeof init);
+    // This libfuse does not pass FUSE_CAP_PARALLEL_DIROPS on: the kernel would send one look-up
+    // of a directory at a time.
+    init.flags |= kParallelDirops;
+    if (!passthrough.active_.load()) {
+      std::memcpy(bytes, &init, sizeof init);
+      return;
+    }
     init.flags |= kInitExt;
     init.flags2 |= kPassthroughFlag2;
     std::memcpy(bytes, &init, sizeof init);
@@ -199,7 +206,6 @@ fuse_entry_out entry_out(const fuse_entry_param& entry) {
 
 Result<void> Passthrough::attach(fuse_session* session) {
   device_fd_ = fuse_session_fd(session);
-  if (!wanted_) return {};
   fuse_custom_io io{};
   io.read = &InitExchange::read;
   io.writev = &InitExchange::writev;

@@ -43,8 +43,6 @@ int handle_fd(const fuse_file_info* fi) {
 void init(void*, fuse_conn_info* conn) {
   conn->max_background = 512;  // let readahead and asynchronous reads wait in parallel
   conn->congestion_threshold = 512;
-  // As network file systems have it: requests about one directory wait side by side.
-  conn->want |= conn->capable & FUSE_CAP_PARALLEL_DIROPS;
 }
 
 int look_up(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_entry_param* entry) {
