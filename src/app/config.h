@@ -42,6 +42,7 @@ struct Config {
   IoChoice io = IoChoice::kAuto;
   Passthrough passthrough = Passthrough::kAuto;
   Nanos source_timeout{0};
+  Nanos source_patience{0};
   uint32_t source_threads = 0;
   Nanos commit_interval{0};
   uint32_t threads = 0;  // FUSE workers; 0: as many as there are processors

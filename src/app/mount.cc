@@ -36,6 +36,8 @@ constexpr const char* kJournalDirectory = "journal";
 constexpr uint64_t kFetchBytesMax = 128 << 20;
 constexpr uint64_t kTransitBytesMax = 512 << 20;
 constexpr uint32_t kReactorsMax = 4;
+// How long a stop waits for answers of the source.
+constexpr Nanos kStopPatience = std::chrono::seconds(5);
 
 io::EngineKind engine_of(IoChoice choice) {
   switch (choice) {
@@ -136,6 +138,13 @@ class RunningMount final : public Mount {
   std::unique_ptr<fuse::Session> session_;
   std::atomic<bool> stopping_{false};
   std::thread census_;
+
+  // A stop that a source that does not answer would hold up.
+  void give_up_on_source();
+  Mutex stop_mutex_;
+  CondVar stop_changed_;
+  bool served_ GUARDED_BY(stop_mutex_) = false;
+  std::thread stopper_ GUARDED_BY(stop_mutex_);
 };
 
 io::Task<void> load_root_task(fs::CachedFileSystem* files, io::Completion<Result<void>> done) {
@@ -236,6 +245,7 @@ Result<void> RunningMount::build() {
   source::SourceOptions source_options;
   source_options.threads_max = config.source_threads;
   source_options.timeout = config.source_timeout;
+  source_options.patience = config.source_patience;
   TRY_ASSIGN(source_, source::Source::open(request_.source, source_options, registry_, clock_));
   TRY(start_reactors());
   cache::Options cache_options;
@@ -275,11 +285,34 @@ Result<void> RunningMount::run() {
     if (const auto taken = cache::take_census(*catalog_, *residents_, stopping_); !taken)
       log::warning("cannot count what is cached: {}", taken.error().message());
   });
-  return session_->serve();
+  Result<void> served = session_->serve();
+  std::thread stopper;
+  {
+    MutexLock lock(stop_mutex_);
+    served_ = true;
+    stop_changed_.notify_all();
+    stopper = std::move(stopper_);
+  }
+  if (stopper.joinable()) stopper.join();
+  return served;
 }
 
 void RunningMount::request_stop() noexcept {
   session_->stop();
+  MutexLock lock(stop_mutex_);
+  if (!served_ && !stopper_.joinable()) stopper_ = std::thread([this] { give_up_on_source(); });
+}
+
+void RunningMount::give_up_on_source() {
+  const Nanos deadline = clock_.monotonic() + kStopPatience;
+  {
+    MutexLock lock(stop_mutex_);
+    while (!served_ && clock_.monotonic() < deadline)
+      stop_changed_.wait_for(stop_mutex_, deadline - clock_.monotonic());
+    if (served_) return;
+  }
+  log::warning("the source does not answer: what waits for it ends with an error");
+  source_->stop();
 }
 
 RunningMount::~RunningMount() {

@@ -193,11 +193,18 @@ void CachedFile::finish_drop(Dropped dropped) {
 }
 
 uint64_t CachedFile::clear_blocks(uint64_t first_block, uint64_t last_block) {
+  // The memory tier may hold more than the object does: what was refused room on disk, or was
+  // overtaken by a change while it was stored.
+  constexpr uint64_t kErasedOneByOneMax = 64;
+  if (object_ && last_block - first_block >= kErasedOneByOneMax)
+    env_.memory.erase_object(object_, first_block);
+  else if (object_)
+    for (uint64_t block = first_block; block <= last_block; ++block)
+      env_.memory.erase({object_, block});
   uint64_t bytes = 0;
   for (const uint64_t block : blocks_.present_in(first_block, last_block)) {
     bytes += disk_bytes(block);
     blocks_.clear(block);
-    env_.memory.erase({object_, block});
   }
   return bytes;
 }

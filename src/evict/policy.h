@@ -37,8 +37,8 @@ struct Item {
 class SlotFilter {
  public:
   template <std::predicate<Slot> Callable>
-  SlotFilter(
-      const Callable& callable)  // NOLINT(google-explicit-constructor): stands for the callable
+  // Stands for the callable.  NOLINTNEXTLINE(google-explicit-constructor)
+  SlotFilter(const Callable& callable)
       : callable_(&callable), call_([](const void* self, Slot slot) {
           return static_cast<bool>((*static_cast<const Callable*>(self))(slot));
         }) {}

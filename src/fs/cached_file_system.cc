@@ -240,7 +240,17 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
   bool regular = false;
   {
     MutexLock lock(node.mutex_);
-    if (asked_at < node.attributes_changed_at_) return false;
+    if (asked_at < node.attributes_changed_at_) {
+      // A change overtook the answer, so nobody may keep it; but it has all that was done before
+      // the question, and what is known here may not.
+      if (asked_at < node.attributes_asked_at_) return false;
+      node.attributes_asked_at_ = asked_at;
+      const auto nlink = node.attributes_.nlink;
+      node.attributes_ = attributes;
+      node.attributes_.nlink = nlink;
+      return false;
+    }
+    node.attributes_asked_at_ = asked_at;
     node.attributes_ = attributes;
     if (node.deleted_) node.attributes_.nlink = 0;
     node.valid_until_ = now() + coherence_.attributes_ttl;
@@ -275,10 +285,10 @@ void CachedFileSystem::invalidate_kernel(Node& node, std::optional<uint64_t> exc
     kernel_->invalidate_node(KernelId::make(node.id().value, epoch));
 }
 
-io::Task<Result<Attributes>> CachedFileSystem::ask_attributes(NodePtr node) {
+io::Task<Result<Attributes>> CachedFileSystem::ask_attributes(NodePtr node, source::Wait wait) {
   Result<std::string> path = path_of(*node);
   if (path) {
-    source::Outcome<Attributes> asking = source_.attributes(std::move(*path));
+    source::Outcome<Attributes> asking = source_.attributes(std::move(*path), wait);
     co_return co_await std::move(asking);
   }
   // Unlinked, still open: through whatever is open.
@@ -292,9 +302,9 @@ io::Task<Result<Attributes>> CachedFileSystem::ask_attributes(NodePtr node) {
   co_return node->attributes_;  // nobody can change it any more but through here
 }
 
-io::Task<Result<void>> CachedFileSystem::refresh(NodePtr node) {
+io::Task<Result<void>> CachedFileSystem::refresh(NodePtr node, source::Wait wait) {
   const uint64_t asked_at = changes().now();
-  io::Task<Result<Attributes>> asking = ask_attributes(node);
+  io::Task<Result<Attributes>> asking = ask_attributes(node, wait);
   const Result<Attributes> attributes = co_await std::move(asking);
   if (!attributes) co_return fail(attributes.error());
   if (!same_file(*node, *attributes)) co_return fail(Code::kStale, "replaced outside");

@@ -188,7 +188,9 @@ class CachedFileSystem final : public FileSystem {
   io::Task<void> hold_data(NodePtr node);
 
   // attributes
-  io::Task<Result<void>> refresh(NodePtr node);
+  // Asks the source again what it has.  An outage is an error like any other: the caller knows
+  // whether what was known before will do.
+  io::Task<Result<void>> refresh(NodePtr node, source::Wait wait = source::Wait::kPatiently);
   bool is_fresh(Node& node);
   void expire(Node& node);
   void invalidate_kernel(Node& node, std::optional<uint64_t> except_epoch);
@@ -205,7 +207,7 @@ class CachedFileSystem final : public FileSystem {
   void close_inode(Node& node, const OpenFile& open);
   io::Task<Result<std::shared_ptr<source::SourceFile>>> open_for_writing(NodePtr node, int flags);
   io::Task<Result<void>> revalidate_for_reading(NodePtr node);
-  io::Task<Result<Attributes>> ask_attributes(NodePtr node);
+  io::Task<Result<Attributes>> ask_attributes(NodePtr node, source::Wait wait);
   io::Task<Result<std::shared_ptr<source::SourceFile>>> source_of(OpenFile* open);
 
   // directories

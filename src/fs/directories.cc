@@ -76,7 +76,8 @@ io::Task<Result<void>> CachedFileSystem::load_listing(OpenDirectory* open) {
   }
   Result<std::string> path = path_of(*node);
   if (!path) co_return Result<void>();  // removed while open: empty
-  source::Outcome<std::vector<source::DirectoryEntry>> listing = source_.list(std::move(*path));
+  source::Outcome<std::vector<source::DirectoryEntry>> listing = source_.list(
+      std::move(*path), stored_parts != 0 ? source::Wait::kPatiently : source::Wait::kForAnswer);
   Result<std::vector<source::DirectoryEntry>> listed = co_await std::move(listing);
   if (!listed) {
     if (!is_outage(listed.error()) || stored_parts == 0) co_return fail(listed.error());

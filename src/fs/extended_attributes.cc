@@ -1,14 +1,54 @@
 // CachedFileSystem: extended attributes, ACLs among them, are the source's.
+//
+// The kernel asks for a file's ACL whenever somebody other than its owner is checked, so what a
+// file has, and has not, is kept in memory: any change of an extended attribute moves ctime, and
+// what is kept goes when ctime moves.
 
 #include "fs/cached_file_system.h"
 
 namespace larder::fs {
+namespace {
+
+// Of one node; more is not kept.
+constexpr size_t kXattrsMax = 16;
+constexpr size_t kXattrBytesMax = 4096;
+
+bool says_none(const Error& error) {
+  return error.is(static_cast<Code>(ENODATA));
+}
+
+}  // namespace
 
 io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::string name) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
+  if (!is_fresh(*node)) {
+    io::Task<Result<void>> refreshing = refresh(node);
+    const Result<void> refreshed = co_await std::move(refreshing);
+    if (!refreshed && !is_outage(refreshed.error())) co_return fail(refreshed.error());
+  }
+  uint64_t asked_at = 0;
+  int64_t ctime_ns = 0;
+  {
+    MutexLock lock(node->mutex_);
+    asked_at = changes().now();
+    ctime_ns = node->attributes_.times.ctime_ns;
+    const auto known = node->xattrs_.find(name);
+    if (node->xattrs_ctime_ns_ == ctime_ns && known != node->xattrs_.end()) {
+      if (known->second) co_return *known->second;
+      co_return fail(static_cast<Code>(ENODATA));
+    }
+  }
   CO_TRY_ASSIGN(std::string path, path_of(*node));
-  source::Outcome<std::string> getting = source_.get_xattr(std::move(path), std::move(name));
-  co_return co_await std::move(getting);
+  source::Outcome<std::string> getting = source_.get_xattr(std::move(path), name);
+  const Result<std::string> got = co_await std::move(getting);
+  if (got ? got->size() > kXattrBytesMax : !says_none(got.error())) co_return got;
+  MutexLock lock(node->mutex_);
+  if (asked_at < node->attributes_changed_at_ || is_racy(node->attributes_)) co_return got;
+  if (node->xattrs_ctime_ns_ != ctime_ns || node->xattrs_.size() >= kXattrsMax)
+    node->xattrs_.clear();
+  node->xattrs_ctime_ns_ = ctime_ns;
+  node->xattrs_.insert_or_assign(std::move(name), got ? std::optional(*got) : std::nullopt);
+  co_return got;
 }
 
 io::Task<Result<void>> CachedFileSystem::set_xattr(KernelId id, std::string name, std::string value,

@@ -198,7 +198,7 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
   const bool sets_mtime = change.mtime_ns || change.mtime_now;
   if (file != nullptr && sets_mtime && !change.size_bytes && !file->empty()) {
     // Setting mtime would hide that the file was changed outside: look before.
-    io::Task<Result<void>> looking = refresh(node);
+    io::Task<Result<void>> looking = refresh(node, source::Wait::kForAnswer);
     CO_TRY(co_await std::move(looking));
   }
   expire(*node);

@@ -37,7 +37,7 @@ io::Task<Result<OpenReply>> CachedFileSystem::open(KernelId id, int flags) {
       MutexLock lock(node->mutex_);
       const KernelInode* inode = node->find_kernel_inode(id.epoch());
       if (inode != nullptr && inode->passthrough_opens > 0) {
-        if (node->epoch_ == id.epoch()) node->raise_epoch();
+        node->turn_away(id.epoch());
         metrics_.stale_opens.add();
         co_return fail(Code::kStale);
       }
@@ -141,11 +141,13 @@ Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& 
     KernelInode& inode = node->kernel_inode(id.epoch());
     if (inode.passthrough_opens > 0) {
       if (!wants_passthrough || inode.generation != file.generation()) {
-        if (node->epoch_ == id.epoch()) node->raise_epoch();
+        node->turn_away(id.epoch());
         metrics_.stale_opens.add();
         return fail(Code::kStale);
       }
-    } else if (inode.cached_opens > 0 || !wants_passthrough) {
+    } else if (inode.cached_opens > 0 || !wants_passthrough ||
+               node->reserved_epoch_ == id.epoch()) {
+      if (node->reserved_epoch_ == id.epoch()) node->reserved_epoch_.reset();
       ++inode.cached_opens;
       decision.reply.keep_cache = inode.pages_version == node->content_version_;
       inode.pages_version = node->content_version_;
@@ -179,7 +181,7 @@ Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& 
   MutexLock lock(node->mutex_);
   KernelInode& inode = node->kernel_inode(id.epoch());
   if (inode.passthrough_opens > 0) {
-    if (node->epoch_ == id.epoch()) node->raise_epoch();
+    node->turn_away(id.epoch());
     return fail(Code::kStale);
   }
   ++inode.cached_opens;

@@ -88,7 +88,10 @@ io::Task<Result<CachedFileSystem::NodePtr>> CachedFileSystem::resolve(NodePtr pa
   CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
   metrics_.lookup_misses.add();
   const uint64_t asked_at = changes().now();
-  source::Outcome<Attributes> asking = source_.attributes(std::move(path));
+  const auto known = known_child(*parent, name);
+  const source::Wait wait =
+      known && load(*known) ? source::Wait::kPatiently : source::Wait::kForAnswer;
+  source::Outcome<Attributes> asking = source_.attributes(std::move(path), wait);
   const Result<Attributes> attributes = co_await std::move(asking);
   if (attributes) co_return adopt(parent, name, *attributes, asked_at);
   if (attributes.error().is(Code::kNotFound)) {
@@ -138,7 +141,8 @@ CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent, cons
       numbered.reset();
     }
   }
-  const bool several_names = S_ISREG(attributes.mode) && attributes.nlink > 1;
+  const bool several_names =
+      S_ISREG(attributes.mode) && attributes.nlink > 1 && attributes.inode != 0;
   if (several_names) {
     const auto id = env_.catalog.by_inode(attributes.inode);
     if (id && *id) {
@@ -176,7 +180,7 @@ CachedFileSystem::NodePtr CachedFileSystem::adopt(const NodePtr& parent, const s
   const auto stored = env_.catalog.name(parent->id(), name);
   if (!stored || !*stored || (*stored)->node != node->id())
     batch.put(parent->id(), name, {node->id(), attributes.mode & S_IFMT});
-  if (S_ISREG(attributes.mode) && attributes.nlink > 1)
+  if (S_ISREG(attributes.mode) && attributes.nlink > 1 && attributes.inode != 0)
     batch.put_inode(attributes.inode, node->id());
   if (!env_.catalog.apply(batch)) env_.metrics.store_errors.add();
   return node;
@@ -187,7 +191,8 @@ io::Task<Result<std::string>> CachedFileSystem::read_link(KernelId id) {
   {
     // A symlink's text never changes; another one under its name is another file.
     MutexLock lock(node->mutex_);
-    if (!node->symlink_target_.empty() && source_.inodes_are_stable())
+    if (!node->symlink_target_.empty() && source_.inodes_are_stable() &&
+        node->attributes_.inode != 0)
       co_return node->symlink_target_;
   }
   CO_TRY_ASSIGN(std::string path, path_of(*node));

@@ -65,7 +65,7 @@ io::Task<Result<NodeReply>> CachedFileSystem::link(KernelId id, KernelId new_par
   remember_child(*parent, new_name, node->id(), coherence_.attributes_ttl, changes().now());
   catalog::Batch batch;
   batch.put(parent->id(), new_name, {node->id(), linked->mode & S_IFMT});
-  if (S_ISREG(linked->mode)) batch.put_inode(linked->inode, node->id());
+  if (S_ISREG(linked->mode) && linked->inode != 0) batch.put_inode(linked->inode, node->id());
   if (!env_.catalog.apply(batch)) env_.metrics.store_errors.add();
   co_return reply_to_lookup(node);
 }

@@ -126,6 +126,12 @@ void Node::raise_epoch() {
   } while (find_kernel_inode(epoch_) != nullptr);
 }
 
+void Node::turn_away(uint64_t epoch) {
+  const KernelInode* current = find_kernel_inode(epoch_);
+  if (epoch_ == epoch || (current != nullptr && current->passthrough_opens > 0)) raise_epoch();
+  reserved_epoch_ = epoch_;
+}
+
 void Node::drop_idle_kernel_inodes() {
   std::erase_if(kernel_inodes_, [](const KernelInode& inode) { return inode.idle(); });
 }

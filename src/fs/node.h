@@ -17,6 +17,7 @@
 
 #include <sys/stat.h>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -94,6 +95,10 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   KernelInode* find_kernel_inode(uint64_t epoch) REQUIRES(mutex_);
   // Takes an epoch no live kernel inode has.
   void raise_epoch() REQUIRES(mutex_);
+  // An open of the kernel inode of that epoch needs another mode.  The kernel looks the name up
+  // again only once, so the inode it finds must take that open: it is kept from passthrough until
+  // somebody has opened it.
+  void turn_away(uint64_t epoch) REQUIRES(mutex_);
   void drop_idle_kernel_inodes() REQUIRES(mutex_);
 
   CachedFileSystem& fs_;
@@ -105,10 +110,12 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   std::shared_ptr<Node> keep_ GUARDED_BY(mutex_);
   std::vector<KernelInode> kernel_inodes_ GUARDED_BY(mutex_);
   uint64_t epoch_ GUARDED_BY(mutex_) = 0;
+  std::optional<uint64_t> reserved_epoch_ GUARDED_BY(mutex_);  // see turn_away()
 
   Attributes attributes_ GUARDED_BY(mutex_);
   Nanos valid_until_ GUARDED_BY(mutex_){0};                // monotonic
   uint64_t attributes_changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock: last change made here
+  uint64_t attributes_asked_at_ GUARDED_BY(mutex_) = 0;    // ChangeClock: of the newest answer
   int64_t validated_at_ns_ GUARDED_BY(mutex_) = 0;         // wall clock
   int64_t used_at_ns_ GUARDED_BY(mutex_) = 0;
   bool deleted_ GUARDED_BY(mutex_) = false;  // its last name is gone
@@ -123,6 +130,11 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   // Directories
   std::unordered_map<std::string, Dentry> children_ GUARDED_BY(mutex_);
   uint64_t directory_changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock
+
+  // Extended attributes as the source had them when ctime was xattrs_ctime_ns_; nullopt: there is
+  // none of that name.
+  std::map<std::string, std::optional<std::string>, std::less<>> xattrs_ GUARDED_BY(mutex_);
+  int64_t xattrs_ctime_ns_ GUARDED_BY(mutex_) = 0;
   uint32_t listing_parts_ GUARDED_BY(mutex_) = 0;
   FileTimes listing_times_ GUARDED_BY(mutex_);
   TreeWalk walk_ GUARDED_BY(mutex_);

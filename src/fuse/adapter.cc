@@ -50,8 +50,6 @@ Adapter::Adapter(fs::FileSystem& file_system, buffer::Pool& buffers, const Clock
       passthrough(kernel),
       virtual_tree(tree),
       locks(lock_table),
-      hit_latency(registry.histogram("larder_read_hit_seconds",
-                                     "Reads answered at once, from request to reply.")),
       slow_latency(registry.histogram("larder_slow_request_seconds",
                                       "Requests that left their worker, from there to the reply.")),
       hits(registry.counter("larder_requests_total", "Requests of the kernel.", {{"path", "hit"}})),

@@ -66,7 +66,6 @@ struct Adapter {
   Passthrough& passthrough;
   VirtualTree& virtual_tree;
   fs::LockTable& locks;
-  Histogram& hit_latency;
   Histogram& slow_latency;
   Counter& hits;
   Counter& slow;

@@ -83,7 +83,6 @@ void read(fuse_req_t request, fuse_ino_t id, size_t length, off_t offset, fuse_f
   const auto from = static_cast<uint64_t>(offset);
   if (VirtualTree::owns(id)) return adapter.virtual_tree.read(request, info->fh, from, length);
   const uint64_t handle = FileHandle(*info).handle();
-  const Nanos start = adapter.clock.monotonic();
   thread_local fs::ReadReply hit;
   hit.clear();
   if (adapter.files.read_hit(handle, from, length, hit)) {
@@ -91,7 +90,6 @@ void read(fuse_req_t request, fuse_ino_t id, size_t length, off_t offset, fuse_f
     Responder responder(request);
     send_slices(responder, hit);
     hit.clear();
-    adapter.hit_latency.record(adapter.clock.monotonic() - start);
     return;
   }
   adapter.spawn_killable(KernelId{id}, request, adapter.files.read(handle, from, length),

@@ -85,7 +85,6 @@ int Passthrough::reply_create(fuse_req_t request, const fuse_entry_param& entry,
 struct InitExchange {
   static constexpr uint32_t kPassthroughFlag2 = 1U << (37 - 32);
   static constexpr uint32_t kInitExt = 1U << 30;
-  static constexpr uint32_t kParallelDirops = 1U << 18;
 
   static ssize_t read(int fd, void* buffer, size_t length, void* userdata) {
     const ssize_t got = ::read(fd, buffer, length);
@@ -110,6 +109,7 @@ struct InitExchange {
     std::memcpy(&init, bytes + sizeof header, sizeof init);
     const bool offered = (init.flags & kInitExt) != 0 && (init.flags2 & kPassthroughFlag2) != 0;
     passthrough.offered_.store(offered);
+    passthrough.parallel_directories_.store((init.flags & FUSE_PARALLEL_DIROPS) != 0);
     passthrough.init_unique_.store(header.unique);
   }
 
@@ -123,16 +123,15 @@ struct InitExchange {
     auto* bytes = static_cast<std::byte*>(iov[1].iov_base);
     fuse_init_out init;
     std::memcpy(&init, bytes, sizeof init);
-    // This libfuse does not pass FUSE_CAP_PARALLEL_DIROPS on: the kernel would send one look-up
-    // of a directory at a time.
-    init.flags |= kParallelDirops;
-    if (!passthrough.active_.load()) {
-      std::memcpy(bytes, &init, sizeof init);
-      return;
+    // Asked for through libfuse, which (3.14) forgets to pass it on: without it one look-up that
+    // hangs holds up every other in its directory.
+    if (passthrough.parallel_directories_.load()) init.flags |= FUSE_PARALLEL_DIROPS;
+    if (passthrough.active_.load()) {
+      init.flags |= kInitExt;
+      init.flags2 |= kPassthroughFlag2;
     }
-    init.flags |= kInitExt;
-    init.flags2 |= kPassthroughFlag2;
     std::memcpy(bytes, &init, sizeof init);
+    if (!passthrough.active_.load()) return;
     // max_stack_depth, the word after flags2.
     constexpr uint32_t kStackDepth = 1;
     std::memcpy(bytes + offsetof(fuse_init_out, flags2) + sizeof init.flags2, &kStackDepth,
@@ -211,7 +210,7 @@ Result<void> Passthrough::attach(fuse_session* session) {
   io.writev = &InitExchange::writev;
   if (const int error = fuse_session_custom_io(session, &io, device_fd_); error != 0) {
     errno = -error;
-    return fail_errno("set up passthrough");
+    return fail_errno("set up the connection");
   }
   return {};
 }

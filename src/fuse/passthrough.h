@@ -47,6 +47,8 @@ class Passthrough {
   // The INIT request being answered; 0 when it has been, or was not seen.
   std::atomic<uint64_t> init_unique_{0};
   std::atomic<bool> offered_{false};
+  std::atomic<bool> parallel_directories_{
+      false};  // the kernel can look up in one directory concurrently
   std::atomic<bool> active_{false};
   // Not permitted, or the cache's file system is stacked too deep: not asked again.
   std::atomic<bool> refused_{false};

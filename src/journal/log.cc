@@ -42,11 +42,11 @@ void Log::advance(uint64_t bytes) {
 }
 
 uint64_t Log::frame_bytes_max() const {
-  return segments_.files().segment_bytes - format::kHeaderPageBytes;
+  return segments_.files().segment_bytes - format::kHeaderPageBytes - format::kAlignment;
 }
 
 bool Log::fits(uint64_t bytes) const {
-  return tail() + bytes <= window_.load(std::memory_order_relaxed)->active->end();
+  return tail() + bytes < window_.load(std::memory_order_relaxed)->active->end();
 }
 
 bool Log::has_much_unsynced() const {
@@ -92,7 +92,9 @@ Result<void> Log::ensure_room(uint64_t bytes) {
 }
 
 void Log::end_segment() {
-  if (!fits(sizeof(format::FrameHeader))) return;
+  // With less room a reader expects none.
+  const uint64_t end = window_.load(std::memory_order_relaxed)->active->end();
+  if (end - tail() < sizeof(format::FrameHeader)) return;
   format::write_frame_header(at_tail(), tail(), segments_.files().seed,
                              {.durable = durable(), .type = format::FrameType::kSegmentEnd});
 }

@@ -5,7 +5,8 @@
 // before `durable` has been synced.
 //
 // Invariants: the active segment is mapped, as is the one before it once there was one since
-// start(); bytes of the active segment from `tail` on are zeros, on the disk too; segments that
+// start(); batches never fill a segment to its last byte, so the tail's address is always in the
+// active one; bytes of the active segment from `tail` on are zeros, on the disk too; segments that
 // have bytes between durable and tail are in unsynced_.
 #pragma once
 

@@ -24,29 +24,31 @@ class DirectorySource final : public Source {
   ~DirectorySource() override { dispatcher_->stop(); }
   void stop() override { dispatcher_->stop(); }
 
-  Outcome<Attributes> attributes(std::string path) override {
-    return call<Attributes>(CallKind::kAttributes, [root = root_, path = std::move(path)] {
-      return operations::attributes(*root, path);
-    });
+  Outcome<Attributes> attributes(std::string path, Wait wait) override {
+    return call<Attributes>(
+        CallKind::kAttributes,
+        [root = root_, path = std::move(path)] { return operations::attributes(*root, path); },
+        wait);
   }
   Outcome<std::string> read_link(std::string path) override {
     return call<std::string>(CallKind::kReadLink, [root = root_, path = std::move(path)] {
       return operations::read_link(*root, path);
     });
   }
-  Outcome<std::vector<DirectoryEntry>> list(std::string path) override {
+  Outcome<std::vector<DirectoryEntry>> list(std::string path, Wait wait) override {
     return call<std::vector<DirectoryEntry>>(
         CallKind::kList,
-        [root = root_, path = std::move(path)] { return operations::list(*root, path); });
+        [root = root_, path = std::move(path)] { return operations::list(*root, path); }, wait);
   }
   Outcome<Opened> open_file(std::string path, int flags) override {
     auto work = [root = root_, path = std::move(path), flags] {
       return operations::open_file(*root, path, flags);
     };
     const auto dispatcher = dispatcher_;  // the source may go meanwhile
+    const auto root = root_;
     auto opening = call<OpenedFd>(CallKind::kOpen, std::move(work));
     CO_TRY_ASSIGN(OpenedFd opened, co_await std::move(opening));
-    auto file = std::make_shared<OpenFile>(dispatcher, std::move(opened.fd));
+    auto file = std::make_shared<OpenFile>(dispatcher, root, std::move(opened.fd));
     co_return Opened{std::move(file), opened.attributes};
   }
   Outcome<Created> create_file(std::string path, int flags, uint32_t mode, Caller caller) override {
@@ -54,9 +56,10 @@ class DirectorySource final : public Source {
       return operations::create_file(*root, path, flags, mode, creator);
     };
     const auto dispatcher = dispatcher_;  // the source may go meanwhile
+    const auto root = root_;
     auto creating = call<OpenedFd>(CallKind::kCreate, std::move(work));
     CO_TRY_ASSIGN(OpenedFd opened, co_await std::move(creating));
-    auto file = std::make_shared<OpenFile>(dispatcher, std::move(opened.fd));
+    auto file = std::make_shared<OpenFile>(dispatcher, root, std::move(opened.fd));
     co_return Created{std::move(file), opened.attributes};
   }
   Outcome<Attributes> make_directory(std::string path, uint32_t mode, Caller caller) override {
@@ -148,8 +151,8 @@ class DirectorySource final : public Source {
 
  private:
   template <class T, class Work>
-  Outcome<T> call(CallKind kind, Work work) {
-    return Dispatcher::call<T>(dispatcher_, kind, std::move(work));
+  Outcome<T> call(CallKind kind, Work work, Wait wait = Wait::kForAnswer) {
+    return Dispatcher::call<T>(dispatcher_, kind, std::move(work), wait);
   }
   Creator creator(const Caller& caller) const { return {caller, act_as_caller_}; }
 

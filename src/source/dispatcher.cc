@@ -105,6 +105,7 @@ Dispatcher::Dispatcher(const SourceOptions& options, std::shared_ptr<Root> root,
       breaker_state_(registry.gauge("larder_source_breaker_state",
                                     "Circuit breaker: 0 closed, 1 open, 2 half-open")),
       deadlines_(options.timeout, clock),
+      patient_deadlines_(std::min(options.patience, options.timeout), clock),
       workers_({options.threads_max, options.queue_max, "source"}),
       probers_({kProbersMax, kProbersMax, "source-probe"}),
       closer_(std::make_shared<Closer>(workers_)) {
@@ -127,7 +128,7 @@ void Dispatcher::register_gauges(Registry& registry) {
 
 Result<void> Dispatcher::attach_root() {
   const auto first = std::make_shared<Probe>(hung_, root_);
-  const auto handle = submit(probers_, first);
+  const auto handle = submit(probers_, deadlines_, first);
   const Result<void> result = first->wait();  // by its deadline at the latest
   if (handle) deadlines_.remove(*handle);
   if (result) return {};
@@ -137,9 +138,9 @@ Result<void> Dispatcher::attach_root() {
   return {};
 }
 
-std::optional<Deadlines::Handle> Dispatcher::submit(io::WorkerPool& workers,
+std::optional<Deadlines::Handle> Dispatcher::submit(io::WorkerPool& workers, Deadlines& deadlines,
                                                     const std::shared_ptr<PendingCall>& call) {
-  const auto handle = deadlines_.add(call);
+  const auto handle = deadlines.add(call);
   if (!handle) {
     call->give_up(Code::kCancelled);
     return handle;
@@ -154,13 +155,27 @@ std::optional<Deadlines::Handle> Dispatcher::submit(io::WorkerPool& workers,
   return handle;
 }
 
-void Dispatcher::finish(CallKind kind, Nanos start, std::optional<Deadlines::Handle> handle,
-                        const Error* error) {
-  if (handle) deadlines_.remove(*handle);
+bool Dispatcher::admits_patient_call() {
+  if (!hung_->silent.load(std::memory_order_relaxed)) return true;
+  constexpr Nanos kTryEvery = std::chrono::seconds(5);
+  const int64_t now_ns = clock_.monotonic().count();
+  int64_t tried_ns = tried_at_ns_.load(std::memory_order_relaxed);
+  return now_ns - tried_ns >= kTryEvery.count() &&
+         tried_at_ns_.compare_exchange_strong(tried_ns, now_ns, std::memory_order_relaxed);
+}
+
+void Dispatcher::finish(CallKind kind, Nanos start, const Error* error, Wait wait) {
   metrics_.record(kind, clock_.monotonic() - start, error);
   const bool unanswered =
       error != nullptr && (error->is(Code::kLimit) || error->is(Code::kCancelled));
   if (unanswered) return;  // says nothing of the source
+  if (wait == Wait::kPatiently && error != nullptr && error->is(Code::kTimedOut)) {
+    // Slow is not down: only a call that waited its full time counts against the source.
+    if (!hung_->silent.exchange(true))
+      log::info("source {} is slow to answer: serving what is cached", root_->path());
+    tried_at_ns_.store(clock_.monotonic().count(), std::memory_order_relaxed);
+    return;
+  }
   if (breaker_.record(kind, error == nullptr ? Fault::kNone : fault_of(error->code()))) {
     log::warning("source {} is down: {}", root_->path(), error->message());
     wake_watchdog();
@@ -188,6 +203,8 @@ void Dispatcher::watch() {
       if (stopping_) return;
     }
     while (const auto overdue = deadlines_.take_overdue()) overdue->give_up(Code::kTimedOut);
+    while (const auto overdue = patient_deadlines_.take_overdue())
+      overdue->give_up(Code::kTimedOut);
     collect_probe();
     send_probe();
     tell_change();
@@ -199,7 +216,7 @@ void Dispatcher::send_probe() {
   if (!breaker_.begin_probe()) return;
   probe_ = std::make_shared<Probe>(hung_, root_);
   probe_->on_result([this] { wake_watchdog(); });
-  probe_handle_ = submit(probers_, probe_);
+  probe_handle_ = submit(probers_, deadlines_, probe_);
 }
 
 void Dispatcher::collect_probe() {
@@ -231,6 +248,7 @@ void Dispatcher::sleep_until_due() {
   // Looked at under the lock: a call added later sees sleeps_until_.
   Nanos due = clock_.monotonic() + kSleepMax;
   if (const auto deadline = deadlines_.next()) due = std::min(due, *deadline);
+  if (const auto deadline = patient_deadlines_.next()) due = std::min(due, *deadline);
   if (const auto probe = breaker_.next_probe()) due = std::min(due, *probe);
   const Nanos rest = due - clock_.monotonic();
   if (!woken_ && !stopping_ && rest > Nanos(0)) {
@@ -250,6 +268,7 @@ void Dispatcher::stop() {
   }
   watchdog_.join();
   while (const auto call = deadlines_.close()) call->give_up(Code::kCancelled);
+  while (const auto call = patient_deadlines_.close()) call->give_up(Code::kCancelled);
   if (probe_) probe_->forget_waker();
   workers_.stop(kStopPatience);
   probers_.stop(kStopPatience);

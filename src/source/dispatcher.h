@@ -59,7 +59,8 @@ class Dispatcher {
 
   // Runs `work`, a Result<T>() that owns all it touches, on a worker thread.
   template <class T, class Work>
-  static Outcome<T> call(std::shared_ptr<Dispatcher> self, CallKind kind, Work work);
+  static Outcome<T> call(std::shared_ptr<Dispatcher> self, CallKind kind, Work work,
+                         Wait wait = Wait::kForAnswer);
 
   // Reaches the root for the first time, blocking for at most the time-out.  When it does not
   // answer the breaker opens; an error is one that waiting does not cure (no such directory).
@@ -73,10 +74,11 @@ class Dispatcher {
 
  private:
   class Probe;
-  std::optional<Deadlines::Handle> submit(io::WorkerPool& workers,
+  std::optional<Deadlines::Handle> submit(io::WorkerPool& workers, Deadlines& deadlines,
                                           const std::shared_ptr<PendingCall>& call);
-  void finish(CallKind kind, Nanos start, std::optional<Deadlines::Handle> handle,
-              const Error* error);
+  void finish(CallKind kind, Nanos start, const Error* error, Wait wait);
+  // While the source is silent only now and then one patient call is let through, to see.
+  bool admits_patient_call();
   void watch();
   void send_probe();
   void collect_probe();
@@ -92,6 +94,8 @@ class Dispatcher {
   Breaker breaker_;
   Gauge& breaker_state_;
   Deadlines deadlines_;
+  Deadlines patient_deadlines_;
+  std::atomic<int64_t> tried_at_ns_{0};  // the last patient call let through while silent
   io::WorkerPool workers_;
   io::WorkerPool probers_;
   const std::shared_ptr<Closer> closer_;
@@ -110,16 +114,20 @@ class Dispatcher {
 };
 
 template <class T, class Work>
-Outcome<T> Dispatcher::call(std::shared_ptr<Dispatcher> self, CallKind kind, Work work) {
+Outcome<T> Dispatcher::call(std::shared_ptr<Dispatcher> self, CallKind kind, Work work, Wait wait) {
   if (!self->breaker_.admits()) co_return fail(Code::kSourceDown, info(kind).name);
+  const bool patient = wait == Wait::kPatiently;
+  if (patient && !self->admits_patient_call()) co_return fail(Code::kSourceDown, info(kind).name);
   const GaugeHold in_flight(self->metrics_.in_flight());
   const Nanos start = self->clock_.monotonic();
   const auto pending =
       std::make_shared<Call<T, Work>>(kind, self->hung_, self->root_, std::move(work));
   const io::Completion<Result<T>> completion = pending->completion();
-  const auto handle = self->submit(self->workers_, pending);
+  Deadlines& deadlines = patient ? self->patient_deadlines_ : self->deadlines_;
+  const auto handle = self->submit(self->workers_, deadlines, pending);
   Result<T> result = co_await completion;
-  self->finish(kind, start, handle, result ? nullptr : &result.error());
+  if (handle) deadlines.remove(*handle);
+  self->finish(kind, start, result ? nullptr : &result.error(), wait);
   co_return result;
 }
 

@@ -35,12 +35,12 @@ struct timespec new_time(const std::optional<int64_t>& time_ns, bool now) {
 }
 
 // name "" means the descriptor itself.
-Result<Attributes> statx_at(int fd, const char* name) {
+Result<Attributes> statx_at(const Root& root, int fd, const char* name) {
   struct statx stat = {};
   if (::statx(fd, name, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &stat) != 0)
     return fail_errno();
   return Attributes{
-      .inode = stat.stx_ino,
+      .inode = root.file_number(stat.stx_ino, makedev(stat.stx_dev_major, stat.stx_dev_minor)),
       .mode = stat.stx_mode,
       .nlink = stat.stx_nlink,
       .uid = stat.stx_uid,
@@ -64,9 +64,9 @@ Result<void> truncate_fd(int fd, uint64_t size_bytes) {
 }
 
 // Takes what open(2) gave; keeps regular files only.
-Result<OpenedFd> opened_file(UniqueFd fd) {
+Result<OpenedFd> opened_file(const Root& root, UniqueFd fd) {
   OpenedFd opened;
-  TRY_ASSIGN(opened.attributes, attributes(fd.get()));
+  TRY_ASSIGN(opened.attributes, attributes(root, fd.get()));
   if (S_ISDIR(opened.attributes.mode)) return fail(static_cast<Code>(EISDIR));
   if (!S_ISREG(opened.attributes.mode)) return fail(Code::kInvalid, "not a regular file");
   const int flags = ::fcntl(fd.get(), F_GETFL);
@@ -82,16 +82,16 @@ constexpr int kCreateFlags = kOpenFlags | O_EXCL;
 
 }  // namespace
 
-Result<Attributes> attributes(int fd) {
-  return statx_at(fd, "");
+Result<Attributes> attributes(const Root& root, int fd) {
+  return statx_at(root, fd, "");
 }
 
 Result<Attributes> attributes(const Root& root, const std::string& path) {
   TRY_ASSIGN(const UniqueFd node, root.node(path));
-  return attributes(node.get());
+  return attributes(root, node.get());
 }
 
-Result<Attributes> set_attributes(int fd, const AttributeChange& change) {
+Result<Attributes> set_attributes(const Root& root, int fd, const AttributeChange& change) {
   const ProcPath itself(fd);
   // chown(2) clears set-id bits and a new size changes mtime: so mode comes after owner, times
   // last.
@@ -109,13 +109,13 @@ Result<Attributes> set_attributes(int fd, const AttributeChange& change) {
                                       new_time(change.mtime_ns, change.mtime_now)};
     if (::utimensat(AT_FDCWD, itself.c_str(), times, 0) != 0) return fail_errno("utimens");
   }
-  return attributes(fd);
+  return attributes(root, fd);
 }
 
 Result<Attributes> set_attributes(const Root& root, const std::string& path,
                                   const AttributeChange& change) {
   TRY_ASSIGN(const UniqueFd node, root.node(path));
-  return set_attributes(node.get(), change);
+  return set_attributes(root, node.get(), change);
 }
 
 Result<std::string> read_link(const Root& root, const std::string& path) {
@@ -170,7 +170,7 @@ Result<OpenedFd> open_file(const Root& root, const std::string& path, int flags)
     fd = root.open(path, (flags & kOpenFlags) | (kOpenAlways & ~O_NONBLOCK));
   }
   if (!fd) return fail(std::move(fd).error());
-  return opened_file(std::move(*fd));
+  return opened_file(root, std::move(*fd));
 }
 
 Result<OpenedFd> create_file(const Root& root, const std::string& path, int flags, uint32_t mode,
@@ -184,7 +184,7 @@ Result<OpenedFd> create_file(const Root& root, const std::string& path, int flag
                            (flags & kCreateFlags) | O_CREAT | kOpenAlways, mode & 07777));
     if (!fd) return fail_errno();
   }
-  return opened_file(std::move(fd));
+  return opened_file(root, std::move(fd));
 }
 
 Result<Attributes> make_directory(const Root& root, const std::string& path, uint32_t mode,
@@ -196,7 +196,7 @@ Result<Attributes> make_directory(const Root& root, const std::string& path, uin
     if (::mkdirat(parent.directory.get(), parent.name.c_str(), mode & 07777) != 0)
       return fail_errno();
   }
-  return statx_at(parent.directory.get(), parent.name.c_str());
+  return statx_at(root, parent.directory.get(), parent.name.c_str());
 }
 
 Result<Attributes> make_node(const Root& root, const std::string& path, uint32_t mode,
@@ -208,7 +208,7 @@ Result<Attributes> make_node(const Root& root, const std::string& path, uint32_t
     if (::mknodat(parent.directory.get(), parent.name.c_str(), mode, rdev) != 0)
       return fail_errno();
   }
-  return statx_at(parent.directory.get(), parent.name.c_str());
+  return statx_at(root, parent.directory.get(), parent.name.c_str());
 }
 
 Result<Attributes> make_symlink(const Root& root, const std::string& target,
@@ -220,7 +220,7 @@ Result<Attributes> make_symlink(const Root& root, const std::string& target,
     if (::symlinkat(target.c_str(), parent.directory.get(), parent.name.c_str()) != 0)
       return fail_errno();
   }
-  return statx_at(parent.directory.get(), parent.name.c_str());
+  return statx_at(root, parent.directory.get(), parent.name.c_str());
 }
 
 Result<Attributes> link(const Root& root, const std::string& path, const std::string& new_path) {
@@ -229,7 +229,7 @@ Result<Attributes> link(const Root& root, const std::string& path, const std::st
   if (::linkat(from.directory.get(), from.name.c_str(), to.directory.get(), to.name.c_str(), 0) !=
       0)
     return fail_errno();
-  return statx_at(to.directory.get(), to.name.c_str());
+  return statx_at(root, to.directory.get(), to.name.c_str());
 }
 
 Result<void> unlink(const Root& root, const std::string& path, int flags) {

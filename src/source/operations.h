@@ -29,8 +29,8 @@ struct OpenedFd {
 };
 
 // Of the file behind a descriptor, O_PATH ones included.
-Result<Attributes> attributes(int fd);
-Result<Attributes> set_attributes(int fd, const AttributeChange& change);
+Result<Attributes> attributes(const Root& root, int fd);
+Result<Attributes> set_attributes(const Root& root, int fd, const AttributeChange& change);
 
 Result<Attributes> attributes(const Root& root, const std::string& path);
 Result<Attributes> set_attributes(const Root& root, const std::string& path,

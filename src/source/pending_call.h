@@ -18,16 +18,19 @@
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "io/completion.h"
+#include "source/breaker.h"
 #include "source/call_kind.h"
 #include "source/root.h"
 
 namespace larder::source {
 
-// Counts calls that were given up while a thread was in them.  Shared, as such threads outlive
-// everything.
+// Calls that were given up while a thread was in them, and whether the source answers at all.
+// Shared, as such threads outlive everything.
 struct HungCalls {
   std::atomic<int64_t> now{0};
   std::atomic<int64_t> recovered{0};
+  // A patient call ran out and no call was answered since.
+  std::atomic<bool> silent{false};
 };
 
 class PendingCall {
@@ -64,6 +67,8 @@ class PendingCall {
     Phase phase = Phase::kQueued;
     return phase_.compare_exchange_strong(phase, Phase::kRunning);
   }
+  // The source said something.
+  void note_answer() { hung_->silent.store(false, std::memory_order_relaxed); }
   // False when the call was given up meanwhile.
   bool end() {
     Phase phase = Phase::kRunning;
@@ -93,6 +98,7 @@ class Call final : public PendingCall {
     // A result that comes too late is destroyed here, on the worker, with the descriptor it may
     // hold.
     Result<T> result = ask();
+    if (result || fault_of(result.error().code()) == Fault::kNone) note_answer();
     if (end()) completion_.set(std::move(result));
   }
 

@@ -5,9 +5,11 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
 #include <climits>
 
+#include "base/checksum.h"
 #include "base/log.h"
 #include "source/breaker.h"
 
@@ -106,6 +108,7 @@ Result<Root::Attached> Root::open_root(const std::string& path) {
   root.identity.type = static_cast<uint32_t>(fs.f_type);
   root.identity.is_mount_root = (stat.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
   root.identity.counts_links = stat.stx_nlink > 0;
+  root.device = makedev(stat.stx_dev_major, stat.stx_dev_minor);
   return root;
 }
 
@@ -152,6 +155,12 @@ Error Root::explain(Error error) const {
 bool Root::inodes_are_stable() const {
   const auto root = attached();
   return root && type_has_stable_inodes(root->identity.type);
+}
+
+uint64_t Root::file_number(uint64_t inode, dev_t device) const {
+  const auto root = attached();
+  if (!root || root->device == device) return inode;
+  return type_has_stable_inodes(root->identity.type) ? 0 : mix64(inode ^ mix64(device));
 }
 
 Result<UniqueFd> Root::open(std::string_view path, int flags) const {

@@ -14,6 +14,8 @@
 // the last call that uses it.
 #pragma once
 
+#include <sys/types.h>
+
 #include <memory>
 #include <string>
 #include <string_view>
@@ -54,6 +56,11 @@ class Root {
   Error explain(Error error) const;
 
   bool inodes_are_stable() const;
+  // What tells a file from all others beneath the root: its inode number, as long as it is on the
+  // root's own device.  Elsewhere (a file system mounted beneath, a Btrfs subvolume) numbers may
+  // repeat, and those of devices are not stable: 0 where inodes_are_stable(), else a mixture of
+  // both.
+  uint64_t file_number(uint64_t inode, dev_t device) const;
   const std::string& path() const { return path_; }
 
  private:
@@ -66,6 +73,7 @@ class Root {
   struct Attached {
     UniqueFd directory;  // O_PATH
     Identity identity;
+    dev_t device = 0;
   };
   static Result<Attached> open_root(const std::string& path);
   std::shared_ptr<const Attached> attached() const;

@@ -34,7 +34,8 @@ struct SourceOptions {
   uint32_t threads_max = 64;   // source calls in flight; further ones queue
   uint32_t queue_max = 65536;  // queued beyond that: kLimit
   Nanos timeout = std::chrono::seconds(30);
-  bool act_as_caller = true;  // as root: new files belong to the caller
+  Nanos patience = std::chrono::seconds(2);  // Wait::kPatiently
+  bool act_as_caller = true;                 // as root: new files belong to the caller
   BreakerOptions breaker;
 };
 
@@ -54,6 +55,13 @@ struct AttributeChange {
   std::optional<int64_t> mtime_ns;
   bool atime_now = false;
   bool mtime_now = false;
+};
+
+// How long to wait for an answer.
+enum class Wait {
+  kForAnswer,  // `timeout`: there is nothing else to go by
+  kPatiently,  // `patience`: the asker has an older answer to fall back on; no time at all while
+               // the source is silent (kSourceDown).  Does not count against the source.
 };
 
 template <class T>
@@ -105,9 +113,10 @@ class Source {
   // Answers what is under way, and what is asked from now on, with kCancelled.  Idempotent.
   virtual void stop() = 0;
 
-  virtual Outcome<Attributes> attributes(std::string path) = 0;
+  virtual Outcome<Attributes> attributes(std::string path, Wait wait = Wait::kForAnswer) = 0;
   virtual Outcome<std::string> read_link(std::string path) = 0;
-  virtual Outcome<std::vector<DirectoryEntry>> list(std::string path) = 0;
+  virtual Outcome<std::vector<DirectoryEntry>> list(std::string path,
+                                                    Wait wait = Wait::kForAnswer) = 0;
   virtual Outcome<Opened> open_file(std::string path,
                                     int flags) = 0;  // O_RDONLY, O_RDWR, O_APPEND, O_TRUNC
   virtual Outcome<Created> create_file(std::string path, int flags, uint32_t mode,

@@ -76,14 +76,16 @@ Outcome<void> OpenFile::sync(bool data_only) {
 }
 
 Outcome<Attributes> OpenFile::attributes() {
-  return Dispatcher::call<Attributes>(dispatcher_, CallKind::kAttributes,
-                                      [fd = fd_] { return operations::attributes(fd->get()); });
+  return Dispatcher::call<Attributes>(dispatcher_, CallKind::kAttributes, [root = root_, fd = fd_] {
+    return operations::attributes(*root, fd->get());
+  });
 }
 
 Outcome<Attributes> OpenFile::set_attributes(AttributeChange change) {
-  return Dispatcher::call<Attributes>(dispatcher_, CallKind::kSetAttributes, [fd = fd_, change] {
-    return operations::set_attributes(fd->get(), change);
-  });
+  return Dispatcher::call<Attributes>(dispatcher_, CallKind::kSetAttributes,
+                                      [root = root_, fd = fd_, change] {
+                                        return operations::set_attributes(*root, fd->get(), change);
+                                      });
 }
 
 Outcome<void> OpenFile::allocate(int mode, uint64_t offset, uint64_t length) {

@@ -32,8 +32,9 @@ class OpenFile final : public SourceFile {
   // Bytes one copy_range copies at most: more would hardly be done within the time-out.
   static constexpr size_t kCopyMax = 16 << 20;
 
-  OpenFile(std::shared_ptr<Dispatcher> dispatcher, UniqueFd fd)
+  OpenFile(std::shared_ptr<Dispatcher> dispatcher, std::shared_ptr<const Root> root, UniqueFd fd)
       : dispatcher_(std::move(dispatcher)),
+        root_(std::move(root)),
         fd_(std::make_shared<SharedFd>(std::move(fd), dispatcher_->closer())) {}
 
   Outcome<size_t> read(buffer::BufferRef into, size_t length, uint64_t offset) override;
@@ -49,6 +50,7 @@ class OpenFile final : public SourceFile {
 
  private:
   const std::shared_ptr<Dispatcher> dispatcher_;
+  const std::shared_ptr<const Root> root_;
   const std::shared_ptr<SharedFd> fd_;
 };
 

@@ -21,6 +21,14 @@ __attribute__((no_sanitize("thread"))) void copy_racy(std::byte* to, const std::
   }
 }
 
+__attribute__((no_sanitize("thread"))) void copy_bytes_racy(std::byte* to, const std::byte* from,
+                                                            size_t size) {
+  const auto is_aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 8 == 0; };
+  const size_t words = is_aligned(to) && is_aligned(from) ? size / 8 * 8 : 0;
+  copy_racy(to, from, words);
+  for (size_t i = words; i < size; ++i) to[i] = *const_cast<const volatile std::byte*>(from + i);
+}
+
 __attribute__((no_sanitize("thread"))) bool equal_racy(const std::byte* a, const std::byte* b,
                                                        size_t size) {
   uint64_t difference = 0;
@@ -51,7 +59,7 @@ SimInode::SimInode(bool is_directory, size_t size_bytes_max)
       pristine_(size_bytes_max_) {}
 
 void SimInode::read(std::span<std::byte> into, uint64_t offset) const {
-  std::memcpy(into.data(), live() + offset, into.size());
+  copy_bytes_racy(into.data(), live() + offset, into.size());
 }
 
 void SimInode::write(std::span<const std::byte> from, uint64_t offset) {
@@ -109,7 +117,9 @@ void SimInode::sync() {
   for (const auto& [sector, versions] : versions_)
     std::memcpy(pristine_.data() + sector * kSectorBytes, versions.back().data(), kSectorBytes);
   pristine_size_ = size_;
-  forget_unsynced();
+  // Stores made since notice() are not on the medium and stay to be noticed.
+  versions_.clear();
+  sizes_.clear();
 }
 
 void SimInode::forget_unsynced() {

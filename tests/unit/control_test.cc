@@ -68,8 +68,15 @@ class Metrics : public testing::Test {
     registry_.gauge_callback("larder_fills", "Fills in flight", [] { return 7; });
     latency_ = &registry_.histogram("larder_source_read_seconds", "Source reads");
     for (int i = 0; i < 100; ++i) latency_->record(i < 98 ? microseconds(100) : milliseconds(50));
-    facts_ = {"1.2.3",   4711,    "/far", "/near",           "/cache",
-              ".larder", "uring", "on",   clock_.monotonic()};
+    facts_.version = "1.2.3";
+    facts_.pid = 4711;
+    facts_.source = "/far";
+    facts_.mountpoint = "/near";
+    facts_.cache_dir = "/cache";
+    facts_.control_dir = ".larder";
+    facts_.engine = "uring";
+    facts_.passthrough = [] { return "on"; };
+    facts_.started = clock_.monotonic();
     clock_.advance(std::chrono::seconds(90));
   }
   Json stats() { return Json::parse(stats_json(registry_, facts_, clock_)); }

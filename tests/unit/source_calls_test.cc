@@ -2,6 +2,7 @@
 // no probe is due, unless a test says so.
 #include <fcntl.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 
 #include <thread>
 
@@ -278,6 +279,22 @@ TEST_F(SourceCalls, DestructionAnswersAllCalls) {
   source_.reset();
   EXPECT_EQ(running.get().error().code(), Code::kCancelled);
   EXPECT_EQ(queued.get().error().code(), Code::kCancelled);
+}
+
+// Inode numbers repeat from file system to file system (and from Btrfs subvolume to subvolume).
+TEST(SourceRoot, FilesOfOtherDevicesBeneathItKeepApart) {
+  TempDirectory directory;
+  Root root(directory.path().string());
+  ASSERT_TRUE(root.attach());
+  struct stat own = {};
+  ASSERT_EQ(::stat(directory.path().c_str(), &own), 0);
+  EXPECT_EQ(root.file_number(12, own.st_dev), 12u);
+  const uint64_t other = root.file_number(12, own.st_dev + 1);
+  EXPECT_NE(other, 12u);
+  if (root.inodes_are_stable())
+    EXPECT_EQ(other, 0u);
+  else
+    EXPECT_NE(other, root.file_number(12, own.st_dev + 2));
 }
 
 TEST(SourceRoot, TheBareDirectoryUnderAnUnmountedSourceIsNotTheSource) {
