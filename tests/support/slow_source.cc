@@ -74,7 +74,7 @@ std::optional<Arguments> parse(const std::vector<std::string>& words) {
   return arguments;
 }
 
-// libfuse before 3.15 does not pass FUSE_PARALLEL_DIROPS on to the kernel, which then sends one
+// libfuse 3.14 does not pass FUSE_PARALLEL_DIROPS on to the kernel, which then sends one
 // look-up of a directory at a time; no network file system does that.  So the flag is put into the
 // first reply, which is INIT's.
 ssize_t write_reply(int fd, iovec* iov, int count, void*) {
