@@ -25,6 +25,11 @@ void BlockMap::clear(uint64_t block) {
   --present_blocks_;
 }
 
+void BlockMap::clear_all() {
+  for (auto& [index, chunk] : chunks_) chunk = Chunk{0, true, {}};
+  present_blocks_ = 0;
+}
+
 std::vector<uint64_t> BlockMap::present_in(uint64_t first, uint64_t last) const {
   std::vector<uint64_t> present;
   for (const auto& [index, chunk] : chunks_) {

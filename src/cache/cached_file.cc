@@ -38,16 +38,21 @@ void CachedFile::load(const catalog::NodeRecord& record) {
   object_ = record.object;
   object_created_ = true;
   block_shift_ = record.block_shift;
-  if (!record.data_stable || record.version.size_bytes != size_bytes_) {
-    unsettled_ = true;  // the next claim, or drop, sets the record right
-    return;
-  }
+  ctime_moved_ = record.ctime_moved;
   const uint64_t blocks = block_count(size_bytes_, block_shift_);
   for (uint64_t chunk = 0; chunk * catalog::kBlocksPerChunk < blocks; ++chunk) {
     const auto found = env_.catalog.chunk(object_, chunk);
     if (found && *found) blocks_.load(chunk, **found);
   }
-  if (blocks_.present_blocks() > blocks) blocks_.reset();  // cannot be right
+  const bool plausible = blocks == 0 || blocks_.present_in(blocks, UINT64_MAX).empty();
+  if (!record.data_stable || record.version.size_bytes != size_bytes_ || !plausible) {
+    // Its chunk records go with the object, whose id is never used again; so nothing that is
+    // claimed later can bring them back.
+    untrusted_ = true;
+    unsettled_ = true;
+    blocks_.clear_all();
+  }
+  env_.residents.introduce(owner_.id(), untrusted_ ? record.object_bytes : held_bytes());
 }
 
 void CachedFile::describe(catalog::NodeRecord& record) const {
@@ -56,9 +61,8 @@ void CachedFile::describe(catalog::NodeRecord& record) const {
   record.version = version_;
   record.block_shift = block_shift_;
   record.data_stable = !unsettled_ && !racy_;
-  record.object_bytes = blocks_.present_blocks() << block_shift_;
-  if (record.object_bytes > size_bytes_)
-    record.object_bytes = (size_bytes_ + kDiskBlockBytes - 1) / kDiskBlockBytes * kDiskBlockBytes;
+  record.ctime_moved = ctime_moved_;
+  record.object_bytes = held_bytes();
 }
 
 uint64_t CachedFile::size_bytes() const {
@@ -67,7 +71,7 @@ uint64_t CachedFile::size_bytes() const {
 }
 
 bool CachedFile::resident_locked() const {
-  return changes_in_progress_ == 0 &&
+  return changes_in_progress_ == 0 && !untrusted_ &&
          blocks_.present_blocks() == block_count(size_bytes_, block_shift_);
 }
 
@@ -86,10 +90,18 @@ uint64_t CachedFile::block_length(uint64_t block) const {
   return std::min(block_bytes(), size_bytes_ - start);
 }
 
-uint64_t CachedFile::disk_bytes(uint64_t block) const {
+uint64_t CachedFile::disk_bytes(uint64_t block, uint64_t size_bytes) const {
   const uint64_t start = block << block_shift_;
-  const uint64_t length = start < size_bytes_ ? block_length(block) : block_bytes();
+  const uint64_t length = start < size_bytes ? std::min(block_bytes(), size_bytes - start) : 0;
   return (length + kDiskBlockBytes - 1) / kDiskBlockBytes * kDiskBlockBytes;
+}
+
+uint64_t CachedFile::held_bytes() const {
+  // All blocks are whole but the one at the end.
+  uint64_t bytes = blocks_.present_blocks() << block_shift_;
+  const uint64_t end = size_bytes_ >> block_shift_;
+  if (blocks_.has(end)) bytes -= block_bytes() - disk_bytes(end);
+  return bytes;
 }
 
 bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy) {
@@ -106,14 +118,14 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy) {
     if (own_change_) same = now.size_bytes == size_bytes_;
     const bool own = own_change_ || (same && version_ != now);
     racy_ = racy && !own && (racy_ || version_ != now);
+    if (version_ != now) ctime_moved_ = false;
     version_ = now;
     own_change_ = false;
-    ctime_moved_ = false;
     if (same) {
       claim = unsettled_ || !blocks_.dirty_chunks().empty();
     } else {
-      size_bytes_ = now.size_bytes;
       dropped = drop_locked();
+      size_bytes_ = now.size_bytes;
     }
     if (same && !claim) return false;
     if (!claim) env_.metrics.invalidations.add();
@@ -170,10 +182,12 @@ CachedFile::Dropped CachedFile::drop_locked() {
       for (const uint64_t chunk : blocks_.chunks()) dropped.batch.remove(object_, chunk);
     }
   }
+  env_.residents.forget(owner_.id());
   dropped.file = std::exchange(object_file_, nullptr);
   dropped.reader = std::exchange(reader_, nullptr);
   object_ = {};
   object_created_ = false;
+  untrusted_ = false;
   pins_ = 0;  // whoever holds a pin of the old generation goes on reading the old object
   blocks_.reset();
   block_shift_ = env_.options.block_shift;
@@ -189,10 +203,9 @@ void CachedFile::finish_drop(Dropped dropped) {
     env_.metrics.store_errors.add();
   if (const auto removed = env_.objects.remove(dropped.object); !removed)
     log::warning("cannot remove an object: {}", removed.error().message());
-  env_.residents.forget(owner_.id());
 }
 
-uint64_t CachedFile::clear_blocks(uint64_t first_block, uint64_t last_block) {
+void CachedFile::clear_blocks(uint64_t first_block, uint64_t last_block) {
   // The memory tier may hold more than the object does: what was refused room on disk, or was
   // overtaken by a change while it was stored.
   constexpr uint64_t kErasedOneByOneMax = 64;
@@ -206,14 +219,17 @@ uint64_t CachedFile::clear_blocks(uint64_t first_block, uint64_t last_block) {
     bytes += disk_bytes(block);
     blocks_.clear(block);
   }
-  return bytes;
+  env_.residents.release(owner_.id(), bytes);
 }
 
 Result<void> CachedFile::ensure_object_id() {
+  bool untrusted = false;
   {
     MutexLock lock(mutex_);
-    if (object_) return {};
+    untrusted = untrusted_;
+    if (object_ && !untrusted) return {};
   }
+  if (untrusted) drop();
   TRY_ASSIGN(const ObjectId object, env_.catalog.allocate_object());
   MutexLock lock(mutex_);
   if (!object_) object_ = object;
@@ -232,15 +248,15 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId* object) {
     created = object_created_;
   }
   auto file = created ? env_.objects.open(*object) : env_.objects.create(*object, size_bytes);
+  // Another thread was quicker.
+  if (!file && file.error().is(Code::kExists)) file = env_.objects.open(*object);
   if (file && created) {
     const auto info = (*file)->info();
     if (!info || info->size_bytes != size_bytes) file = fail(Code::kNotFound, "object");
   }
   if (!file) {
-    if (!file.error().is(Code::kNotFound) && !file.error().is(Code::kExists)) return file;
-    // Gone (removed by hand, or lost in a crash), or left over from a run whose record was lost:
-    // start anew.
-    drop();
+    if (!file.error().is(Code::kNotFound)) return file;
+    drop();  // gone: removed by hand, or lost in a crash
     return fail(Code::kStale, "object");
   }
   uint64_t size_now = 0;
@@ -300,7 +316,8 @@ void CachedFile::idle() {
 
 std::optional<CachedFile::ClaimableState> CachedFile::begin_claim() {
   MutexLock lock(mutex_);
-  if (own_change_ || racy_ || changes_in_progress_ > 0 || !object_created_) return std::nullopt;
+  if (own_change_ || racy_ || untrusted_ || changes_in_progress_ > 0 || !object_created_)
+    return std::nullopt;
   ClaimableState state;
   state.object = object_;
   state.file = object_file_;

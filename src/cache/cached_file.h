@@ -18,6 +18,8 @@
 //   - object_ is replaced, never emptied, when the data are dropped: whoever still reads the old
 //   object's file
 //     reads the old version's bytes.
+//   - What Residents counts for the node is the sum of disk_bytes() of the present blocks; it
+//   changes with them, under mutex_.
 //
 // Locking: mutex_ guards everything below it and is held for memory operations only.  The owner's
 // locks may be held when calling; owner_ is called without mutex_.  Coroutines run on the node's
@@ -197,9 +199,14 @@ class CachedFile {
   };
   Dropped drop_locked() REQUIRES(mutex_);
   void finish_drop(Dropped dropped);
-  // Forgets the blocks; the bytes they held on disk are returned, to be released.
-  uint64_t clear_blocks(uint64_t first_block, uint64_t last_block) REQUIRES(mutex_);
-  uint64_t disk_bytes(uint64_t block) const REQUIRES(mutex_);
+  // Forgets the blocks and gives their room back.
+  void clear_blocks(uint64_t first_block, uint64_t last_block) REQUIRES(mutex_);
+  uint64_t disk_bytes(uint64_t block) const REQUIRES(mutex_) {
+    return disk_bytes(block, size_bytes_);
+  }
+  // Of the block in a file of that size.
+  uint64_t disk_bytes(uint64_t block, uint64_t size_bytes) const;
+  uint64_t held_bytes() const REQUIRES(mutex_);
   uint64_t last_block(uint64_t offset, uint64_t length) const {
     return length == 0 ? offset >> block_shift_ : (offset + length - 1) >> block_shift_;
   }
@@ -217,6 +224,8 @@ class CachedFile {
   bool ctime_moved_ GUARDED_BY(mutex_) = false;
   bool unsettled_ GUARDED_BY(mutex_) =
       false;  // changed since the last claim: the record is not stable
+  // object_ is what an earlier run left in the middle of a change: to be dropped before any use.
+  bool untrusted_ GUARDED_BY(mutex_) = false;
   uint64_t changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock
   uint32_t changes_in_progress_ GUARDED_BY(mutex_) = 0;
   ObjectId object_ GUARDED_BY(mutex_);  // taken before the first fetch: the memory tier's key

@@ -360,13 +360,14 @@ io::Task<void> CachedFile::store(std::shared_ptr<Fetch> fetch) {
     stored = !fetch->detached && object_ == fetch->object;
     for (uint64_t i = 0; stored && i < fetch->blocks; ++i)
       blocks_.set(fetch->first_block + i, checksums[i]);
+    if (stored) env_.residents.charge(owner_.id(), bytes);
   } else {
     env_.metrics.bypassed.add(fetch->length);
   }
   if (stored)
     env_.claims.add(owner_.self());
   else
-    env_.residents.release(owner_.id(), bytes);
+    env_.residents.cancel(bytes);
 }
 
 void CachedFile::finish(const std::shared_ptr<Fetch>& fetch) {

@@ -40,7 +40,10 @@ void Claims::loop() {
       MutexLock lock(mutex_);
       while (pending_.empty() && !stopping_) wake_.wait(mutex_);
       // Gather more: one sync for all that comes within the interval.
-      if (!stopping_) wake_.wait_for(mutex_, interval_);
+      using Steady = std::chrono::steady_clock;
+      const auto until = Steady::now() + interval_;
+      for (auto now = Steady::now(); !stopping_ && now < until; now = Steady::now())
+        wake_.wait_for(mutex_, until - now);
       if (stopping_) return;
     }
     run_once();
@@ -73,9 +76,14 @@ void Claims::run_once() {
   }
   if (claims.empty()) return;
   if (const auto synced = objects_.sync(dirty); !synced) {
-    // What reached the disk is not known, and asking again would not tell: drop it all, the source
-    // has it.
+    // What reached the disk is not known, and asking again would not tell: drop it all, also what
+    // came meanwhile (one syncfs speaks for the whole disk); the source has it.
     for (Claim& claim : claims) claim.owner->file().drop();
+    {
+      MutexLock lock(mutex_);
+      batch.swap(pending_);
+    }
+    for (auto& [id, owner] : batch) owner->file().drop();
     metrics_.store_errors.add();
     log::error("cannot sync the cache: {}", synced.error().message());
     return;

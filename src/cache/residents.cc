@@ -47,18 +47,24 @@ evict::Slot Residents::slot_of(NodeId node) {
 bool Residents::reserve(NodeId node, uint64_t bytes) {
   for (;;) {
     uint64_t used = used_bytes_.load(std::memory_order_relaxed);
-    while (used + bytes <= limit_bytes_) {
-      if (used_bytes_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed)) {
-        MutexLock lock(mutex_);
-        slots_[slot_of(node)].bytes += bytes;
+    while (used + bytes <= limit_bytes_)
+      if (used_bytes_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed))
         return true;
-      }
-    }
     if (!make_room(node, bytes)) {
       refused_.add();
       return false;
     }
   }
+}
+
+void Residents::charge(NodeId node, uint64_t bytes) {
+  if (bytes == 0) return;
+  MutexLock lock(mutex_);
+  slots_[slot_of(node)].bytes += bytes;
+}
+
+void Residents::cancel(uint64_t bytes) {
+  used_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
 }
 
 bool Residents::make_room(NodeId for_node, uint64_t bytes) {
@@ -68,6 +74,7 @@ bool Residents::make_room(NodeId for_node, uint64_t bytes) {
   while (used_bytes() + bytes > limit_bytes_) {
     NodeId victim;
     evict::Slot slot;
+    uint64_t held = 0;
     {
       MutexLock lock(mutex_);
       const auto may_go = [&](evict::Slot s) NO_THREAD_SAFETY_ANALYSIS {
@@ -77,10 +84,11 @@ bool Residents::make_room(NodeId for_node, uint64_t bytes) {
       if (!chosen) return false;
       slot = *chosen;
       victim = slots_[slot].node;
+      held = slots_[slot].bytes;
     }
     if (evict_(victim)) {
       evictions_.add();
-      evicted_bytes_.add(forget(victim));
+      evicted_bytes_.add(held);
     } else {
       busy.insert(slot);
     }

@@ -10,9 +10,11 @@
 // evicted.
 //
 // Invariants
-//   - used_bytes_ is the sum of the entries' bytes, plus what is reserved and not yet charged.
+//   - used_bytes_ is the sum of the entries' bytes, plus what is reserved and neither charged nor
+//   cancelled yet.
 //   - An entry is in slots_ and in the policy, or in neither.
-// Thread-safe.  mutex_ is held for memory operations only, never across the eviction itself.
+// Thread-safe.  mutex_ is held for memory operations only, never across the eviction itself; all
+// but reserve() and trim() may be called under a file's lock.
 #pragma once
 
 #include <atomic>
@@ -31,8 +33,8 @@ namespace larder::cache {
 
 class Residents {
  public:
-  // Frees the node's object; false when it is in use and must stay.  Called without locks held,
-  // from any thread.
+  // Frees the node's object and forgets it here; false when it is in use and must stay.  Called
+  // without locks held, from any thread.
   using Evict = std::function<bool(NodeId)>;
 
   Residents(std::unique_ptr<evict::Policy> policy, uint64_t limit_bytes, Registry& registry,
@@ -41,17 +43,19 @@ class Residents {
   // Must be set before the first reserve().
   void set_evict(Evict evict) { evict_ = std::move(evict); }
 
-  // Makes room for `bytes` of the node's object and counts them as its own.  False: no room to be
-  // had.
+  // Makes room for `bytes` of the node's object, without evicting it.  False: no room to be had.
   bool reserve(NodeId node, uint64_t bytes);
-  // Gives back what was reserved or held.
+  // What was reserved is the node's own from now on, or is not needed after all.
+  void charge(NodeId node, uint64_t bytes);
+  void cancel(uint64_t bytes);
+  // Gives back what the node holds.
   void release(NodeId node, uint64_t bytes);
   // The node's object is gone; returns the bytes it held.
   uint64_t forget(NodeId node);
   // Notes a use.
   void touch(NodeId node);
-  // From the census: a file cached in an earlier run, in order of last use.  Ignored when known
-  // already.
+  // A file cached in an earlier run: from the census, in order of last use, or because it is used
+  // now.  Ignored when known already.
   void introduce(NodeId node, uint64_t bytes);
   // Evicts until the limit holds: needed after a census that found more than it allows.
   void trim() { make_room(NodeId{}, 0); }

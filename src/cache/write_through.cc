@@ -27,6 +27,17 @@ void CachedFile::detach(uint64_t first_block, uint64_t last_block,
 io::Task<void> CachedFile::begin_change(uint64_t offset, uint64_t length) {
   std::vector<std::shared_ptr<Fetch>> storing;
   bool record_is_stable = false;
+  bool has_object = false;
+  {
+    MutexLock lock(mutex_);
+    has_object = object_created_ && !object_file_;
+  }
+  // Open while its size is still the file's, so that it can follow the change.
+  if (has_object) {
+    ObjectId object;
+    if (const auto opened = object_file(&object); !opened && !opened.error().is(Code::kStale))
+      drop();
+  }
   {
     MutexLock lock(mutex_);
     changed_at_ = env_.changes.tick();
@@ -48,20 +59,18 @@ io::Task<void> CachedFile::begin_change(uint64_t offset, uint64_t length) {
 void CachedFile::end_change(uint64_t offset, uint64_t length,
                             std::optional<uint64_t> new_size_bytes) {
   std::shared_ptr<io::File> resize;
-  uint64_t released = 0;
   {
     MutexLock lock(mutex_);
     changed_at_ = env_.changes.tick();
     --changes_in_progress_;
     const uint64_t first = std::min(offset, size_bytes_) >> block_shift_;
     const uint64_t last = length > UINT64_MAX - offset ? UINT64_MAX : last_block(offset, length);
-    released = clear_blocks(first, last);
+    clear_blocks(first, last);
     if (new_size_bytes && *new_size_bytes != size_bytes_) {
       size_bytes_ = *new_size_bytes;
       resize = object_file_;
     }
   }
-  env_.residents.release(owner_.id(), released);
   if (resize && !resize->truncate(*new_size_bytes)) drop();
 }
 
@@ -78,7 +87,6 @@ io::Task<void> CachedFile::refill_pinned() {
 
 void CachedFile::end_truncate(uint64_t new_size_bytes) {
   std::shared_ptr<io::File> resize;
-  uint64_t released = 0;
   {
     MutexLock lock(mutex_);
     changed_at_ = env_.changes.tick();
@@ -90,13 +98,16 @@ void CachedFile::end_truncate(uint64_t new_size_bytes) {
       const uint64_t edge = std::min(old_size, new_size_bytes) >> block_shift_;
       env_.memory.erase_object(object_, edge);
       if (blocks_.has(edge)) blocks_.set(edge, 0);
-      const bool edge_stays = (edge << block_shift_) < new_size_bytes;
-      released = clear_blocks(edge_stays ? edge + 1 : edge, UINT64_MAX);
+      const uint64_t held = disk_bytes(edge, old_size);
+      const uint64_t wanted = disk_bytes(edge, new_size_bytes);
+      // One that takes more room now would have to ask for it: it is fetched again instead.
+      const bool edge_stays = wanted != 0 && wanted <= held;
+      if (edge_stays && blocks_.has(edge)) env_.residents.release(owner_.id(), held - wanted);
+      clear_blocks(edge_stays ? edge + 1 : edge, UINT64_MAX);
     }
     size_bytes_ = new_size_bytes;
     resize = object_file_;
   }
-  env_.residents.release(owner_.id(), released);
   if (resize && !resize->truncate(new_size_bytes)) drop();
 }
 
@@ -146,6 +157,8 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
   };
   std::vector<uint64_t> keep;  // blocks that will be present
   uint64_t reserve = 0;
+  const uint64_t edge = old_size_bytes >> block_shift_;  // the block that grows with the file
+  const uint64_t edge_growth = disk_bytes(edge, new_size) - disk_bytes(edge, old_size_bytes);
   bool has_object = false;
   {
     MutexLock lock(mutex_);
@@ -154,8 +167,10 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
     if (object_) {
       env_.memory.erase_object(object_, std::min(offset, old_size_bytes) >> block_shift_);
       // The block at the old end grew by zeros.
-      const uint64_t edge = old_size_bytes >> block_shift_;
-      if (new_size > old_size_bytes && blocks_.has(edge)) blocks_.set(edge, 0);
+      if (new_size > old_size_bytes && blocks_.has(edge)) {
+        blocks_.set(edge, 0);
+        reserve += edge_growth;
+      }
     }
     for (uint64_t block = first; data.size() != 0 && block <= last; ++block) {
       const bool present = blocks_.has(block);
@@ -165,10 +180,12 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
     }
   }
   if (reserve != 0 && !env_.residents.reserve(owner_.id(), reserve)) {
-    std::erase_if(keep, [&](uint64_t block) {
-      MutexLock lock(mutex_);
-      return !blocks_.has(block);
-    });
+    MutexLock lock(mutex_);
+    if (edge_growth != 0 && blocks_.has(edge)) {
+      env_.residents.release(owner_.id(), disk_bytes(edge, old_size_bytes));
+      blocks_.clear(edge);
+    }
+    std::erase_if(keep, [&](uint64_t block) REQUIRES(mutex_) { return !blocks_.has(block); });
     env_.metrics.bypassed.add(reserve);
     reserve = 0;
   }
@@ -195,8 +212,9 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
     MutexLock lock(mutex_);
     changed_at_ = env_.changes.tick();
     --changes_in_progress_;
-    mine = object_ == object;
-    if (good && mine)
+    mine = good && object_ == object;
+    if (mine) env_.residents.charge(owner_.id(), reserve);
+    if (mine)
       for (const uint64_t block : keep) {
         const uint64_t start = block << block_shift_;
         const bool whole = offset <= start && covered(block);
@@ -205,12 +223,11 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
             whole ? checksum32(data.data().subspan(start - offset, block_length(block))) : 0);
       }
   }
+  if (!mine) env_.residents.cancel(reserve);
   if (!good) {
     // The object may hold any mixture; the source has what was written.
     env_.metrics.store_errors.add();
     drop();
-  } else if (!mine && reserve != 0) {
-    env_.residents.release(owner_.id(), reserve);
   }
 }
 

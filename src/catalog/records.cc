@@ -17,6 +17,10 @@ constexpr uint8_t kChunkVersion = 1;
 constexpr uint8_t kListingVersion = 1;
 constexpr uint8_t kNumberVersion = 1;
 
+// Flags of a node's record.
+constexpr uint8_t kDataStable = 1;
+constexpr uint8_t kCtimeMoved = 2;
+
 void append_big_endian(std::string& key, uint64_t number) {
   for (int shift = 56; shift >= 0; shift -= 8) key.push_back(static_cast<char>(number >> shift));
 }
@@ -101,7 +105,9 @@ std::string encode(const NodeRecord& r) {
   out.put_bytes(r.name).put_bytes(r.symlink_target);
   out.put(r.object.value);
   put(out, r.version);
-  out.put(r.object_bytes).put(r.block_shift).put(static_cast<uint8_t>(r.data_stable));
+  out.put(r.object_bytes).put(r.block_shift);
+  out.put(
+      static_cast<uint8_t>((r.data_stable ? kDataStable : 0) | (r.ctime_moved ? kCtimeMoved : 0)));
   out.put(r.listing_parts).put(r.listing_mtime_ns).put(r.listing_ctime_ns);
   return out.take();
 }
@@ -120,11 +126,13 @@ std::optional<NodeRecord> decode_node(std::string_view value) {
   r.version = get_validator(in);
   r.object_bytes = in.get<uint64_t>();
   r.block_shift = in.get<uint8_t>();
-  r.data_stable = in.get<uint8_t>() != 0;
+  const auto flags = in.get<uint8_t>();
+  r.data_stable = (flags & kDataStable) != 0;
+  r.ctime_moved = (flags & kCtimeMoved) != 0;
   r.listing_parts = in.get<uint32_t>();
   r.listing_mtime_ns = in.get<int64_t>();
   r.listing_ctime_ns = in.get<int64_t>();
-  if (!in.complete()) return std::nullopt;
+  if (!in.complete() || flags > (kDataStable | kCtimeMoved)) return std::nullopt;
   return r;
 }
 

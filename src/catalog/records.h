@@ -42,6 +42,9 @@ struct NodeRecord {
   uint64_t object_bytes = 0;  // disk space of the object's claimed blocks
   uint8_t block_shift = 0;    // block size of the object = 1 << block_shift
   bool data_stable = false;
+  // A change of attributes or names made here moved ctime since `version`: one that differs in
+  // ctime only is the same data.
+  bool ctime_moved = false;
   // Directories: parts of the stored listing (0: none) and the directory's times it belongs to.
   uint32_t listing_parts = 0;
   int64_t listing_mtime_ns = 0;

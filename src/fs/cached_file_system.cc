@@ -99,9 +99,10 @@ void CachedFileSystem::shut_down() {
 
 bool CachedFileSystem::evict(NodeId id) {
   const NodePtr node = load(id);
-  if (!node) return true;  // its record is gone, and with it the claim on the object
-  if (!node->is_regular()) return true;
-  return node->file().evict();
+  if (node && node->is_regular()) return node->file().evict();
+  // Its record is gone, and with it the claim on the object.
+  env_.residents.forget(id);
+  return true;
 }
 
 Result<CachedFileSystem::NodePtr> CachedFileSystem::node(KernelId id) {
@@ -181,7 +182,13 @@ void CachedFileSystem::drop_name(const NodePtr& parent, const std::string& name)
     }
     catalog::Batch batch;
     batch.remove(parent->id(), name);
-    if (!env_.catalog.apply(batch)) env_.metrics.store_errors.add();
+    if (!env_.catalog.apply(batch)) {
+      // The catalog still has the name: what is kept here says that it must not be believed.
+      env_.metrics.store_errors.add();
+      MutexLock lock(parent->mutex_);
+      parent->children_[name] = Dentry{};
+      return;
+    }
   }
   MutexLock lock(parent->mutex_);
   parent->children_.erase(name);
@@ -208,11 +215,12 @@ void CachedFileSystem::remember_child(Node& parent, const std::string& name, Nod
 }
 
 void CachedFileSystem::change_directory(Node& parent) {
-  MutexLock lock(parent.mutex_);
-  parent.directory_changed_at_ = changes().tick();
-  parent.attributes_changed_at_ = parent.directory_changed_at_;
-  parent.valid_until_ = Nanos(0);
-  parent.listing_times_ = {};
+  {
+    MutexLock lock(parent.mutex_);
+    parent.directory_changed_at_ = changes().tick();
+    parent.listing_times_ = {};
+  }
+  expire(parent);
 }
 
 // --- attributes
@@ -231,9 +239,15 @@ bool CachedFileSystem::is_fresh(Node& node) {
 }
 
 void CachedFileSystem::expire(Node& node) {
-  MutexLock lock(node.mutex_);
-  node.attributes_changed_at_ = changes().tick();
-  node.valid_until_ = Nanos(0);
+  bool remembered = false;
+  {
+    MutexLock lock(node.mutex_);
+    node.attributes_changed_at_ = changes().tick();
+    node.valid_until_ = Nanos(0);
+    remembered = std::exchange(node.validated_at_ns_, 0) != 0;
+  }
+  // Nor may the next run believe what a change made here has overtaken.
+  if (remembered && !node.persist({})) env_.metrics.store_errors.add();
 }
 
 bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t asked_at) {

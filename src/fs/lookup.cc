@@ -18,6 +18,7 @@ std::optional<Result<NodeReply>> CachedFileSystem::lookup_hit(KernelId parent_id
   }
   if (!child) return std::nullopt;
   metrics_.lookup_hits.add();
+  add_name(child, parent, std::string(name));  // from the catalog it comes without
   return reply_to_lookup(child);
 }
 
@@ -138,14 +139,14 @@ bool CachedFileSystem::same_file(Node& node, const Attributes& attributes) const
 // Which node the file with these attributes is, that was seen under this name.
 CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent, const std::string& name,
                                                      const Attributes& attributes) {
-  std::optional<NodeId> numbered = known_child(*parent, name);
-  if (numbered) {
-    NodePtr node = load(*numbered);
+  std::optional<NodeId> numbered;
+  if (const auto id = known_child(*parent, name)) {
+    NodePtr node = load(*id);
     if (node && same_file(*node, attributes)) return node;
-    if (node) {
+    if (node)
       drop_name(parent, name);  // another file has taken the name
-      numbered.reset();
-    }
+    else
+      numbered = *id;  // by a listing, which has shown it; not looked at until now
   }
   const bool several_names =
       S_ISREG(attributes.mode) && attributes.nlink > 1 && attributes.inode != 0;
@@ -163,8 +164,7 @@ CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent, cons
       if (agrees) return node;
     }
   }
-  // A listing numbers its names before more is known of them: they keep those numbers.
-  const auto id = numbered ? Result<NodeId>(*numbered) : env_.catalog.allocate_node();
+  const Result<NodeId> id = numbered ? *numbered : env_.catalog.allocate_node();
   if (!id) return nullptr;
   return table_.find_or_make(*id, [&] { return std::make_shared<Node>(*this, *id); });
 }

@@ -466,7 +466,10 @@ Result<void> SimDisk::do_sync_directory(const std::string& directory) {
 
 Result<void> SimDisk::do_sync_all() {
   const MutexLock lock(mutex_);
-  TRY(check_fault(SimOperation::kSync, ""));
+  if (auto ok = check_fault(SimOperation::kSync, ""); !ok) {
+    for (const auto& [path, inode] : live_) inode->forget_unsynced();
+    return ok;
+  }
   TRY(step());
   for (const auto& [path, inode] : live_) inode->sync();
   durable_ = live_;

@@ -1,0 +1,648 @@
+#include "support/fake_source.h"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "base/check.h"
+
+namespace larder::testing {
+
+using source::AttributeChange;
+
+struct FakeSource::Inode {
+  Attributes attributes;
+  std::string data;  // a symlink's target, too
+  std::map<std::string, InodePtr> children;
+  std::map<std::string, std::string> xattrs;
+
+  bool is_directory() const { return S_ISDIR(attributes.mode); }
+  Attributes shown() const {
+    Attributes shown = attributes;
+    shown.size_bytes = data.size();
+    shown.blocks_512 = (data.size() + 511) / 512;
+    return shown;
+  }
+};
+
+namespace {
+
+std::string parent_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash);
+}
+
+Error error_of(int number) {
+  return Error(static_cast<Code>(number));
+}
+
+}  // namespace
+
+class FakeSourceFile final : public source::SourceFile {
+ public:
+  FakeSourceFile(FakeSource& source, FakeSource::InodePtr inode, int flags)
+      : source_(source), inode_(std::move(inode)), flags_(flags) {}
+
+  FakeSource::Outcome<size_t> read(buffer::BufferRef into, size_t length,
+                                   uint64_t offset) override {
+    return source_.call<size_t>(FakeSource::CallKind::kRead,
+                                [inode = inode_, into, length, offset]() -> Result<size_t> {
+                                  const std::string& data = inode->data;
+                                  const size_t from = std::min<size_t>(offset, data.size());
+                                  const size_t got = std::min(length, data.size() - from);
+                                  std::memcpy(into.bytes().data(), data.data() + from, got);
+                                  into.set_size(got);
+                                  return got;
+                                });
+  }
+  FakeSource::Outcome<void> write(buffer::BufferRef from, uint64_t offset) override {
+    return source_.call<void>(
+        FakeSource::CallKind::kWrite,
+        [this, inode = inode_, from, offset]() NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+          if ((flags_ & O_ACCMODE) == O_RDONLY) return fail(error_of(EBADF));
+          const uint64_t at = (flags_ & O_APPEND) != 0 ? inode->data.size() : offset;
+          const auto bytes = from.data();
+          source_.write_to(*inode, at, reinterpret_cast<const char*>(bytes.data()), bytes.size());
+          return {};
+        });
+  }
+  FakeSource::Outcome<void> flush() override {
+    return source_.call<void>(FakeSource::CallKind::kFlush, [] { return Result<void>(); });
+  }
+  FakeSource::Outcome<void> sync(bool) override {
+    return source_.call<void>(FakeSource::CallKind::kSync, [] { return Result<void>(); });
+  }
+  FakeSource::Outcome<Attributes> attributes() override {
+    return source_.call<Attributes>(
+        FakeSource::CallKind::kAttributes,
+        [inode = inode_]() -> Result<Attributes> { return inode->shown(); });
+  }
+  FakeSource::Outcome<Attributes> set_attributes(AttributeChange change) override {
+    return source_.call<Attributes>(FakeSource::CallKind::kSetAttributes,
+                                    [this, inode = inode_, change]() NO_THREAD_SAFETY_ANALYSIS {
+                                      return source_.change(*inode, change);
+                                    });
+  }
+  FakeSource::Outcome<void> allocate(int mode, uint64_t offset, uint64_t length) override {
+    return source_.call<void>(
+        FakeSource::CallKind::kAllocate,
+        [this, inode = inode_, mode, offset, length]() NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+          if ((mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0)
+            return fail(Code::kNotSupported);
+          std::string& data = inode->data;
+          if ((mode & FALLOC_FL_KEEP_SIZE) == 0 && data.size() < offset + length)
+            data.resize(offset + length);
+          if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0 && offset < data.size())
+            std::fill_n(data.begin() + static_cast<ptrdiff_t>(offset),
+                        std::min<size_t>(length, data.size() - offset), '\0');
+          source_.changed(*inode);
+          return {};
+        });
+  }
+  FakeSource::Outcome<uint64_t> seek(uint64_t offset, int whence) override {
+    return source_.call<uint64_t>(FakeSource::CallKind::kSeek,
+                                  [inode = inode_, offset, whence]() -> Result<uint64_t> {
+                                    if (offset >= inode->data.size()) return fail(error_of(ENXIO));
+                                    return whence == SEEK_DATA ? offset : inode->data.size();
+                                  });
+  }
+  FakeSource::Outcome<size_t> copy_range(uint64_t offset, std::shared_ptr<SourceFile> to,
+                                         uint64_t to_offset, size_t length) override {
+    return source_.call<size_t>(FakeSource::CallKind::kCopyRange,
+                                [this, inode = inode_, offset, to, to_offset, length]()
+                                    NO_THREAD_SAFETY_ANALYSIS -> Result<size_t> {
+                                      auto& target = static_cast<FakeSourceFile&>(*to);
+                                      if (offset >= inode->data.size()) return size_t{0};
+                                      const std::string bytes = inode->data.substr(offset, length);
+                                      source_.write_to(*target.inode_, to_offset, bytes.data(),
+                                                       bytes.size());
+                                      return bytes.size();
+                                    });
+  }
+
+ private:
+  FakeSource& source_;
+  const FakeSource::InodePtr inode_;
+  const int flags_;
+};
+
+// --- holds, faults, counts
+
+void FakeSource::Hold::wait_for_calls(int count) {
+  MutexLock lock(mutex_);
+  while (arrived_ < count) changed_.wait(mutex_);
+}
+
+int FakeSource::Hold::arrived() const {
+  MutexLock lock(mutex_);
+  return arrived_;
+}
+
+void FakeSource::Hold::release() {
+  opened_->set();
+}
+
+std::shared_ptr<FakeSource::Hold> FakeSource::hold(CallKind kind, Stage stage) {
+  auto made = std::make_shared<Hold>();
+  MutexLock lock(mutex_);
+  holds_[{kind, stage}] = made;
+  return made;
+}
+
+std::shared_ptr<FakeSource::Hold> FakeSource::arrive(CallKind kind, Stage stage) {
+  std::shared_ptr<Hold> held;
+  {
+    MutexLock lock(mutex_);
+    if (stage == Stage::kBefore) ++calls_[static_cast<size_t>(kind)];
+    const auto it = holds_.find({kind, stage});
+    if (it != holds_.end()) held = it->second.lock();
+  }
+  if (!held || held->opened_->is_set()) return nullptr;
+  MutexLock lock(held->mutex_);
+  ++held->arrived_;
+  held->changed_.notify_all();
+  return held;
+}
+
+std::optional<Code> FakeSource::take_fault(CallKind kind, Stage stage) {
+  if (stage == Stage::kBefore && down_) return down_;
+  const auto it = std::ranges::find_if(
+      faults_, [&](const Fault& fault) { return fault.kind == kind && fault.stage == stage; });
+  if (it == faults_.end()) return std::nullopt;
+  const Code code = it->code;
+  faults_.erase(it);
+  return code;
+}
+
+template <class T>
+source::Outcome<T> FakeSource::call(CallKind kind, std::function<Result<T>()> operation) {
+  // The event, not the hold: a hold that is destroyed must let go.
+  std::shared_ptr<io::Event> opened;
+  if (const auto held = arrive(kind, Stage::kBefore)) opened = held->opened_;
+  if (opened) co_await *opened;
+  Result<T> answer = fail(Code::kCancelled);
+  {
+    MutexLock lock(mutex_);
+    if (const auto code = take_fault(kind, Stage::kBefore)) {
+      answer = fail(*code, "injected");
+    } else {
+      answer = operation();
+      if (const auto late = take_fault(kind, Stage::kAfter)) answer = fail(*late, "injected");
+    }
+  }
+  opened.reset();
+  if (const auto held = arrive(kind, Stage::kAfter)) opened = held->opened_;
+  if (opened) co_await *opened;
+  co_return answer;
+}
+
+void FakeSource::set_down(std::optional<Code> code) {
+  MutexLock lock(mutex_);
+  down_ = code;
+}
+
+void FakeSource::fail_next(CallKind kind, Code code) {
+  MutexLock lock(mutex_);
+  faults_.push_back({kind, Stage::kBefore, code});
+}
+
+void FakeSource::fail_after_next(CallKind kind, Code code) {
+  MutexLock lock(mutex_);
+  faults_.push_back({kind, Stage::kAfter, code});
+}
+
+void FakeSource::set_inodes_stable(bool stable) {
+  MutexLock lock(mutex_);
+  inodes_stable_ = stable;
+}
+
+void FakeSource::set_time_granularity(Nanos granularity) {
+  MutexLock lock(mutex_);
+  granularity_ns_ = granularity.count();
+}
+
+bool FakeSource::inodes_are_stable() const {
+  MutexLock lock(mutex_);
+  return inodes_stable_;
+}
+
+bool FakeSource::is_up() const {
+  MutexLock lock(mutex_);
+  return !down_;
+}
+
+uint64_t FakeSource::calls(CallKind kind) const {
+  MutexLock lock(mutex_);
+  return calls_[static_cast<size_t>(kind)];
+}
+
+uint64_t FakeSource::calls() const {
+  MutexLock lock(mutex_);
+  return std::accumulate(calls_.begin(), calls_.end(), uint64_t{0});
+}
+
+// --- the tree
+
+FakeSource::FakeSource(const Clock& clock) : clock_(clock) {
+  MutexLock lock(mutex_);
+  root_ = std::make_shared<Inode>();
+  root_->attributes.inode = next_inode_++;
+  root_->attributes.mode = S_IFDIR | 0755;
+  root_->attributes.nlink = 2;
+  changed(*root_);
+}
+
+FakeSource::~FakeSource() = default;
+
+int64_t FakeSource::stamp() {
+  const int64_t now = clock_.wall().count();
+  if (granularity_ns_ != 0) return now / granularity_ns_ * granularity_ns_;
+  return last_stamp_ns_ = std::max(now, last_stamp_ns_ + 1);
+}
+
+void FakeSource::changed(Inode& inode) {
+  inode.attributes.times.mtime_ns = inode.attributes.times.ctime_ns = stamp();
+}
+
+Result<FakeSource::InodePtr> FakeSource::find(const std::string& path) const {
+  InodePtr at = root_;
+  for (size_t from = 0; from < path.size();) {
+    const size_t slash = std::min(path.find('/', from), path.size());
+    if (!at->is_directory()) return fail(error_of(ENOTDIR));
+    const auto child = at->children.find(path.substr(from, slash - from));
+    if (child == at->children.end()) return fail(Code::kNotFound, path);
+    at = child->second;
+    from = slash + 1;
+  }
+  return at;
+}
+
+FakeSource::InodePtr FakeSource::must_find(const std::string& path) const {
+  auto found = find(path);
+  CHECK_MSG(found.has_value(), path);
+  return *found;
+}
+
+Result<FakeSource::Place> FakeSource::place(const std::string& path) const {
+  TRY_ASSIGN(InodePtr directory, find(parent_of(path)));
+  if (!directory->is_directory()) return fail(error_of(ENOTDIR));
+  const size_t slash = path.rfind('/');
+  return Place{std::move(directory), slash == std::string::npos ? path : path.substr(slash + 1)};
+}
+
+Result<FakeSource::InodePtr> FakeSource::make(const std::string& path, uint32_t mode,
+                                              Caller caller) {
+  TRY_ASSIGN(const Place at, place(path));
+  if (at.directory->children.contains(at.name)) return fail(Code::kExists, path);
+  auto inode = std::make_shared<Inode>();
+  inode->attributes.inode = next_inode_++;
+  inode->attributes.mode = mode;
+  inode->attributes.nlink = S_ISDIR(mode) ? 2 : 1;
+  inode->attributes.uid = caller.uid;
+  inode->attributes.gid = caller.gid;
+  changed(*inode);
+  at.directory->children[at.name] = inode;
+  if (S_ISDIR(mode)) ++at.directory->attributes.nlink;
+  changed(*at.directory);
+  return inode;
+}
+
+Result<void> FakeSource::remove_name(const std::string& path, bool directory) {
+  TRY_ASSIGN(const Place at, place(path));
+  const auto it = at.directory->children.find(at.name);
+  if (it == at.directory->children.end()) return fail(Code::kNotFound, path);
+  const InodePtr inode = it->second;
+  if (directory != inode->is_directory()) return fail(error_of(directory ? ENOTDIR : EISDIR));
+  if (!inode->children.empty()) return fail(error_of(ENOTEMPTY));
+  at.directory->children.erase(it);
+  inode->attributes.nlink = directory ? 0 : inode->attributes.nlink - 1;
+  inode->attributes.times.ctime_ns = stamp();
+  if (directory) --at.directory->attributes.nlink;
+  changed(*at.directory);
+  return {};
+}
+
+Result<void> FakeSource::do_rename(const std::string& path, const std::string& new_path,
+                                   unsigned flags) {
+  TRY_ASSIGN(const Place from, place(path));
+  TRY_ASSIGN(const Place to, place(new_path));
+  const auto moved_at = from.directory->children.find(from.name);
+  if (moved_at == from.directory->children.end()) return fail(Code::kNotFound, path);
+  if ((new_path + "/").starts_with(path + "/") && path != new_path) return fail(Code::kInvalid);
+  const InodePtr moved = moved_at->second;
+  const auto other_at = to.directory->children.find(to.name);
+  const InodePtr other = other_at == to.directory->children.end() ? nullptr : other_at->second;
+  if ((flags & RENAME_EXCHANGE) != 0) {
+    if (!other) return fail(Code::kNotFound, new_path);
+    from.directory->children[from.name] = other;
+    to.directory->children[to.name] = moved;
+    other->attributes.times.ctime_ns = stamp();
+  } else {
+    if (other && (flags & RENAME_NOREPLACE) != 0) return fail(Code::kExists);
+    if (other == moved) return {};
+    if (other) {
+      if (other->is_directory() != moved->is_directory())
+        return fail(error_of(other->is_directory() ? EISDIR : ENOTDIR));
+      if (!other->children.empty()) return fail(error_of(ENOTEMPTY));
+      --other->attributes.nlink;
+      other->attributes.times.ctime_ns = stamp();
+    }
+    from.directory->children.erase(from.name);
+    to.directory->children[to.name] = moved;
+  }
+  moved->attributes.times.ctime_ns = stamp();
+  changed(*from.directory);
+  changed(*to.directory);
+  return {};
+}
+
+Result<Attributes> FakeSource::change(Inode& inode, const AttributeChange& change) {
+  Attributes& a = inode.attributes;
+  a.times.ctime_ns = stamp();
+  if (change.permissions) a.mode = (a.mode & S_IFMT) | *change.permissions;
+  if (change.uid) a.uid = *change.uid;
+  if (change.gid) a.gid = *change.gid;
+  if (change.size_bytes) {
+    inode.data.resize(*change.size_bytes);
+    changed(inode);
+  }
+  if (change.atime_ns) a.times.atime_ns = *change.atime_ns;
+  if (change.atime_now) a.times.atime_ns = stamp();
+  if (change.mtime_ns) a.times.mtime_ns = *change.mtime_ns;
+  if (change.mtime_now) a.times.mtime_ns = stamp();
+  return inode.shown();
+}
+
+void FakeSource::write_to(Inode& inode, uint64_t offset, const char* bytes, size_t length) {
+  if (inode.data.size() < offset + length) inode.data.resize(offset + length);
+  std::copy_n(bytes, length, inode.data.begin() + static_cast<ptrdiff_t>(offset));
+  changed(inode);
+}
+
+// --- changes from outside, and looking
+
+void FakeSource::mkdir(const std::string& path) {
+  MutexLock lock(mutex_);
+  for (size_t end = 0; end < path.size(); ++end) {
+    end = std::min(path.find('/', end), path.size());
+    const std::string part = path.substr(0, end);
+    if (!find(part)) CHECK(make(part, S_IFDIR | 0755, {}).has_value());
+  }
+}
+
+void FakeSource::put(const std::string& path, std::string content) {
+  mkdir(parent_of(path));
+  MutexLock lock(mutex_);
+  if (find(path)) CHECK(remove_name(path, false).has_value());
+  const auto made = make(path, S_IFREG | 0644, {});
+  CHECK(made.has_value());
+  (*made)->data = std::move(content);
+}
+
+void FakeSource::overwrite(const std::string& path, uint64_t offset, const std::string& bytes) {
+  MutexLock lock(mutex_);
+  const InodePtr inode = must_find(path);
+  write_to(*inode, offset, bytes.data(), bytes.size());
+}
+
+void FakeSource::cut(const std::string& path, uint64_t size_bytes) {
+  MutexLock lock(mutex_);
+  const InodePtr inode = must_find(path);
+  inode->data.resize(size_bytes);
+  changed(*inode);
+}
+
+void FakeSource::remove(const std::string& path) {
+  MutexLock lock(mutex_);
+  CHECK(remove_name(path, must_find(path)->is_directory()).has_value());
+}
+
+void FakeSource::move(const std::string& path, const std::string& new_path) {
+  MutexLock lock(mutex_);
+  CHECK(do_rename(path, new_path, 0).has_value());
+}
+
+std::string FakeSource::content(const std::string& path) const {
+  MutexLock lock(mutex_);
+  return must_find(path)->data;
+}
+
+Attributes FakeSource::attributes_of(const std::string& path) const {
+  MutexLock lock(mutex_);
+  return must_find(path)->shown();
+}
+
+bool FakeSource::exists(const std::string& path) const {
+  MutexLock lock(mutex_);
+  return find(path).has_value();
+}
+
+std::vector<std::string> FakeSource::files() const {
+  std::vector<std::string> files;
+  std::vector<std::pair<std::string, InodePtr>> left;
+  MutexLock lock(mutex_);
+  left.emplace_back("", root_);
+  while (!left.empty()) {
+    const auto [path, inode] = left.back();
+    left.pop_back();
+    if (S_ISREG(inode->attributes.mode)) files.push_back(path);
+    for (const auto& [name, child] : inode->children) {
+      std::string below = path.empty() ? name : path + "/" + name;
+      left.emplace_back(std::move(below), child);
+    }
+  }
+  std::ranges::sort(files);
+  return files;
+}
+
+// --- source::Source
+
+// What the operations below do happens under the mutex, which call() holds.
+#define UNDER_MUTEX NO_THREAD_SAFETY_ANALYSIS
+
+source::Outcome<Attributes> FakeSource::attributes(std::string path, source::Wait) {
+  return call<Attributes>(CallKind::kAttributes, [this, path]() UNDER_MUTEX -> Result<Attributes> {
+    TRY_ASSIGN(const InodePtr inode, find(path));
+    return inode->shown();
+  });
+}
+
+source::Outcome<std::string> FakeSource::read_link(std::string path) {
+  return call<std::string>(CallKind::kReadLink, [this, path]() UNDER_MUTEX -> Result<std::string> {
+    TRY_ASSIGN(const InodePtr inode, find(path));
+    if (!S_ISLNK(inode->attributes.mode)) return fail(Code::kInvalid);
+    return inode->data;
+  });
+}
+
+source::Outcome<std::vector<source::DirectoryEntry>> FakeSource::list(std::string path,
+                                                                      source::Wait) {
+  using Entries = std::vector<source::DirectoryEntry>;
+  return call<Entries>(CallKind::kList, [this, path]() UNDER_MUTEX -> Result<Entries> {
+    TRY_ASSIGN(const InodePtr inode, find(path));
+    if (!inode->is_directory()) return fail(error_of(ENOTDIR));
+    Entries entries;
+    for (const auto& [name, child] : inode->children)
+      entries.push_back({name, child->attributes.inode, child->attributes.mode & S_IFMT});
+    return entries;
+  });
+}
+
+source::Outcome<source::Opened> FakeSource::open_file(std::string path, int flags) {
+  return call<source::Opened>(
+      CallKind::kOpen, [this, path, flags]() UNDER_MUTEX -> Result<source::Opened> {
+        TRY_ASSIGN(const InodePtr inode, find(path));
+        if (!S_ISREG(inode->attributes.mode)) return fail(Code::kInvalid);
+        if ((flags & O_TRUNC) != 0) {
+          inode->data.clear();
+          changed(*inode);
+        }
+        return source::Opened{std::make_shared<FakeSourceFile>(*this, inode, flags),
+                              inode->shown()};
+      });
+}
+
+source::Outcome<source::Created> FakeSource::create_file(std::string path, int flags, uint32_t mode,
+                                                         Caller caller) {
+  return call<source::Created>(
+      CallKind::kCreate,
+      [this, path, flags, mode, caller]() UNDER_MUTEX -> Result<source::Created> {
+        auto found = find(path);
+        if (found && (flags & O_EXCL) != 0) return fail(Code::kExists);
+        if (!found) found = make(path, S_IFREG | (mode & 07777 & ~caller.umask), caller);
+        if (!found) return fail(found.error());
+        if ((flags & O_TRUNC) != 0) {
+          (*found)->data.clear();
+          changed(**found);
+        }
+        return source::Created{std::make_shared<FakeSourceFile>(*this, *found, flags | O_RDWR),
+                               (*found)->shown()};
+      });
+}
+
+source::Outcome<Attributes> FakeSource::make_directory(std::string path, uint32_t mode,
+                                                       Caller caller) {
+  return call<Attributes>(
+      CallKind::kMakeDirectory, [this, path, mode, caller]() UNDER_MUTEX -> Result<Attributes> {
+        TRY_ASSIGN(const InodePtr inode,
+                   make(path, S_IFDIR | (mode & 07777 & ~caller.umask), caller));
+        return inode->shown();
+      });
+}
+
+source::Outcome<Attributes> FakeSource::make_node(std::string path, uint32_t mode, uint64_t rdev,
+                                                  Caller caller) {
+  return call<Attributes>(
+      CallKind::kMakeNode, [this, path, mode, rdev, caller]() UNDER_MUTEX -> Result<Attributes> {
+        TRY_ASSIGN(const InodePtr inode, make(path, mode & ~caller.umask, caller));
+        inode->attributes.rdev = rdev;
+        return inode->shown();
+      });
+}
+
+source::Outcome<Attributes> FakeSource::make_symlink(std::string target, std::string path,
+                                                     Caller caller) {
+  return call<Attributes>(CallKind::kMakeSymlink,
+                          [this, target, path, caller]() UNDER_MUTEX -> Result<Attributes> {
+                            TRY_ASSIGN(const InodePtr inode, make(path, S_IFLNK | 0777, caller));
+                            inode->data = target;
+                            return inode->shown();
+                          });
+}
+
+source::Outcome<Attributes> FakeSource::link(std::string path, std::string new_path) {
+  return call<Attributes>(CallKind::kLink,
+                          [this, path, new_path]() UNDER_MUTEX -> Result<Attributes> {
+                            TRY_ASSIGN(const InodePtr inode, find(path));
+                            TRY_ASSIGN(const Place at, place(new_path));
+                            if (at.directory->children.contains(at.name))
+                              return fail(Code::kExists);
+                            at.directory->children[at.name] = inode;
+                            ++inode->attributes.nlink;
+                            inode->attributes.times.ctime_ns = stamp();
+                            changed(*at.directory);
+                            return inode->shown();
+                          });
+}
+
+source::Outcome<void> FakeSource::unlink(std::string path) {
+  return call<void>(CallKind::kUnlink,
+                    [this, path]() UNDER_MUTEX { return remove_name(path, false); });
+}
+
+source::Outcome<void> FakeSource::remove_directory(std::string path) {
+  return call<void>(CallKind::kRemoveDirectory,
+                    [this, path]() UNDER_MUTEX { return remove_name(path, true); });
+}
+
+source::Outcome<void> FakeSource::rename(std::string path, std::string new_path, unsigned flags) {
+  return call<void>(CallKind::kRename, [this, path, new_path, flags]() UNDER_MUTEX {
+    return do_rename(path, new_path, flags);
+  });
+}
+
+source::Outcome<Attributes> FakeSource::set_attributes(std::string path, AttributeChange wanted) {
+  return call<Attributes>(CallKind::kSetAttributes,
+                          [this, path, wanted]() UNDER_MUTEX -> Result<Attributes> {
+                            TRY_ASSIGN(const InodePtr inode, find(path));
+                            return change(*inode, wanted);
+                          });
+}
+
+source::Outcome<void> FakeSource::sync_directory(std::string path, bool) {
+  return call<void>(CallKind::kSyncDirectory, [this, path]() UNDER_MUTEX -> Result<void> {
+    TRY(find(path));
+    return {};
+  });
+}
+
+source::Outcome<std::string> FakeSource::get_xattr(std::string path, std::string name) {
+  return call<std::string>(CallKind::kGetXattr,
+                           [this, path, name]() UNDER_MUTEX -> Result<std::string> {
+                             TRY_ASSIGN(const InodePtr inode, find(path));
+                             const auto it = inode->xattrs.find(name);
+                             if (it == inode->xattrs.end()) return fail(error_of(ENODATA));
+                             return it->second;
+                           });
+}
+
+source::Outcome<void> FakeSource::set_xattr(std::string path, std::string name, std::string value,
+                                            int) {
+  return call<void>(CallKind::kSetXattr, [this, path, name, value]() UNDER_MUTEX -> Result<void> {
+    TRY_ASSIGN(const InodePtr inode, find(path));
+    inode->xattrs[name] = value;
+    inode->attributes.times.ctime_ns = stamp();
+    return {};
+  });
+}
+
+source::Outcome<std::vector<std::string>> FakeSource::list_xattr(std::string path) {
+  using Names = std::vector<std::string>;
+  return call<Names>(CallKind::kListXattr, [this, path]() UNDER_MUTEX -> Result<Names> {
+    TRY_ASSIGN(const InodePtr inode, find(path));
+    Names names;
+    for (const auto& [name, value] : inode->xattrs) names.push_back(name);
+    return names;
+  });
+}
+
+source::Outcome<void> FakeSource::remove_xattr(std::string path, std::string name) {
+  return call<void>(CallKind::kRemoveXattr, [this, path, name]() UNDER_MUTEX -> Result<void> {
+    TRY_ASSIGN(const InodePtr inode, find(path));
+    if (inode->xattrs.erase(name) == 0) return fail(error_of(ENODATA));
+    inode->attributes.times.ctime_ns = stamp();
+    return {};
+  });
+}
+
+source::Outcome<struct statvfs> FakeSource::space() {
+  return call<struct statvfs>(CallKind::kSpace,
+                              [] { return Result<struct statvfs>(std::in_place); });
+}
+
+}  // namespace larder::testing

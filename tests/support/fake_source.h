@@ -1,0 +1,158 @@
+// FakeSource: a slow directory in memory, for tests of what stands on source::Source.
+//
+// Behaves as a local file system does (attributes, times, links, unlinked open files), without
+// permissions.  Tests change it from outside, hold calls back, make them fail, take it down, and
+// count what was asked.
+//
+// Times come from the clock; each change gets a later one than the change before, unless a
+// granularity is set.  Thread-safe.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "io/completion.h"
+#include "source/call_kind.h"
+#include "source/source.h"
+
+namespace larder::testing {
+
+class FakeSource final : public source::Source {
+ public:
+  using CallKind = source::CallKind;
+  template <class T>
+  using Outcome = source::Outcome<T>;
+
+  explicit FakeSource(const Clock& clock);
+  ~FakeSource() override;
+
+  // --- changes from outside.  The parent directories are made.
+  void put(const std::string& path, std::string content);
+  // Overwrites or appends in place; the file must exist.
+  void overwrite(const std::string& path, uint64_t offset, const std::string& bytes);
+  void cut(const std::string& path, uint64_t size_bytes);
+  void mkdir(const std::string& path);
+  void remove(const std::string& path);
+  void move(const std::string& path, const std::string& new_path);
+
+  // --- looking
+  std::string content(const std::string& path) const;
+  Attributes attributes_of(const std::string& path) const;
+  bool exists(const std::string& path) const;
+  // Of all regular files, in order.
+  std::vector<std::string> files() const;
+  uint64_t calls(CallKind kind) const;
+  uint64_t calls() const;
+
+  // --- faults
+  // Answers everything with the code; nullopt: it is back.
+  void set_down(std::optional<Code> code);
+  // The next call of that kind fails without having been carried out.
+  void fail_next(CallKind kind, Code code);
+  // The next call of that kind is carried out, and fails all the same.
+  void fail_after_next(CallKind kind, Code code);
+  void set_inodes_stable(bool stable);
+  // Times are rounded down to it, and may be the same for several changes.
+  void set_time_granularity(Nanos granularity);
+
+  // Calls of one kind wait, before or after they are carried out, until the hold is released (or
+  // destroyed).
+  enum class Stage { kBefore, kAfter };
+  class Hold {
+   public:
+    ~Hold() { release(); }
+    // Until so many calls have come.
+    void wait_for_calls(int count);
+    int arrived() const;
+    void release();
+
+   private:
+    friend class FakeSource;
+    mutable Mutex mutex_;
+    CondVar changed_;
+    int arrived_ GUARDED_BY(mutex_) = 0;
+    std::shared_ptr<io::Event> opened_ = std::make_shared<io::Event>();
+  };
+  std::shared_ptr<Hold> hold(CallKind kind, Stage stage = Stage::kBefore);
+
+  // --- source::Source
+  void stop() override {}
+  Outcome<Attributes> attributes(std::string path, source::Wait wait) override;
+  Outcome<std::string> read_link(std::string path) override;
+  Outcome<std::vector<source::DirectoryEntry>> list(std::string path, source::Wait wait) override;
+  Outcome<source::Opened> open_file(std::string path, int flags) override;
+  Outcome<source::Created> create_file(std::string path, int flags, uint32_t mode,
+                                       Caller caller) override;
+  Outcome<Attributes> make_directory(std::string path, uint32_t mode, Caller caller) override;
+  Outcome<Attributes> make_node(std::string path, uint32_t mode, uint64_t rdev,
+                                Caller caller) override;
+  Outcome<Attributes> make_symlink(std::string target, std::string path, Caller caller) override;
+  Outcome<Attributes> link(std::string path, std::string new_path) override;
+  Outcome<void> unlink(std::string path) override;
+  Outcome<void> remove_directory(std::string path) override;
+  Outcome<void> rename(std::string path, std::string new_path, unsigned flags) override;
+  Outcome<Attributes> set_attributes(std::string path, source::AttributeChange change) override;
+  Outcome<void> sync_directory(std::string path, bool data_only) override;
+  Outcome<std::string> get_xattr(std::string path, std::string name) override;
+  Outcome<void> set_xattr(std::string path, std::string name, std::string value,
+                          int flags) override;
+  Outcome<std::vector<std::string>> list_xattr(std::string path) override;
+  Outcome<void> remove_xattr(std::string path, std::string name) override;
+  Outcome<struct statvfs> space() override;
+  bool inodes_are_stable() const override;
+  bool is_up() const override;
+  void on_state_change(std::function<void(bool up)>) override {}
+
+ private:
+  friend class FakeSourceFile;
+  struct Inode;
+  using InodePtr = std::shared_ptr<Inode>;
+  struct Place {  // a name in a directory that exists
+    InodePtr directory;
+    std::string name;
+  };
+
+  // One call: waits at holds, fails as told, or does what `operation` does under the mutex.
+  template <class T>
+  Outcome<T> call(CallKind kind, std::function<Result<T>()> operation);
+  std::shared_ptr<Hold> arrive(CallKind kind, Stage stage);
+  std::optional<Code> take_fault(CallKind kind, Stage stage) REQUIRES(mutex_);
+
+  Result<InodePtr> find(const std::string& path) const REQUIRES(mutex_);
+  Result<Place> place(const std::string& path) const REQUIRES(mutex_);
+  Result<InodePtr> make(const std::string& path, uint32_t mode, Caller caller) REQUIRES(mutex_);
+  Result<void> remove_name(const std::string& path, bool directory) REQUIRES(mutex_);
+  Result<void> do_rename(const std::string& path, const std::string& new_path, unsigned flags)
+      REQUIRES(mutex_);
+  Result<Attributes> change(Inode& inode, const source::AttributeChange& change) REQUIRES(mutex_);
+  void write_to(Inode& inode, uint64_t offset, const char* bytes, size_t length) REQUIRES(mutex_);
+  InodePtr must_find(const std::string& path) const REQUIRES(mutex_);
+  int64_t stamp() REQUIRES(mutex_);
+  void changed(Inode& inode) REQUIRES(mutex_);  // mtime and ctime
+
+  const Clock& clock_;
+  mutable Mutex mutex_;
+  InodePtr root_ GUARDED_BY(mutex_);
+  uint64_t next_inode_ GUARDED_BY(mutex_) = 1;
+  int64_t last_stamp_ns_ GUARDED_BY(mutex_) = 0;
+  int64_t granularity_ns_ GUARDED_BY(mutex_) = 0;
+  bool inodes_stable_ GUARDED_BY(mutex_) = true;
+  std::optional<Code> down_ GUARDED_BY(mutex_);
+  struct Fault {
+    CallKind kind;
+    Stage stage;
+    Code code;
+  };
+  std::vector<Fault> faults_ GUARDED_BY(mutex_);
+  std::map<std::pair<CallKind, Stage>, std::weak_ptr<Hold>> holds_ GUARDED_BY(mutex_);
+  std::array<uint64_t, source::kCallKinds> calls_ GUARDED_BY(mutex_){};
+};
+
+}  // namespace larder::testing

@@ -1,0 +1,268 @@
+// The catalog's records and ids.
+#include "catalog/catalog.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <set>
+
+#include "support/sim_disk.h"
+
+namespace larder::catalog {
+namespace {
+
+using ::testing::ElementsAre;
+
+NodeRecord full_node() {
+  NodeRecord record;
+  record.attributes = {11, S_IFREG | 0644, 2, 1000, 1001, 0x0102, 1ULL << 40, 77, {-5, 6, 7}};
+  record.validated_at_ns = -8;
+  record.used_at_ns = 9;
+  record.parent = NodeId{10};
+  record.name = std::string("name with \0 and \xff", 16);
+  record.symlink_target = "../target";
+  record.object = ObjectId{12};
+  record.version = {13, -14, 15, 16};
+  record.object_bytes = 17;
+  record.block_shift = 18;
+  record.data_stable = true;
+  record.ctime_moved = true;
+  record.listing_parts = 19;
+  record.listing_mtime_ns = 20;
+  record.listing_ctime_ns = -21;
+  return record;
+}
+
+ChunkRecord full_chunk() {
+  return {0x8000'0000'0000'0005, {0xdeadbeef, 0, 0xffffffff}};
+}
+
+std::vector<ListingEntry> full_listing() {
+  return {
+      {"a", NodeId{2}, S_IFREG}, {std::string(255, 'x'), NodeId{3}, S_IFDIR}, {"", NodeId{4}, 0}};
+}
+
+// Everything but the whole value is refused: shorter, longer, or of another version.
+template <class Decode>
+void expect_only_whole_decodes(const std::string& value, Decode decode) {
+  ASSERT_TRUE(decode(value));
+  for (size_t size = 0; size < value.size(); ++size)
+    EXPECT_FALSE(decode(std::string_view(value).substr(0, size))) << "cut to " << size;
+  EXPECT_FALSE(decode(value + '\0'));
+  for (int version = 0; version < 256; ++version) {
+    std::string other = value;
+    if (static_cast<uint8_t>(other[0]) == version) continue;
+    other[0] = static_cast<char>(version);
+    EXPECT_FALSE(decode(other)) << "version " << version;
+  }
+}
+
+TEST(CatalogRecords, ComeBackAsTheyWere) {
+  EXPECT_EQ(decode_node(encode(full_node())), full_node());
+  EXPECT_EQ(decode_node(encode(NodeRecord{})), NodeRecord{});
+  const auto name = decode_name(encode(NameRecord{NodeId{7}, S_IFLNK}));
+  ASSERT_TRUE(name);
+  EXPECT_EQ(name->node, NodeId{7});
+  EXPECT_EQ(name->type, S_IFLNK);
+  for (const ChunkRecord& chunk : {full_chunk(), ChunkRecord{}}) {
+    const auto decoded = decode_chunk(encode(chunk));
+    ASSERT_TRUE(decoded);
+    EXPECT_EQ(decoded->present, chunk.present);
+    EXPECT_EQ(decoded->checksums, chunk.checksums);
+  }
+  EXPECT_EQ(decode_listing(encode(full_listing())), full_listing());
+  EXPECT_EQ(decode_listing(encode(std::vector<ListingEntry>{})), std::vector<ListingEntry>{});
+  for (const uint64_t number : {uint64_t{0}, uint64_t{1}, UINT64_MAX})
+    EXPECT_EQ(decode_number(encode_number(number)), number);
+}
+
+TEST(CatalogRecords, NothingButTheWholeDecodes) {
+  expect_only_whole_decodes(encode(full_node()), decode_node);
+  expect_only_whole_decodes(encode(NameRecord{NodeId{7}, S_IFREG}), decode_name);
+  expect_only_whole_decodes(encode(full_chunk()), decode_chunk);
+  expect_only_whole_decodes(encode(full_listing()), decode_listing);
+  expect_only_whole_decodes(encode_number(42), decode_number);
+}
+
+TEST(CatalogRecords, ANameThatLeadsNowhereIsRefused) {
+  EXPECT_FALSE(decode_name(encode(NameRecord{NodeId{}, S_IFREG})));
+}
+
+TEST(CatalogRecords, AHugeCountOfEntriesTakesNoMemory) {
+  std::string value = encode(std::vector<ListingEntry>{});
+  for (size_t i = 1; i < value.size(); ++i) value[i] = '\xff';
+  EXPECT_FALSE(decode_listing(value));
+}
+
+TEST(CatalogRecords, KeysOfDifferentKindsNeverMeet) {
+  const std::string as_name(8, '\0');
+  const std::set<std::string> keys{
+      node_key(NodeId{1}),
+      name_key(NodeId{1}, ""),
+      name_key(NodeId{1}, as_name),
+      chunk_key(ObjectId{1}, 0),
+      chunk_key(ObjectId{1}, 1),
+      listing_key(NodeId{1}, 0),
+      inode_key(1),
+      meta_key(std::string("\0\0\0\0\0\0\0\1", 8)),
+  };
+  EXPECT_EQ(keys.size(), 8U);
+  EXPECT_LT(node_key(NodeId{255}), node_key(NodeId{256}));  // dumps sort
+}
+
+class CatalogTest : public ::testing::Test {
+ protected:
+  void open() {
+    store_.reset();
+    store_ = std::move(
+        *journal::Store::open(disk_, "", {.segment_bytes = 256 << 10}, *registry_, clock_));
+    auto opened = Catalog::open(*store_);
+    ASSERT_TRUE(opened) << opened.error().message();
+    catalog_ = std::move(*opened);
+  }
+
+  testing::SimDisk disk_;
+  ManualClock clock_;
+  std::unique_ptr<Registry> registry_ = std::make_unique<Registry>();
+  std::unique_ptr<journal::Store> store_;
+  std::unique_ptr<Catalog> catalog_;
+};
+
+TEST_F(CatalogTest, KeepsWhatABatchPuts) {
+  open();
+  const NodeId parent{5};
+  const NodeId node{6};
+  Batch batch;
+  EXPECT_TRUE(batch.empty());
+  batch.put(node, full_node());
+  batch.put(parent, "name", {node, S_IFREG});
+  batch.put(ObjectId{12}, 3, full_chunk());
+  batch.put_inode(99, node);
+  EXPECT_FALSE(batch.empty());
+  ASSERT_TRUE(catalog_->apply(batch));
+  EXPECT_EQ(**catalog_->node(node), full_node());
+  EXPECT_EQ((**catalog_->name(parent, "name")).node, node);
+  EXPECT_EQ((**catalog_->chunk(ObjectId{12}, 3)).present, full_chunk().present);
+  EXPECT_EQ(**catalog_->by_inode(99), node);
+  EXPECT_FALSE(*catalog_->chunk(ObjectId{12}, 2));
+  EXPECT_FALSE(*catalog_->name(parent, "nam"));
+  EXPECT_FALSE(*catalog_->by_inode(98));
+
+  Batch removal;
+  removal.remove(node);
+  removal.remove(parent, "name");
+  removal.remove(ObjectId{12}, 3);
+  removal.remove_inode(99);
+  ASSERT_TRUE(catalog_->apply(removal));
+  EXPECT_FALSE(*catalog_->node(node));
+  EXPECT_FALSE(*catalog_->name(parent, "name"));
+  EXPECT_FALSE(*catalog_->chunk(ObjectId{12}, 3));
+  EXPECT_FALSE(*catalog_->by_inode(99));
+}
+
+TEST_F(CatalogTest, AListingOfManyPartsIsWholeOrNothing) {
+  open();
+  const NodeId directory{5};
+  std::vector<ListingEntry> entries;
+  for (uint64_t i = 0; i < 4000; ++i)
+    entries.push_back({"entry-" + std::to_string(i), NodeId{100 + i}, S_IFREG});
+  Batch batch;
+  const uint32_t parts = batch.put_listing(directory, entries);
+  EXPECT_GT(parts, 1U);
+  const std::vector<Batch> split = batch.split();
+  ASSERT_EQ(split.size(), parts);
+  for (const Batch& part : split) ASSERT_TRUE(catalog_->apply(part));
+  EXPECT_EQ(**catalog_->listing(directory, parts), entries);
+  EXPECT_FALSE(*catalog_->listing(directory, parts + 1));
+  Batch removal;
+  removal.remove_listing_part(directory, 1);
+  ASSERT_TRUE(catalog_->apply(removal));
+  EXPECT_FALSE(*catalog_->listing(directory, parts));
+}
+
+TEST_F(CatalogTest, AnEmptyListingIsOnePart) {
+  open();
+  Batch batch;
+  const uint32_t parts = batch.put_listing(NodeId{5}, {});
+  EXPECT_EQ(parts, 1U);
+  ASSERT_TRUE(catalog_->apply(batch));
+  EXPECT_EQ(**catalog_->listing(NodeId{5}, parts), std::vector<ListingEntry>{});
+}
+
+TEST_F(CatalogTest, VisitsNodesAndNothingElse) {
+  open();
+  Batch batch;
+  const NodeId odd{0x6e6e6e6e6e6e6e6e};
+  batch.put(NodeId{1}, full_node());
+  batch.put(odd, full_node());
+  batch.put(NodeId{1}, "n1234567", {NodeId{3}, S_IFREG});
+  batch.put(ObjectId{1}, 1, full_chunk());
+  batch.put_listing(NodeId{1}, full_listing());
+  ASSERT_TRUE(catalog_->apply(batch));
+  std::set<NodeId> seen;
+  ASSERT_TRUE(catalog_->for_each_node([&](NodeId node, const NodeRecord& record) {
+    EXPECT_EQ(record, full_node());
+    EXPECT_TRUE(seen.insert(node).second);
+    return true;
+  }));
+  EXPECT_THAT(seen, ElementsAre(NodeId{1}, odd));
+  int visits = 0;
+  ASSERT_TRUE(catalog_->for_each_node([&](NodeId, const NodeRecord&) {
+    ++visits;
+    return false;
+  }));
+  EXPECT_EQ(visits, 1);
+}
+
+TEST_F(CatalogTest, IdsAreNeverUsedTwice) {
+  std::set<NodeId> nodes{NodeId{}, kRootNode};
+  std::set<ObjectId> objects{ObjectId{}};
+  const auto take = [&] {
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_TRUE(nodes.insert(*catalog_->allocate_node()).second);
+      EXPECT_TRUE(objects.insert(*catalog_->allocate_object()).second);
+    }
+  };
+  for (uint64_t round = 0; round < 12; ++round) {
+    open();
+    take();
+    switch (round % 4) {
+      case 0:
+        ASSERT_TRUE(store_->close());
+        break;
+      case 1:
+        break;  // not closed
+      case 2:
+        disk_.process_death();
+        break;
+      case 3:
+        disk_.power_loss(round);
+        break;
+    }
+  }
+}
+
+TEST_F(CatalogTest, IdsAreNeverUsedTwiceWhateverStepTheCrashComesAt) {
+  open();
+  std::set<NodeId> nodes{*catalog_->allocate_node()};
+  ASSERT_TRUE(store_->close());
+  store_.reset();
+  for (uint64_t step = 1;; ++step) {
+    disk_.crash_at_step(step);
+    auto store = journal::Store::open(disk_, "", {.segment_bytes = 256 << 10}, *registry_, clock_);
+    if (store) {
+      if (auto catalog = Catalog::open(**store)) {
+        EXPECT_TRUE(nodes.insert(*(*catalog)->allocate_node()).second);
+      }
+    }
+    store = fail(Code::kCancelled);
+    const bool crashed = disk_.is_crashed();
+    disk_.power_loss(step);
+    if (!crashed) break;
+  }
+  EXPECT_GT(nodes.size(), 1U);
+}
+
+}  // namespace
+}  // namespace larder::catalog

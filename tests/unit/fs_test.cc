@@ -1,0 +1,704 @@
+// CachedFileSystem over a fake source, with the test as the kernel.
+#include <algorithm>
+#include <filesystem>
+
+#include "fs_fixture.h"
+#include "io/posix_disk.h"
+
+namespace larder::fs {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::Not;
+using testing::random_text;
+using ::testing::UnorderedElementsAre;
+using namespace std::chrono_literals;
+
+// --- names and attributes
+
+TEST_F(FsTest, ANameIsAskedOnceWithinItsTime) {
+  source_.put("file", "text");
+  mount();
+  const NodeReply first = lookup(kRoot, "file");
+  EXPECT_EQ(first.attributes.size_bytes, 4U);
+  EXPECT_EQ(first.attributes.inode, first.id.node());
+  const uint64_t asked = calls(CallKind::kAttributes);
+  EXPECT_EQ(lookup(kRoot, "file").id, first.id);
+  EXPECT_EQ(calls(CallKind::kAttributes), asked);
+  let_ttl_pass();
+  EXPECT_EQ(lookup(kRoot, "file").id, first.id);
+  EXPECT_EQ(calls(CallKind::kAttributes), asked + 1);
+}
+
+TEST_F(FsTest, AMissingNameIsRememberedForItsTime) {
+  mount();
+  EXPECT_EQ(lookup(kRoot, "none").id.value, 0U);
+  const uint64_t asked = calls(CallKind::kAttributes);
+  EXPECT_EQ(lookup(kRoot, "none").id.value, 0U);
+  EXPECT_EQ(calls(CallKind::kAttributes), asked);
+  source_.put("none", "came");
+  let_ttl_pass();
+  EXPECT_NE(lookup(kRoot, "none").id.value, 0U);
+}
+
+TEST_F(FsTest, ANameThatGoesOutsideGoesHere) {
+  source_.put("file", "text");
+  mount();
+  lookup(kRoot, "file");
+  source_.remove("file");
+  let_ttl_pass();
+  EXPECT_EQ(lookup(kRoot, "file").id.value, 0U);
+}
+
+TEST_F(FsTest, AnotherFileUnderTheNameIsAnotherNode) {
+  source_.put("file", "one");
+  mount();
+  const NodeReply first = lookup(kRoot, "file");
+  source_.put("file", "two");
+  let_ttl_pass();
+  const NodeReply second = lookup(kRoot, "file");
+  EXPECT_NE(second.id, first.id);
+  EXPECT_EQ(read_path("file"), "two");
+}
+
+TEST_F(FsTest, NodeIdsSurviveARemount) {
+  source_.put("d/file", "text");
+  mount();
+  const KernelId id = walk("d/file").id;
+  remount();
+  EXPECT_EQ(walk("d/file").id.node(), id.node());
+}
+
+TEST_F(FsTest, TwoNamesOfOneFileAreOneNode) {
+  source_.put("file", "text");
+  mount();
+  const NodeReply file = lookup(kRoot, "file");
+  const NodeReply linked = note(fs_->run(files().link(file.id, kRoot, "other")));
+  EXPECT_EQ(linked.id, file.id);
+  EXPECT_EQ(linked.attributes.nlink, 2U);
+  EXPECT_EQ(lookup(kRoot, "other").id, file.id);
+  remount();
+  EXPECT_EQ(lookup(kRoot, "other").id.node(), file.id.node());
+  EXPECT_EQ(lookup(kRoot, "file").id.node(), file.id.node());
+}
+
+TEST_F(FsTest, AttributesAreAskedOnceWithinTheirTime) {
+  source_.put("file", "text");
+  mount();
+  const KernelId id = lookup(kRoot, "file").id;
+  const uint64_t asked = calls(CallKind::kAttributes);
+  EXPECT_EQ(attributes(id).attributes.size_bytes, 4U);
+  EXPECT_EQ(calls(CallKind::kAttributes), asked);
+  source_.overwrite("file", 4, " and more");
+  let_ttl_pass();
+  EXPECT_EQ(attributes(id).attributes.size_bytes, 13U);
+}
+
+// Times to live that outlast a restart: what a change made here has overtaken is not fresh.
+TEST_F(FsTest, AChangeEndsALongTimeToLive) {
+  source_.put("file", "text");
+  CoherenceOptions coherence;
+  coherence.attributes_ttl = std::chrono::minutes(10);
+  coherence.revalidate_at_open = false;
+  mount(coherence);
+  let_ttl_pass();
+  const OpenReply opened = open(lookup(kRoot, "file").id, O_RDWR);
+  ASSERT_TRUE(write(opened, "text that is longer"));
+  EXPECT_EQ(lookup(kRoot, "file").attributes.size_bytes, 19U);
+  sim_disk_.crash_at_step(1);
+  release(opened);
+  fs_.reset();
+  sim_disk_.process_death();
+  mount(coherence);
+  EXPECT_EQ(lookup(kRoot, "file").attributes.size_bytes, 19U);
+  EXPECT_EQ(read_path("file"), "text that is longer");
+}
+
+TEST_F(FsTest, ALateAnswerDoesNotUndoAChange) {
+  source_.put("file", "text");
+  mount();
+  const KernelId id = lookup(kRoot, "file").id;
+  const OpenReply opened = open(id, O_RDWR);
+  let_ttl_pass();
+  auto hold = source_.hold(CallKind::kAttributes, Stage::kAfter);
+  auto late = fs_->start(id, files().attributes(id));
+  hold->wait_for_calls(1);
+  ASSERT_TRUE(write(opened, "text that is longer"));
+  hold->release();
+  ASSERT_TRUE(late.get());
+  EXPECT_EQ(attributes(id).attributes.size_bytes, 19U);
+  EXPECT_EQ(read(opened), "text that is longer");
+  release(opened);
+}
+
+TEST_F(FsTest, ALateAnswerDoesNotBringBackARemovedName) {
+  source_.put("file", "text");
+  mount();
+  lookup(kRoot, "file");
+  let_ttl_pass();
+  auto hold = source_.hold(CallKind::kAttributes, Stage::kAfter);
+  auto late = fs_->start(kRoot, files().lookup(kRoot, "file"));
+  hold->wait_for_calls(1);
+  ASSERT_TRUE(fs_->run(files().unlink(kRoot, "file")));
+  hold->release();
+  note(late.get());
+  EXPECT_EQ(lookup(kRoot, "file").id.value, 0U);
+}
+
+TEST_F(FsTest, ALateAnswerDoesNotHideAMadeName) {
+  mount();
+  auto hold = source_.hold(CallKind::kAttributes, Stage::kAfter);
+  auto late = fs_->start(kRoot, files().lookup(kRoot, "file"));
+  hold->wait_for_calls(1);
+  const CreateReply made = create(kRoot, "file");
+  hold->release();
+  note(late.get());
+  EXPECT_EQ(lookup(kRoot, "file").id, made.node.id);
+  release(made.open);
+}
+
+TEST_F(FsTest, ChangesOfAttributesShowAtOnceAndKeepTheData) {
+  source_.put("file", random_text(1, 3 * kBlock));
+  mount();
+  let_ttl_pass();
+  read_path("file");
+  const KernelId id = lookup(kRoot, "file").id;
+  AttributeChange change;
+  change.permissions = 0600;
+  const auto changed = fs_->run(files().set_attributes(id, change, 0), id);
+  ASSERT_TRUE(changed);
+  EXPECT_EQ(changed->attributes.mode, static_cast<uint32_t>(S_IFREG | 0600));
+  let_ttl_pass();
+  const uint64_t reads = calls(CallKind::kRead);
+  EXPECT_EQ(read_path("file"), source_.content("file"));
+  EXPECT_EQ(calls(CallKind::kRead), reads);
+}
+
+TEST_F(FsTest, SymlinksAreReadOnce) {
+  mount();
+  const NodeReply made = note(fs_->run(files().make_symlink(kRoot, "link", "../there", kCaller)));
+  EXPECT_TRUE(S_ISLNK(made.attributes.mode));
+  EXPECT_EQ(*fs_->run(files().read_link(made.id)), "../there");
+  const uint64_t asked = calls(CallKind::kReadLink);
+  EXPECT_EQ(*fs_->run(files().read_link(made.id)), "../there");
+  EXPECT_EQ(calls(CallKind::kReadLink), asked);
+}
+
+// --- the namespace
+
+TEST_F(FsTest, ARenamedFileKeepsItsNodeAndItsData) {
+  source_.put("old", random_text(1, 3 * kBlock));
+  source_.mkdir("d");
+  mount();
+  let_ttl_pass();
+  read_path("old");
+  fs_->stack.claim();
+  const KernelId id = lookup(kRoot, "old").id;
+  const KernelId directory = lookup(kRoot, "d").id;
+  ASSERT_TRUE(fs_->run(files().rename(kRoot, "old", directory, "new", 0)));
+  EXPECT_EQ(lookup(kRoot, "old").id.value, 0U);
+  EXPECT_EQ(lookup(directory, "new").id, id);
+  const uint64_t reads = calls(CallKind::kRead);
+  EXPECT_EQ(read_path("d/new"), source_.content("d/new"));
+  EXPECT_EQ(calls(CallKind::kRead), reads);
+}
+
+// The kernel, or the process, forgets the node between the rename and the next look.
+TEST_F(FsTest, ARenamedFileKeepsItsDataWhenItIsForgotten) {
+  for (const bool restart : {false, true}) {
+    SCOPED_TRACE(restart);
+    source_.put("old", random_text(1, 3 * kBlock));
+    mount();
+    let_ttl_pass();
+    read_path("old");
+    fs_->stack.claim();
+    ASSERT_TRUE(fs_->run(files().rename(kRoot, "old", kRoot, "new", 0)));
+    forget_all();
+    if (restart) remount();
+    let_ttl_pass();
+    const uint64_t reads = calls(CallKind::kRead);
+    EXPECT_EQ(read_path("new"), source_.content("new"));
+    EXPECT_EQ(calls(CallKind::kRead), reads);
+    forget_all();
+    fs_.reset();
+    source_.remove("new");
+  }
+}
+
+TEST_F(FsTest, RenameReplacesWhatWasThere) {
+  source_.put("a", "of a");
+  source_.put("b", "of b");
+  mount();
+  const KernelId a = lookup(kRoot, "a").id;
+  lookup(kRoot, "b");
+  ASSERT_TRUE(fs_->run(files().rename(kRoot, "a", kRoot, "b", 0)));
+  EXPECT_EQ(lookup(kRoot, "b").id, a);
+  EXPECT_EQ(read_path("b"), "of a");
+}
+
+TEST_F(FsTest, RenameCanExchange) {
+  source_.put("a", "of a");
+  source_.put("b", "of b");
+  mount();
+  const KernelId a = lookup(kRoot, "a").id;
+  const KernelId b = lookup(kRoot, "b").id;
+  ASSERT_TRUE(fs_->run(files().rename(kRoot, "a", kRoot, "b", RENAME_EXCHANGE)));
+  EXPECT_EQ(lookup(kRoot, "a").id, b);
+  EXPECT_EQ(lookup(kRoot, "b").id, a);
+  EXPECT_EQ(read_path("a"), "of b");
+}
+
+TEST_F(FsTest, ARefusedRenameChangesNothing) {
+  source_.put("a", "of a");
+  source_.put("b", "of b");
+  mount();
+  const KernelId a = lookup(kRoot, "a").id;
+  const auto renamed = fs_->run(files().rename(kRoot, "a", kRoot, "b", RENAME_NOREPLACE));
+  ASSERT_FALSE(renamed);
+  EXPECT_TRUE(renamed.error().is(Code::kExists));
+  EXPECT_EQ(lookup(kRoot, "a").id, a);
+  EXPECT_EQ(read_path("b"), "of b");
+}
+
+TEST_F(FsTest, ARenamedDirectoryTakesWhatIsBelowWithIt) {
+  source_.put("d/e/file", "text");
+  mount();
+  const KernelId file = walk("d/e/file").id;
+  ASSERT_TRUE(fs_->run(files().rename(kRoot, "d", kRoot, "moved", 0)));
+  EXPECT_EQ(walk("moved/e/file").id, file);
+  const OpenReply opened = open(file);
+  EXPECT_EQ(read(opened), "text");
+  release(opened);
+}
+
+TEST_F(FsTest, AnUnlinkedFileIsReadableWhileOpenAndGoneAfter) {
+  source_.put("file", random_text(1, 3 * kBlock));
+  mount();
+  let_ttl_pass();
+  const std::string content = source_.content("file");
+  const NodeReply file = lookup(kRoot, "file");
+  const OpenReply opened = open(file.id);
+  EXPECT_EQ(read(opened, 0, kBlock), content.substr(0, kBlock));
+  ASSERT_TRUE(fs_->run(files().unlink(kRoot, "file")));
+  EXPECT_EQ(lookup(kRoot, "file").id.value, 0U);
+  EXPECT_EQ(read(opened), content);
+  EXPECT_EQ(attributes(file.id).attributes.nlink, 0U);
+  release(opened);
+  forget_all();
+  fs_->stack.settle();
+  fs_->stack.claim();
+  EXPECT_FALSE(*fs_->stack.catalog->node(NodeId{file.id.node()}));
+  EXPECT_EQ(fs_->stack.residents->used_bytes(), 0U);
+}
+
+TEST_F(FsTest, UnlinkOfOneNameLeavesTheOther) {
+  source_.put("file", "text");
+  mount();
+  const NodeReply file = lookup(kRoot, "file");
+  note(fs_->run(files().link(file.id, kRoot, "other")));
+  ASSERT_TRUE(fs_->run(files().unlink(kRoot, "file")));
+  EXPECT_EQ(lookup(kRoot, "other").id, file.id);
+  EXPECT_EQ(attributes(file.id).attributes.nlink, 1U);
+  EXPECT_EQ(read_path("other"), "text");
+}
+
+TEST_F(FsTest, DirectoriesComeAndGo) {
+  mount();
+  const NodeReply made = note(fs_->run(files().make_directory(kRoot, "d", 0777, kCaller)));
+  EXPECT_EQ(made.attributes.mode, static_cast<uint32_t>(S_IFDIR | 0755));
+  const CreateReply file = create(made.id, "file");
+  release(file.open);
+  const auto refused = fs_->run(files().remove_directory(kRoot, "d"));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), static_cast<Code>(ENOTEMPTY));
+  ASSERT_TRUE(fs_->run(files().unlink(made.id, "file"), made.id));
+  ASSERT_TRUE(fs_->run(files().remove_directory(kRoot, "d")));
+  EXPECT_EQ(lookup(kRoot, "d").id.value, 0U);
+}
+
+// --- listings
+
+TEST_F(FsTest, AListingIsAskedOnceWhileTheDirectoryIsTheSame) {
+  source_.put("d/a", "");
+  source_.put("d/b", "");
+  mount();
+  let_ttl_pass();
+  const KernelId directory = lookup(kRoot, "d").id;
+  EXPECT_THAT(list(directory), UnorderedElementsAre("a", "b"));
+  EXPECT_THAT(list(directory), UnorderedElementsAre("a", "b"));
+  EXPECT_EQ(calls(CallKind::kList), 1U);
+  remount();
+  EXPECT_THAT(list(walk("d").id), UnorderedElementsAre("a", "b"));
+  EXPECT_EQ(calls(CallKind::kList), 1U);
+  source_.put("d/c", "");
+  let_ttl_pass();
+  EXPECT_THAT(list(walk("d").id), UnorderedElementsAre("a", "b", "c"));
+}
+
+TEST_F(FsTest, AListingShowsWhatWasChangedHere) {
+  source_.put("d/a", "");
+  source_.put("d/b", "");
+  mount();
+  let_ttl_pass();
+  const KernelId directory = lookup(kRoot, "d").id;
+  list(directory);
+  release(create(directory, "c").open);
+  ASSERT_TRUE(fs_->run(files().unlink(directory, "a"), directory));
+  EXPECT_THAT(list(directory), UnorderedElementsAre("b", "c"));
+}
+
+TEST_F(FsTest, AListingThatAChangeOvertakesIsNotKept) {
+  source_.put("d/a", "");
+  mount();
+  let_ttl_pass();
+  const KernelId directory = lookup(kRoot, "d").id;
+  const auto handle = fs_->run(files().open_directory(directory), directory);
+  ASSERT_TRUE(handle);
+  auto hold = source_.hold(CallKind::kList, Stage::kAfter);
+  auto late = fs_->start(directory, files().read_directory(*handle, 0, 500, false));
+  hold->wait_for_calls(1);
+  release(create(directory, "b").open);
+  hold->release();
+  ASSERT_TRUE(late.get());
+  files().release_directory(*handle);
+  let_ttl_pass();
+  EXPECT_THAT(list(directory), UnorderedElementsAre("a", "b"));
+}
+
+TEST_F(FsTest, AListingWithAttributesCountsEachAsALookup) {
+  for (int i = 0; i < 100; ++i) source_.put("d/" + std::to_string(i), std::string(i, 'x'));
+  mount();
+  const KernelId directory = lookup(kRoot, "d").id;
+  EXPECT_EQ(list(directory, true).size(), 100U);
+  EXPECT_EQ(lookups_.size(), 101U);
+  const uint64_t asked = calls(CallKind::kAttributes);
+  EXPECT_EQ(lookup(directory, "42").attributes.size_bytes, 42U);
+  EXPECT_EQ(calls(CallKind::kAttributes), asked);
+}
+
+TEST_F(FsTest, TheNumbersOfAListingAreThoseOfTheNodes) {
+  source_.put("d/a", "");
+  mount();
+  const KernelId directory = lookup(kRoot, "d").id;
+  const auto handle = fs_->run(files().open_directory(directory), directory);
+  const auto batch = fs_->run(files().read_directory(*handle, 0, 500, false), directory);
+  ASSERT_TRUE(batch);
+  ASSERT_EQ(batch->size(), 3U);
+  EXPECT_EQ((*batch)[0].inode, directory.node());
+  EXPECT_EQ((*batch)[1].inode, kRootNode.value);
+  EXPECT_EQ((*batch)[2].inode, lookup(directory, "a").id.node());
+  files().release_directory(*handle);
+}
+
+// --- the source is away
+
+TEST_F(FsTest, WhatIsCachedIsServedWithoutTheSource) {
+  source_.put("d/file", random_text(1, 3 * kBlock));
+  mount();
+  let_ttl_pass();
+  const std::string content = read_path("d/file");
+  list(walk("d").id);
+  fs_->stack.claim();
+  for (const bool restart : {false, true}) {
+    SCOPED_TRACE(restart);
+    source_.set_down(std::nullopt);
+    if (restart) remount();
+    source_.set_down(Code::kSourceDown);
+    let_ttl_pass();
+    EXPECT_EQ(read_path("d/file"), content);
+    EXPECT_THAT(list(walk("d").id), ElementsAre("file"));
+  }
+}
+
+TEST_F(FsTest, AMountWithoutTheSourceServesWhatIsCached) {
+  source_.put("file", random_text(1, 3 * kBlock));
+  mount();
+  let_ttl_pass();
+  const std::string content = read_path("file");
+  fs_->stack.claim();
+  source_.set_down(Code::kTimedOut);
+  remount();
+  ASSERT_TRUE(fs_->loaded) << fs_->loaded.error().message();
+  EXPECT_EQ(read_path("file"), content);
+}
+
+TEST_F(FsTest, WithoutTheSourceNothingIsSaidToBeMissing) {
+  source_.put("known", "text");
+  source_.mkdir("d");
+  mount();
+  walk("known");
+  const KernelId directory = walk("d").id;
+  EXPECT_EQ(lookup(kRoot, "missing").id.value, 0U);
+  let_ttl_pass();
+  for (const Code code : {Code::kSourceDown, Code::kTimedOut, Code::kIo}) {
+    source_.set_down(code);
+    for (const char* name : {"missing", "never asked"}) {
+      const auto found = try_lookup(kRoot, name);
+      ASSERT_FALSE(found) << name;
+      EXPECT_FALSE(found.error().is(Code::kNotFound));
+    }
+    EXPECT_NE(lookup(kRoot, "known").id.value, 0U);
+    const auto listed = try_list(directory);
+    ASSERT_FALSE(listed);
+    EXPECT_FALSE(listed.error().is(Code::kNotFound));
+    const auto opened = try_open(lookup(kRoot, "known").id);
+    if (opened) {  // an open may succeed, a read of what is not cached may not
+      const auto text = try_read(*opened);
+      ASSERT_FALSE(text);
+      EXPECT_FALSE(text.error().is(Code::kNotFound));
+      release(*opened);
+    }
+  }
+  source_.set_down(std::nullopt);
+  EXPECT_EQ(read_path("known"), "text");
+}
+
+// --- data
+
+TEST_F(FsTest, ACreatedFileIsCachedAsItIsWritten) {
+  mount();
+  const std::string content = random_text(1, 4 * kBlock + 100);
+  const CreateReply made = create(kRoot, "file");
+  for (size_t at = 0; at < content.size(); at += 1000)
+    ASSERT_TRUE(write(made.open, content.substr(at, 1000), at));
+  release(made.open);
+  EXPECT_EQ(source_.content("file"), content);
+  EXPECT_EQ(read_path("file"), content);
+  EXPECT_EQ(calls(CallKind::kRead), 0U);
+  let_ttl_pass();
+  EXPECT_EQ(read_path("file"), content);
+  fs_->stack.claim();
+  remount();
+  EXPECT_EQ(read_path("file"), content);
+  EXPECT_EQ(calls(CallKind::kRead), 0U);
+}
+
+TEST_F(FsTest, AChangeOutsideIsSeenAtTheNextOpen) {
+  source_.put("file", random_text(1, 3 * kBlock));
+  mount();
+  let_ttl_pass();
+  read_path("file");
+  kernel().take_invalidated_nodes();
+  source_.overwrite("file", 100, "changed");
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  EXPECT_THAT(kernel().take_invalidated_nodes(), Contains(id));
+  EXPECT_EQ(read_path("file"), source_.content("file"));
+}
+
+TEST_F(FsTest, OpenRevalidatesWithinTheTimeToLive) {
+  source_.put("file", random_text(1, 3 * kBlock));
+  mount();
+  let_ttl_pass();
+  read_path("file");
+  const KernelId id = lookup(kRoot, "file").id;
+  source_.overwrite("file", 100, "changed");
+  const OpenReply opened = open(id);
+  EXPECT_EQ(read(opened), source_.content("file"));
+  EXPECT_FALSE(opened.keep_cache);
+  release(opened);
+}
+
+TEST_F(FsTest, TheKernelsPagesAreKeptWhileTheyAreRight) {
+  source_.put("file", random_text(1, 3 * kBlock));
+  mount();
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  const OpenReply first = open(id);
+  EXPECT_FALSE(first.keep_cache);  // nobody knows what the kernel has
+  release(first);
+  const OpenReply second = open(id);
+  EXPECT_TRUE(second.keep_cache);
+  release(second);
+  source_.overwrite("file", 0, "outside");
+  let_ttl_pass();
+  const OpenReply third = open(id);
+  EXPECT_FALSE(third.keep_cache);
+  release(third);
+}
+
+TEST_F(FsTest, WhatWasWrittenThroughAnInodeItsPagesHave) {
+  source_.put("file", random_text(1, 3 * kBlock));
+  mount();
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  release(open(id));
+  const OpenReply writer = open(id, O_RDWR);
+  ASSERT_TRUE(write(writer, "written here", 10));
+  release(writer);
+  EXPECT_THAT(kernel().take_invalidated_nodes(), Not(Contains(id)));
+  const OpenReply again = open(id);
+  EXPECT_TRUE(again.keep_cache);
+  EXPECT_EQ(read(again), source_.content("file"));
+  release(again);
+}
+
+TEST_F(FsTest, TruncationAtOpenEmptiesTheFile) {
+  source_.put("file", random_text(1, 3 * kBlock));
+  mount();
+  let_ttl_pass();
+  read_path("file");
+  const OpenReply opened = open(lookup(kRoot, "file").id, O_RDWR | O_TRUNC);
+  EXPECT_EQ(source_.content("file"), "");
+  EXPECT_EQ(read(opened), "");
+  ASSERT_TRUE(write(opened, "new", 5));
+  EXPECT_EQ(read(opened), std::string(5, '\0') + "new");
+  release(opened);
+  EXPECT_EQ(fs_->stack.metric("larder_open_handles"), 0);
+}
+
+TEST_F(FsTest, AWriteThroughAReadOnlyHandleIsRefused) {
+  source_.put("file", "text");
+  mount();
+  const OpenReply opened = open(lookup(kRoot, "file").id);
+  const auto written = write(opened, "no");
+  ASSERT_FALSE(written);
+  EXPECT_EQ(written.error().code(), static_cast<Code>(EBADF));
+  release(opened);
+}
+
+// --- passthrough, on a real disk: the kernel needs a descriptor
+
+class FsPassthroughTest : public FsTest {
+ protected:
+  FsPassthroughTest() {
+    std::string pattern = ::testing::TempDir() + "fs_XXXXXX";
+    EXPECT_NE(::mkdtemp(pattern.data()), nullptr);
+    root_ = pattern;
+    disk_ = std::move(*io::open_posix_disk(root_));
+    source_.put("file", random_text(1, 3 * kBlock));
+  }
+  ~FsPassthroughTest() override {
+    fs_.reset();
+    std::filesystem::remove_all(root_);
+  }
+  io::Disk& disk() override { return *disk_; }
+  // Resident, and open in passthrough.
+  OpenReply open_resident() {
+    mount();
+    kernel().set_passthrough(true);
+    let_ttl_pass();
+    read_path("file");
+    const OpenReply opened = open(lookup(kRoot, "file").id);
+    EXPECT_GT(opened.backing_id, 0);
+    return opened;
+  }
+
+  std::string root_;
+  std::unique_ptr<io::Disk> disk_;
+};
+
+TEST_F(FsPassthroughTest, OnlyWhatIsResidentIsOpenedInPassthrough) {
+  mount();
+  kernel().set_passthrough(true);
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  auto hold = source_.hold(CallKind::kRead);
+  const OpenReply absent = open(id);
+  EXPECT_EQ(absent.backing_id, 0);
+  hold->release();
+  read(absent);
+  fs_->stack.settle();
+  // An inode's mode does not change while it is open.
+  const OpenReply second = open(id);
+  EXPECT_EQ(second.backing_id, 0);
+  release(absent);
+  release(second);
+  const OpenReply third = open(id);
+  EXPECT_GT(third.backing_id, 0);
+  const OpenReply fourth = open(id);
+  EXPECT_EQ(fourth.backing_id, third.backing_id);
+  EXPECT_EQ(kernel().backings(), 1U);
+  release(third);
+  EXPECT_EQ(kernel().backings(), 1U);
+  release(fourth);
+  EXPECT_EQ(kernel().backings(), 0U);
+}
+
+TEST_F(FsPassthroughTest, AWriterGetsAnInodeOfItsOwn) {
+  const OpenReply reader = open_resident();
+  const KernelId old_id = lookup(kRoot, "file").id;
+  const auto refused = try_open(old_id, O_RDWR);
+  ASSERT_FALSE(refused);
+  EXPECT_TRUE(refused.error().is(Code::kStale));
+  const NodeReply fresh = lookup(kRoot, "file");
+  EXPECT_NE(fresh.id, old_id);
+  EXPECT_EQ(fresh.id.node(), old_id.node());
+  EXPECT_EQ(fresh.attributes.inode, old_id.node());  // st_ino stays
+  const OpenReply writer = open(fresh.id, O_RDWR);
+  EXPECT_EQ(writer.backing_id, 0);
+  ASSERT_TRUE(write(writer, "new", 0));
+  // The reader's object has it; what the kernel cached of the other inode is invalidated.
+  EXPECT_THAT(kernel().take_invalidated_nodes(), Contains(old_id));
+  EXPECT_EQ(read(reader).substr(0, 3), "new");
+  release(writer);
+  release(reader);
+  EXPECT_EQ(kernel().backings(), 0U);
+}
+
+TEST_F(FsPassthroughTest, AReaderOfANewVersionGetsAnInodeOfItsOwn) {
+  const OpenReply reader = open_resident();
+  const KernelId old_id = lookup(kRoot, "file").id;
+  source_.overwrite("file", 0, "another version");
+  let_ttl_pass();
+  const auto refused = try_open(old_id);
+  ASSERT_FALSE(refused);
+  EXPECT_TRUE(refused.error().is(Code::kStale));
+  const NodeReply fresh = lookup(kRoot, "file");
+  EXPECT_NE(fresh.id, old_id);
+  const OpenReply opened = open(fresh.id);
+  EXPECT_EQ(read(opened), source_.content("file"));
+  release(opened);
+  release(reader);
+  forget_all();
+  EXPECT_EQ(kernel().backings(), 0U);
+}
+
+TEST_F(FsPassthroughTest, WhatIsOpenInPassthroughIsNotEvicted) {
+  const OpenReply reader = open_resident();
+  const KernelId id = lookup(kRoot, "file").id;
+  EXPECT_FALSE(files().evict(NodeId{id.node()}));
+  release(reader);
+  EXPECT_TRUE(files().evict(NodeId{id.node()}));
+}
+
+// --- nothing stays behind
+
+TEST_F(FsTest, NothingStaysInMemoryThatTheKernelHasForgotten) {
+  for (int i = 0; i < 20; ++i)
+    source_.put("d" + std::to_string(i % 3) + "/" + std::to_string(i), random_text(i + 1, kBlock));
+  mount();
+  let_ttl_pass();
+  const int64_t at_first = nodes_in_memory();
+  EXPECT_EQ(at_first, 1);
+  for (const std::string& path : source_.files()) read_path(path);
+  for (const char* directory : {"d0", "d1", "d2"}) list(walk(directory).id, true);
+  release(create(kRoot, "new").open);
+  ASSERT_TRUE(fs_->run(files().rename(kRoot, "new", walk("d0").id, "moved", 0)));
+  ASSERT_TRUE(fs_->run(files().unlink(walk("d1").id, "1")));
+  let_ttl_pass();
+  for (const std::string& path : source_.files()) walk(path);
+  EXPECT_GT(nodes_in_memory(), at_first);
+  fs_->stack.settle();
+  fs_->stack.claim();
+  forget_all();
+  EXPECT_EQ(nodes_in_memory(), at_first);
+  EXPECT_EQ(fs_->stack.metric("larder_open_handles"), 0);
+}
+
+TEST_F(FsTest, AFailedCreateOrOpenLeavesNothingBehind) {
+  source_.put("file", "text");
+  mount();
+  source_.fail_next(CallKind::kCreate, Code::kNoSpace);
+  EXPECT_FALSE(fs_->run(files().create(kRoot, "new", 0644, O_RDWR, kCaller)));
+  const KernelId id = lookup(kRoot, "file").id;
+  source_.fail_next(CallKind::kOpen, static_cast<Code>(EACCES));
+  EXPECT_FALSE(try_open(id, O_RDWR));
+  forget_all();
+  EXPECT_EQ(nodes_in_memory(), 1);
+  EXPECT_EQ(fs_->stack.metric("larder_open_handles"), 0);
+}
+
+}  // namespace
+}  // namespace larder::fs

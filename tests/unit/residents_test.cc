@@ -1,0 +1,215 @@
+// Room on the cache disk: the limit, the order of eviction, and the census.
+#include "cache/residents.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <map>
+#include <set>
+#include <thread>
+
+#include "base/random.h"
+#include "cache/census.h"
+#include "evict/registry.h"
+#include "support/sim_disk.h"
+
+namespace larder::cache {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+class ResidentsTest : public ::testing::Test {
+ protected:
+  explicit ResidentsTest(uint64_t limit_bytes = 100)
+      : residents_(std::move(*evict::make_policy("lru")), limit_bytes, registry_, clock_) {
+    residents_.set_evict([this](NodeId node) {
+      if (busy_.contains(node)) return false;
+      evicted_.push_back(node.value);
+      residents_.forget(node);
+      return true;
+    });
+  }
+  bool reserve(uint64_t node, uint64_t bytes) {
+    if (!residents_.reserve(NodeId{node}, bytes)) return false;
+    residents_.charge(NodeId{node}, bytes);
+    return true;
+  }
+
+  Registry registry_;
+  ManualClock clock_;
+  Residents residents_;
+  std::set<NodeId> busy_;
+  std::vector<uint64_t> evicted_;
+};
+
+TEST_F(ResidentsTest, CountsWhatIsReservedAndReleased) {
+  EXPECT_TRUE(reserve(1, 30));
+  EXPECT_TRUE(reserve(1, 10));
+  EXPECT_TRUE(reserve(2, 20));
+  EXPECT_EQ(residents_.used_bytes(), 60U);
+  EXPECT_EQ(residents_.count(), 2U);
+  residents_.release(NodeId{1}, 15);
+  EXPECT_EQ(residents_.used_bytes(), 45U);
+  EXPECT_EQ(residents_.forget(NodeId{1}), 25U);
+  EXPECT_EQ(residents_.used_bytes(), 20U);
+  EXPECT_EQ(residents_.count(), 1U);
+  EXPECT_EQ(residents_.forget(NodeId{1}), 0U);
+  residents_.release(NodeId{1}, 5);  // forgotten: nothing to give back
+  EXPECT_EQ(residents_.used_bytes(), 20U);
+}
+
+TEST_F(ResidentsTest, WhatIsReservedCountsUntilItIsCancelled) {
+  ASSERT_TRUE(residents_.reserve(NodeId{1}, 80));
+  EXPECT_EQ(residents_.used_bytes(), 80U);
+  EXPECT_EQ(residents_.count(), 0U);
+  EXPECT_FALSE(reserve(2, 30));
+  EXPECT_EQ(residents_.forget(NodeId{1}), 0U);  // not its own yet
+  residents_.cancel(80);
+  EXPECT_EQ(residents_.used_bytes(), 0U);
+  EXPECT_TRUE(reserve(2, 30));
+}
+
+TEST_F(ResidentsTest, TheLeastRecentlyUsedGoesFirst) {
+  for (uint64_t node = 1; node <= 5; ++node) ASSERT_TRUE(reserve(node, 20));
+  residents_.touch(NodeId{1});
+  residents_.touch(NodeId{3});
+  EXPECT_TRUE(reserve(6, 50));
+  EXPECT_THAT(evicted_, ElementsAre(2, 4, 5));
+  EXPECT_TRUE(reserve(7, 10));
+  EXPECT_THAT(evicted_, ElementsAre(2, 4, 5));
+  EXPECT_TRUE(reserve(7, 10));
+  EXPECT_THAT(evicted_, ElementsAre(2, 4, 5, 1));
+}
+
+TEST_F(ResidentsTest, WhoAsksIsNotEvicted) {
+  ASSERT_TRUE(reserve(1, 50));
+  ASSERT_TRUE(reserve(2, 50));
+  EXPECT_TRUE(reserve(1, 30));
+  EXPECT_THAT(evicted_, ElementsAre(2));
+  EXPECT_FALSE(reserve(1, 30));
+  EXPECT_EQ(residents_.used_bytes(), 80U);
+}
+
+TEST_F(ResidentsTest, WhatIsInUseStaysAndTheRestGoes) {
+  for (uint64_t node = 1; node <= 4; ++node) ASSERT_TRUE(reserve(node, 25));
+  busy_ = {NodeId{1}, NodeId{3}};
+  EXPECT_TRUE(reserve(5, 40));
+  EXPECT_THAT(evicted_, ElementsAre(2, 4));
+  EXPECT_EQ(residents_.used_bytes(), 90U);
+}
+
+TEST_F(ResidentsTest, RefusesWhenNothingMayGo) {
+  ASSERT_TRUE(reserve(1, 100));
+  busy_ = {NodeId{1}};
+  EXPECT_FALSE(reserve(2, 1));
+  EXPECT_EQ(residents_.used_bytes(), 100U);
+  EXPECT_EQ(residents_.count(), 1U);
+  busy_.clear();
+  EXPECT_TRUE(reserve(2, 1));
+}
+
+TEST_F(ResidentsTest, WhatNeverFitsEvictsNobody) {
+  ASSERT_TRUE(reserve(1, 60));
+  EXPECT_FALSE(reserve(2, 101));
+  EXPECT_THAT(evicted_, IsEmpty());
+}
+
+TEST_F(ResidentsTest, WhatEarlierRunsCachedIsOlderThanWhatIsUsedNow) {
+  ASSERT_TRUE(reserve(9, 10));
+  for (uint64_t node = 1; node <= 3; ++node) residents_.introduce(NodeId{node}, 20);
+  residents_.introduce(NodeId{9}, 50);  // known already
+  residents_.touch(NodeId{2});          // before the census ended
+  residents_.end_census();
+  EXPECT_EQ(residents_.used_bytes(), 70U);
+  EXPECT_TRUE(reserve(10, 80));
+  EXPECT_THAT(evicted_, ElementsAre(1, 3, 9));
+}
+
+TEST_F(ResidentsTest, ASmallerLimitHoldsAfterTheCensus) {
+  for (uint64_t node = 1; node <= 10; ++node) residents_.introduce(NodeId{node}, 30);
+  residents_.end_census();
+  residents_.trim();
+  EXPECT_LE(residents_.used_bytes(), residents_.limit_bytes());
+  EXPECT_THAT(evicted_, ElementsAre(1, 2, 3, 4, 5, 6, 7));
+}
+
+TEST_F(ResidentsTest, TheCensusFindsObjectsInOrderOfLastUse) {
+  testing::SimDisk disk;
+  auto store = std::move(*journal::Store::open(disk, "", {}, registry_, clock_));
+  auto catalog = std::move(*catalog::Catalog::open(*store));
+  const std::map<uint64_t, int64_t> used_at{{2, 50}, {3, 10}, {4, 40}, {5, 30}, {6, 20}};
+  catalog::Batch batch;
+  for (const auto& [node, at] : used_at) {
+    catalog::NodeRecord record;
+    record.object = ObjectId{node};
+    record.object_bytes = 30;
+    record.used_at_ns = at;
+    batch.put(NodeId{node}, record);
+  }
+  batch.put(NodeId{7}, catalog::NodeRecord{});  // has no object
+  ASSERT_TRUE(catalog->apply(batch));
+  const std::atomic<bool> stop{false};
+  ASSERT_TRUE(take_census(*catalog, residents_, stop));
+  EXPECT_THAT(evicted_, ElementsAre(3, 6));
+  EXPECT_EQ(residents_.used_bytes(), 90U);
+  EXPECT_TRUE(reserve(8, 100));
+  EXPECT_THAT(evicted_, ElementsAre(3, 6, 5, 4, 2));
+}
+
+TEST_F(ResidentsTest, ACensusThatIsStoppedIntroducesNobody) {
+  testing::SimDisk disk;
+  auto store = std::move(*journal::Store::open(disk, "", {}, registry_, clock_));
+  auto catalog = std::move(*catalog::Catalog::open(*store));
+  catalog::NodeRecord record;
+  record.object = ObjectId{1};
+  record.object_bytes = 10;
+  catalog::Batch batch;
+  batch.put(NodeId{2}, record);
+  ASSERT_TRUE(catalog->apply(batch));
+  const std::atomic<bool> stop{true};
+  ASSERT_TRUE(take_census(*catalog, residents_, stop));
+  EXPECT_EQ(residents_.count(), 0U);
+}
+
+// Many threads fill, use and empty: the limit holds at every moment and nothing is lost count of.
+TEST(ResidentsThreads, TheLimitHoldsWhateverHappensAtOnce) {
+  constexpr uint64_t kLimit = 1000;
+  Registry registry;
+  ManualClock clock;
+  Residents residents(std::move(*evict::make_policy("lru")), kLimit, registry, clock);
+  std::atomic<uint64_t> refusals{0};
+  residents.set_evict([&](NodeId node) {
+    if (node.value % 7 == 0) return false;
+    residents.forget(node);
+    return true;
+  });
+  std::atomic<bool> exceeded{false};
+  std::vector<std::thread> threads;
+  for (uint64_t t = 1; t <= 4; ++t)
+    threads.emplace_back([&, t] {
+      Random random(t);
+      for (int i = 0; i < 3000; ++i) {
+        const NodeId node{1 + random.below(40)};
+        if (random.one_in(10))
+          residents.forget(node);
+        else if (random.one_in(4))
+          residents.touch(node);
+        else if (const uint64_t bytes = random.below(100); !residents.reserve(node, bytes))
+          refusals.fetch_add(1);
+        else if (random.one_in(3))
+          residents.cancel(bytes);
+        else
+          residents.charge(node, bytes);
+        if (residents.used_bytes() > kLimit) exceeded = true;
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_FALSE(exceeded);
+  for (uint64_t node = 1; node <= 40; ++node) residents.forget(NodeId{node});
+  EXPECT_EQ(residents.used_bytes(), 0U);
+}
+
+}  // namespace
+}  // namespace larder::cache
