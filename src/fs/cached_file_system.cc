@@ -13,6 +13,8 @@ namespace {
 // times: one tick of a kernel's clock, or two seconds where times are whole seconds (sshfs, FAT).
 constexpr int64_t kTickNs = 20'000'000;
 constexpr int64_t kWholeSecondNs = 2'000'000'000;
+// A walker (fts(3) in find, du, chmod -R) asks for the file system's type at each directory.
+constexpr Nanos kSpaceTtlMax = std::chrono::seconds(1);
 
 }  // namespace
 
@@ -37,6 +39,8 @@ FileMetrics::FileMetrics(Registry& r)
                     "Opens sent back to look the name up again, to change an inode's mode.")),
       served_offline(r.counter("larder_served_offline_total",
                                "Answers given from the cache because the source was down.")),
+      listings_ahead(r.counter("larder_listings_ahead_total",
+                               "Directories listed ahead of a walk over their tree.")),
       handles(r.gauge("larder_open_handles", "Open files.")) {}
 
 CachedFileSystem::CachedFileSystem(cache::Environment& environment, source::Source& source,
@@ -88,6 +92,9 @@ void CachedFileSystem::shut_down() {
     kept = std::move(node->keep_);
   }
   root_.reset();
+  std::deque<Ahead> ahead;
+  MutexLock lock(ahead_mutex_);
+  ahead.swap(ahead_);
 }
 
 bool CachedFileSystem::evict(NodeId id) {
@@ -386,13 +393,19 @@ void CachedFileSystem::forget(KernelId id, uint64_t lookups) {
 }
 
 io::Task<Result<struct statvfs>> CachedFileSystem::space() {
+  {
+    MutexLock lock(space_mutex_);
+    if (space_ && now() < space_valid_until_) co_return *space_;
+  }
   source::Outcome<struct statvfs> asking = source_.space();
-  const Result<struct statvfs> now = co_await std::move(asking);
+  const Result<struct statvfs> space = co_await std::move(asking);
   MutexLock lock(space_mutex_);
-  if (now)
-    space_ = *now;
-  else if (!is_outage(now.error()) || !space_)
-    co_return fail(now.error());
+  if (space) {
+    space_ = *space;
+    space_valid_until_ = now() + std::min(coherence_.attributes_ttl, kSpaceTtlMax);
+  } else if (!is_outage(space.error()) || !space_) {
+    co_return fail(space.error());
+  }
   co_return *space_;
 }
 

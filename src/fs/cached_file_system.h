@@ -14,6 +14,8 @@
 // Invariants: see Node.  Nodes refer to this object and must be gone before it.
 #pragma once
 
+#include <atomic>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -47,6 +49,7 @@ struct FileMetrics {
   Counter& opens_cached;
   Counter& stale_opens;
   Counter& served_offline;
+  Counter& listings_ahead;
   Gauge& handles;
 };
 
@@ -215,6 +218,19 @@ class CachedFileSystem final : public FileSystem {
   void store_listing(const NodePtr& directory, const std::vector<catalog::ListingEntry>& entries,
                      const Attributes& attributes, uint64_t asked_at);
   io::Task<void> fetch_attributes(OpenDirectory* open, size_t first, size_t count);
+  // The directory is being read from its start: lists others ahead when that is part of a walk.
+  void follow_walk(OpenDirectory& open);
+  io::Task<void> list_ahead(NodePtr directory);
+  // Listed ahead and not read yet, with the children, so that what was asked about them is still
+  // known when the walker comes.
+  struct Ahead {
+    NodeId directory;
+    Nanos asked_at{0};
+    std::vector<NodePtr> children;
+  };
+  void keep_ahead(Ahead listed);
+  bool was_asked_ahead(NodeId directory);
+  std::optional<std::vector<NodePtr>> take_ahead(NodeId directory);
   io::Task<Result<std::vector<std::string>>> child_names(uint64_t handle);
   static io::Task<void> prefetch_task(std::shared_ptr<Node> node, cache::Readahead::Range range);
 
@@ -227,8 +243,12 @@ class CachedFileSystem final : public FileSystem {
   NodeTable table_;
   mutable SharedMutex tree_mutex_;  // guards all nodes' names_
   NodePtr root_;
+  std::atomic<size_t> listings_ahead_{0};  // under way
+  Mutex ahead_mutex_;
+  std::deque<Ahead> ahead_ GUARDED_BY(ahead_mutex_);  // oldest first
   Mutex space_mutex_;
   std::optional<struct statvfs> space_ GUARDED_BY(space_mutex_);
+  Nanos space_valid_until_ GUARDED_BY(space_mutex_){0};
 };
 
 // The source cannot be asked now: what is cached may be used beyond its time.

@@ -13,12 +13,19 @@ constexpr uint64_t kFirstEntryOffset = 2;  // behind "." and ".."
 constexpr size_t kWindowMin = 32;          // attributes asked for at a time, ahead of the reader
 constexpr size_t kWindowMax = 1024;
 constexpr size_t kNamesPerBatch = 1000;
+// Ahead of a walk: directories at a time, and attributes of each one's entries.
+constexpr size_t kListingsAheadMax = 32;
+constexpr size_t kAttributesAheadMax = 256;
+constexpr size_t kKeptAheadMax = 64;
+// A walker's opening is answered with what was asked so short a time before, for this walk.
+constexpr Nanos kAskedAheadTtl = std::chrono::seconds(1);
 
 }  // namespace
 
 io::Task<Result<uint64_t>> CachedFileSystem::open_directory(KernelId id) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
-  if (coherence_.revalidate_at_open || !is_fresh(*node)) {
+  const bool revalidates = coherence_.revalidate_at_open && !was_asked_ahead(node->id());
+  if (revalidates || !is_fresh(*node)) {
     io::Task<Result<void>> refreshing = refresh(node);
     const Result<void> refreshed = co_await std::move(refreshing);
     if (!refreshed && !is_outage(refreshed.error())) co_return fail(refreshed.error());
@@ -161,15 +168,97 @@ io::Task<void> CachedFileSystem::fetch_attributes(OpenDirectory* open, size_t fi
     if (nodes[i]) open->resolved[first + i] = *nodes[i];
 }
 
+void CachedFileSystem::follow_walk(OpenDirectory& open) {
+  std::vector<NodeId> subdirectories;
+  for (const catalog::ListingEntry& entry : open.entries)
+    if (entry.type == S_IFDIR) subdirectories.push_back(entry.node);
+  auto children = take_ahead(open.node->id());
+  const bool was_ahead = children.has_value();
+  if (was_ahead) open.listed_ahead = std::move(*children);
+  {
+    MutexLock lock(open.node->mutex_);
+    open.node->walk_ = TreeWalk(std::move(subdirectories), was_ahead);
+  }
+  const Name up = first_name(*open.node);
+  if (!up.parent) return;
+  std::vector<NodeId> next;
+  {
+    MutexLock lock(up.parent->mutex_);
+    next = up.parent->walk_.on_read(open.node->id());
+  }
+  for (const NodeId id : next) {
+    const NodePtr directory = table_.find(id);
+    if (!directory || !directory->is_directory()) continue;
+    if (listings_ahead_.fetch_add(1) >= kListingsAheadMax) {
+      listings_ahead_.fetch_sub(1);
+      return;
+    }
+    home(KernelId{id.value}).spawn(list_ahead(directory));
+  }
+}
+
+io::Task<void> CachedFileSystem::list_ahead(NodePtr directory) {
+  {
+    OpenDirectory open;
+    open.node = directory;
+    io::AsyncMutex::Guard listing = co_await directory->listing.lock();
+    // In the place of the walker's own opening of it.
+    const Nanos asked_at = now();
+    io::Task<Result<void>> refreshing = refresh(directory);
+    Result<void> loaded = co_await std::move(refreshing);
+    if (loaded) {
+      io::Task<Result<void>> loading = load_listing(&open);
+      loaded = co_await std::move(loading);
+    }
+    if (loaded) {  // or else the walker will hear of it
+      metrics_.listings_ahead.add();
+      io::Task<void> fetching =
+          fetch_attributes(&open, 0, std::min(open.entries.size(), kAttributesAheadMax));
+      co_await std::move(fetching);
+      keep_ahead({directory->id(), asked_at, std::move(open.resolved)});
+    }
+  }
+  listings_ahead_.fetch_sub(1);
+}
+
+void CachedFileSystem::keep_ahead(Ahead listed) {
+  Ahead oldest;  // destroyed without the lock
+  MutexLock lock(ahead_mutex_);
+  if (ahead_.size() >= kKeptAheadMax) {
+    oldest = std::move(ahead_.front());
+    ahead_.pop_front();
+  }
+  ahead_.push_back(std::move(listed));
+}
+
+bool CachedFileSystem::was_asked_ahead(NodeId directory) {
+  MutexLock lock(ahead_mutex_);
+  const auto at = std::ranges::find(ahead_, directory, &Ahead::directory);
+  return at != ahead_.end() && now() - at->asked_at < kAskedAheadTtl;
+}
+
+std::optional<std::vector<CachedFileSystem::NodePtr>> CachedFileSystem::take_ahead(
+    NodeId directory) {
+  MutexLock lock(ahead_mutex_);
+  const auto at = std::ranges::find(ahead_, directory, &Ahead::directory);
+  if (at == ahead_.end()) return std::nullopt;
+  auto children = std::move(at->children);
+  ahead_.erase(at);
+  return children;
+}
+
 io::Task<Result<std::vector<DirectoryEntryReply>>> CachedFileSystem::read_directory(
     uint64_t handle, uint64_t offset, size_t budget_bytes, bool with_attributes) {
   OpenDirectory& open = directory_of(handle);
   io::AsyncMutex::Guard reading = co_await open.reading.lock();
   if (offset == 0 || !open.loaded) {
     open.resolved.clear();
+    // Whoever lists it ahead is waited for.
+    io::AsyncMutex::Guard listing = co_await open.node->listing.lock();
     io::Task<Result<void>> loading = load_listing(&open);
     CO_TRY(co_await std::move(loading));
     open.loaded = true;
+    if (with_attributes) follow_walk(open);
   }
   std::vector<DirectoryEntryReply> batch;
   const Name up = first_name(*open.node);

@@ -31,6 +31,7 @@
 #include "cache/cached_file.h"
 #include "catalog/catalog.h"
 #include "fs/kernel_port.h"
+#include "fs/tree_walk.h"
 #include "io/completion.h"
 
 namespace larder::fs {
@@ -83,6 +84,7 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
 
   io::AsyncMutex opening;   // decides about modes
   io::AsyncMutex changing;  // one change of the data at a time
+  io::AsyncMutex listing;   // one loading of a directory's listing at a time
 
  private:
   friend class CachedFileSystem;
@@ -135,6 +137,7 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   int64_t xattrs_ctime_ns_ GUARDED_BY(mutex_) = 0;
   uint32_t listing_parts_ GUARDED_BY(mutex_) = 0;
   FileTimes listing_times_ GUARDED_BY(mutex_);
+  TreeWalk walk_ GUARDED_BY(mutex_);
 
   Mutex record_mutex_;  // orders the writes of this node's record; held for an append to the log
 };

@@ -30,8 +30,9 @@ struct CachedFileSystem::OpenDirectory {
   io::AsyncMutex reading;  // one reader at a time; guards the rest
   bool loaded = false;
   std::vector<catalog::ListingEntry> entries;
-  std::vector<std::shared_ptr<Node>> resolved;  // by entry, until given out
-  size_t attributes_to = 0;                     // entries below this one have been asked for
+  std::vector<std::shared_ptr<Node>> listed_ahead;  // held, so that resolving finds them
+  std::vector<std::shared_ptr<Node>> resolved;      // by entry, until given out
+  size_t attributes_to = 0;                         // entries below this one have been asked for
   size_t window = 0;
 };
 

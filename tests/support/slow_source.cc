@@ -18,6 +18,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -71,6 +72,28 @@ std::optional<Arguments> parse(const std::vector<std::string>& words) {
   arguments.directory = places[0];
   arguments.mountpoint = places[1];
   return arguments;
+}
+
+// libfuse 3.14 does not pass FUSE_PARALLEL_DIROPS on to the kernel, which then sends one
+// look-up of a directory at a time; no network file system does that.  So the flag is put into the
+// first reply, which is INIT's.
+ssize_t write_reply(int fd, iovec* iov, int count, void*) {
+  constexpr uint32_t kParallelDirops = 1U << 18;
+  constexpr size_t kFlagsOffset = 12;  // in fuse_init_out: after major, minor, max_readahead
+  static std::atomic<bool> initialised{false};
+  if (count == 2 && iov[1].iov_len > kFlagsOffset + sizeof(uint32_t) &&
+      !initialised.exchange(true)) {
+    char* at = static_cast<char*>(iov[1].iov_base) + kFlagsOffset;
+    uint32_t flags = 0;
+    std::memcpy(&flags, at, sizeof flags);
+    flags |= kParallelDirops;
+    std::memcpy(at, &flags, sizeof flags);
+  }
+  return ::writev(fd, iov, count);
+}
+
+ssize_t read_request(int fd, void* buffer, size_t length, void*) {
+  return ::read(fd, buffer, length);
 }
 
 int complain(const std::string& message) {
@@ -161,6 +184,11 @@ int serve(const Arguments& arguments, Faults& faults, int ready_fd) {
     fuse_session_destroy(session);
     return complain(fmt::format("cannot mount at {}", arguments.mountpoint));
   }
+  fuse_custom_io io{};
+  io.read = read_request;
+  io.writev = write_reply;
+  if (fuse_session_custom_io(session, &io, fuse_session_fd(session)) != 0)
+    return complain("cannot set up the session's I/O");
 
   const auto stop = [&] { end_session(faults, arguments.mountpoint); };
   int status = 0;

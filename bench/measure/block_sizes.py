@@ -1,0 +1,59 @@
+"""What block_size does to first reads over a distant source of limited bandwidth."""
+
+import os
+import random
+import time
+
+from measure import data
+from measure.report import Result, interleave
+
+SIZES = ["4K", "32K", "128K", "256K", "1M"]
+BANDWIDTH_MB_S = 100
+RANDOM_READS = 200
+
+
+def random_reads(path):
+    size = os.path.getsize(path)
+    generator = random.Random(3)
+    fd = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+    start = time.monotonic()
+    for _ in range(RANDOM_READS):
+        os.pread(fd, 4096, generator.randrange(size // 4096) * 4096)
+    seconds = time.monotonic() - start
+    os.close(fd)
+    return RANDOM_READS / seconds
+
+
+def measure(place):
+    arguments = place.arguments
+    source = place.directory("data")
+    data.make_file(os.path.join(source, "file"), arguments.cold_mib)
+    data.make_file(os.path.join(source, "random"), arguments.cold_mib * 4)
+    os.mkdir(os.path.join(source, "tree"))
+    data.make_tree(os.path.join(source, "tree"), 200, 10, 16384)
+    results = [Result("first sequential read", "MB/s", "128K", True),
+               Result("first random reads of 4 KiB", "reads/s", "128K", True),
+               Result("small files, first read", "files/s", "128K", True),
+               Result("resident, sequential, not in passthrough, dropped", "MB/s", "128K", True)]
+
+    def one(size):
+        with place.slow_source(source, arguments.latency_ms, bandwidth_mb_s=BANDWIDTH_MB_S) as slow, \
+                place.larder(slow, f"block_size={size},profile=private,passthrough=off") as root:
+            path = os.path.join(root, "file")
+            start = time.monotonic()
+            data.read_file(path)
+            sequential = os.path.getsize(path) / 1e6 / (time.monotonic() - start)
+            scattered = random_reads(os.path.join(root, "random"))
+            below = data.files_below(os.path.join(root, "tree"))
+            start = time.monotonic()
+            data.read_all(below)
+            small = len(below) / (time.monotonic() - start)
+            os.sync()
+            data.drop_pages(place.root)
+            start = time.monotonic()
+            data.read_file(path)
+            again = os.path.getsize(path) / 1e6 / (time.monotonic() - start)
+            return [sequential, scattered, small, again]
+
+    return interleave(results, SIZES, min(arguments.rounds, 5), one)
