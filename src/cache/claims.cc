@@ -79,11 +79,12 @@ void Claims::run_once() {
     // What reached the disk is not known, and asking again would not tell: drop it all, also what
     // came meanwhile (one syncfs speaks for the whole disk); the source has it.
     for (Claim& claim : claims) claim.owner->file().drop();
+    std::unordered_map<NodeId, std::shared_ptr<FileOwner>> meanwhile;
     {
       MutexLock lock(mutex_);
-      batch.swap(pending_);
+      meanwhile.swap(pending_);
     }
-    for (auto& [id, owner] : batch) owner->file().drop();
+    for (auto& [id, owner] : meanwhile) owner->file().drop();
     metrics_.store_errors.add();
     log::error("cannot sync the cache: {}", synced.error().message());
     return;
