@@ -35,19 +35,36 @@ CachedFile::~CachedFile() = default;
 void CachedFile::load(const catalog::NodeRecord& record) {
   if (!record.object) return;
   MutexLock lock(mutex_);
+  if (!record.data_stable || record.version.size_bytes != size_bytes_) {
+    discard(record);
+    unsettled_ = true;
+    return;
+  }
   object_ = record.object;
   object_created_ = true;
   block_shift_ = record.block_shift;
-  if (!record.data_stable || record.version.size_bytes != size_bytes_) {
-    unsettled_ = true;  // the next claim, or drop, sets the record right
-    return;
-  }
   const uint64_t blocks = block_count(size_bytes_, block_shift_);
   for (uint64_t chunk = 0; chunk * catalog::kBlocksPerChunk < blocks; ++chunk) {
     const auto found = env_.catalog.chunk(object_, chunk);
     if (found && *found) blocks_.load(chunk, **found);
   }
   if (blocks_.present_blocks() > blocks) blocks_.reset();  // cannot be right
+}
+
+// Claims of a version that is not known any more are not left behind: of the next object they would
+// be lies. The record follows with the next persist; until then it says that the data are not
+// stable.
+void CachedFile::discard(const catalog::NodeRecord& record) {
+  catalog::Batch batch;
+  const uint64_t blocks = block_count(record.version.size_bytes, record.block_shift);
+  for (uint64_t chunk = 0; chunk * catalog::kBlocksPerChunk < blocks; ++chunk) {
+    const auto found = env_.catalog.chunk(record.object, chunk);
+    if (!found || *found) batch.remove(record.object, chunk);
+  }
+  if (!env_.catalog.apply(batch)) env_.metrics.store_errors.add();
+  if (const auto removed = env_.objects.remove(record.object); !removed)
+    log::warning("cannot remove an object: {}", removed.error().message());
+  env_.residents.forget(owner_.id());
 }
 
 void CachedFile::describe(catalog::NodeRecord& record) const {
@@ -106,6 +123,7 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy) {
     if (own_change_) same = now.size_bytes == size_bytes_;
     const bool own = own_change_ || (same && version_ != now);
     racy_ = racy && !own && (racy_ || version_ != now);
+    const bool other_file = now.inode == 0 || now.inode != version_.inode;
     version_ = now;
     own_change_ = false;
     ctime_moved_ = false;
@@ -114,6 +132,8 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy) {
     } else {
       size_bytes_ = now.size_bytes;
       dropped = drop_locked();
+      // The open source goes on being the file while the inode says so, or no name leads there.
+      if (other_file && !held_) dropped.reader = std::exchange(reader_, nullptr);
     }
     if (same && !claim) return false;
     if (!claim) env_.metrics.invalidations.add();
@@ -171,7 +191,6 @@ CachedFile::Dropped CachedFile::drop_locked() {
     }
   }
   dropped.file = std::exchange(object_file_, nullptr);
-  dropped.reader = std::exchange(reader_, nullptr);
   object_ = {};
   object_created_ = false;
   pins_ = 0;  // whoever holds a pin of the old generation goes on reading the old object
@@ -252,7 +271,12 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId* object) {
     object_created_ = true;
     size_now = size_bytes_;
   }
-  if (size_now != size_bytes) TRY((*file)->truncate(size_now));
+  while (size_now != size_bytes) {
+    TRY((*file)->truncate(size_now));
+    size_bytes = size_now;
+    MutexLock lock(mutex_);
+    size_now = size_bytes_;
+  }
   if (!created)
     if (const auto stored = owner_.persist({}); !stored) env_.metrics.store_errors.add();
   return file;
@@ -283,6 +307,11 @@ void CachedFile::offer_source(std::shared_ptr<source::SourceFile> file) {
   if (!reader_) reader_ = std::move(file);
 }
 
+void CachedFile::hold_source(bool hold) {
+  MutexLock lock(mutex_);
+  held_ = hold;
+}
+
 std::shared_ptr<source::SourceFile> CachedFile::source_file() const {
   MutexLock lock(mutex_);
   return reader_;
@@ -292,7 +321,7 @@ void CachedFile::idle() {
   std::shared_ptr<io::File> file;  // closed after the lock
   std::shared_ptr<source::SourceFile> reader;
   MutexLock lock(mutex_);
-  idle_ = !fetches_.empty();
+  idle_ = !fetches_.empty() || changes_in_progress_ > 0;
   if (idle_) return;
   reader = std::exchange(reader_, nullptr);
   if (pins_ == 0) file = std::exchange(object_file_, nullptr);

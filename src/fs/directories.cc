@@ -206,7 +206,8 @@ io::Task<Result<std::vector<DirectoryEntryReply>>> CachedFileSystem::read_direct
     const catalog::ListingEntry& listed = open.entries[i];
     DirectoryEntryReply entry;
     entry.name = listed.name;
-    entry.inode = listed.node.value;
+    // What was learned of the name since it was listed counts.
+    entry.inode = known_child(*open.node, listed.name).value_or(listed.node).value;
     entry.type = listed.type;
     entry.next_offset = kFirstEntryOffset + i + 1;
     if (with_attributes && i < open.resolved.size() && open.resolved[i]) {
