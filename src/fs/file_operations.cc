@@ -49,6 +49,7 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
   const NodePtr node = open.node;
   cache::CachedFile& file = node->file();
   const Nanos start = now();
+  io::AsyncMutex::Guard unchanged;  // after a failure changes made here wait for this reader
   for (int attempt = 0;; ++attempt) {
     ReadReply reply;
     if (!file.resident()) {
@@ -68,9 +69,7 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
       co_return reply;
     }
     if (!done.error().is(Code::kStale) || attempt == kStaleReadsMax) co_return fail(done.error());
-    {  // a change made here explains it: the file may be shorter already, and not yet known to be
-      io::AsyncMutex::Guard settled = co_await node->changing.lock();
-    }
+    if (attempt == 0) unchanged = co_await node->changing.lock();
     io::Task<Result<void>> refreshing = refresh(node);
     CO_TRY(co_await std::move(refreshing));
   }

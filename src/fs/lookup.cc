@@ -82,7 +82,13 @@ Result<NodeReply> CachedFileSystem::reply_to_lookup(const NodePtr& node) {
 
 io::Task<Result<NodeReply>> CachedFileSystem::lookup(KernelId parent_id, std::string name) {
   CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
-  if (name == ".") co_return reply_to_lookup(parent);  // asked for by an NFS server
+  if (name == ".") {  // asked for by an NFS server, or open_by_handle_at(2)
+    {
+      MutexLock lock(parent->mutex_);
+      if (parent->deleted_) co_return fail(Code::kStale);
+    }
+    co_return reply_to_lookup(parent);
+  }
   if (name == "..") {
     const Name up = first_name(*parent);
     co_return reply_to_lookup(up.parent ? up.parent : parent);

@@ -228,6 +228,7 @@ void FakeFileSystem::forget(KernelId id, uint64_t lookups) {
 void FakeFileSystem::count_lookup(const fs::DirectoryEntryReply& entry) {
   MutexLock lock(mutex_);
   ++lookups_[entry.node.id.value];
+  ++listed_lookups_;
 }
 
 io::Task<Result<fs::NodeReply>> FakeFileSystem::lookup(KernelId parent, std::string name) {

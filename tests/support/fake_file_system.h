@@ -38,6 +38,8 @@ class FakeFileSystem final : public fs::FileSystem {
   size_t open_handles() const;
   // Lookups not given back, of all nodes but the root.
   uint64_t lookups() const;
+  // Lookups the kernel ever got with a listing, forgotten or not.
+  uint64_t listed_lookups() const { return listed_lookups_; }
   uint64_t opens() const { return opens_.load(); }
   uint64_t reads() const { return reads_.load(); }
   uint64_t flushes() const { return flushes_.load(); }
@@ -137,6 +139,7 @@ class FakeFileSystem final : public fs::FileSystem {
   std::shared_ptr<io::Event> go_on_ GUARDED_BY(mutex_);  // null: not hanging
   std::map<uint64_t, Node> nodes_ GUARDED_BY(mutex_);
   std::map<uint64_t, uint64_t> lookups_ GUARDED_BY(mutex_);
+  std::atomic<uint64_t> listed_lookups_{0};
   std::map<uint64_t, Handle> handles_ GUARDED_BY(mutex_);
   uint64_t next_node_ GUARDED_BY(mutex_) = 2;
   uint64_t next_handle_ GUARDED_BY(mutex_) = 1;
