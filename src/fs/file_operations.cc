@@ -119,7 +119,11 @@ io::Task<Result<void>> CachedFileSystem::sync(uint64_t handle, bool data_only) {
   OpenFile& open = file_of(handle);
   // Of the file, whoever wrote it: also through a handle that cannot write.
   io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = source_of(&open);
-  CO_TRY_ASSIGN(const std::shared_ptr<source::SourceFile> source, co_await std::move(opening));
+  const Result<std::shared_ptr<source::SourceFile>> opened = co_await std::move(opening);
+  // No name leads to it and nothing was written through this handle: nobody would find it again.
+  if (!opened && opened.error().is(Code::kStale)) co_return Result<void>();
+  if (!opened) co_return fail(opened.error());
+  const std::shared_ptr<source::SourceFile> source = *opened;
   source::Outcome<void> syncing = source->sync(data_only);
   co_return co_await std::move(syncing);
 }
