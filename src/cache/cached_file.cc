@@ -118,6 +118,7 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy) {
     if (own_change_) same = now.size_bytes == size_bytes_;
     const bool own = own_change_ || (same && version_ != now);
     racy_ = racy && !own && (racy_ || version_ != now);
+    const bool other_file = now.inode == 0 || now.inode != version_.inode;
     if (version_ != now) ctime_moved_ = false;
     version_ = now;
     own_change_ = false;
@@ -126,6 +127,8 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy) {
     } else {
       dropped = drop_locked();
       size_bytes_ = now.size_bytes;
+      // The open source goes on being the file while the inode says so, or no name leads there.
+      if (other_file && !held_) dropped.reader = std::exchange(reader_, nullptr);
     }
     if (same && !claim) return false;
     if (!claim) env_.metrics.invalidations.add();
@@ -184,7 +187,6 @@ CachedFile::Dropped CachedFile::drop_locked() {
   }
   env_.residents.forget(owner_.id());
   dropped.file = std::exchange(object_file_, nullptr);
-  dropped.reader = std::exchange(reader_, nullptr);
   object_ = {};
   object_created_ = false;
   untrusted_ = false;
@@ -268,7 +270,12 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId* object) {
     object_created_ = true;
     size_now = size_bytes_;
   }
-  if (size_now != size_bytes) TRY((*file)->truncate(size_now));
+  while (size_now != size_bytes) {
+    TRY((*file)->truncate(size_now));
+    size_bytes = size_now;
+    MutexLock lock(mutex_);
+    size_now = size_bytes_;
+  }
   if (!created)
     if (const auto stored = owner_.persist({}); !stored) env_.metrics.store_errors.add();
   return file;
@@ -299,6 +306,11 @@ void CachedFile::offer_source(std::shared_ptr<source::SourceFile> file) {
   if (!reader_) reader_ = std::move(file);
 }
 
+void CachedFile::hold_source(bool hold) {
+  MutexLock lock(mutex_);
+  held_ = hold;
+}
+
 std::shared_ptr<source::SourceFile> CachedFile::source_file() const {
   MutexLock lock(mutex_);
   return reader_;
@@ -308,7 +320,7 @@ void CachedFile::idle() {
   std::shared_ptr<io::File> file;  // closed after the lock
   std::shared_ptr<source::SourceFile> reader;
   MutexLock lock(mutex_);
-  idle_ = !fetches_.empty();
+  idle_ = !fetches_.empty() || changes_in_progress_ > 0;
   if (idle_) return;
   reader = std::exchange(reader_, nullptr);
   if (pins_ == 0) file = std::exchange(object_file_, nullptr);

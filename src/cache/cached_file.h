@@ -112,6 +112,9 @@ class CachedFile {
   std::shared_ptr<source::SourceFile> source_file() const;
   // The same, opened now if it is not open.
   io::Task<Result<std::shared_ptr<source::SourceFile>>> reader();
+  // The last name is about to go (true), or it did not: whether the open source is the only way to
+  // the file and must be kept until the last handle is closed.
+  void hold_source(bool hold);
 
   // --- passthrough: while pinned, the object stays as it is (but for write-through).
   struct Pin {
@@ -137,6 +140,8 @@ class CachedFile {
   io::Task<void> refill_pinned();
   // end_change for a truncation that succeeded: what lies below the new size stays.
   void end_truncate(uint64_t new_size_bytes);
+  // end_change for a range that reads as zeros now.
+  void end_zeros(uint64_t offset, uint64_t length, std::optional<uint64_t> new_size_bytes);
 
   // --- claiming (cache/claims.cc)
   struct ClaimableState {
@@ -173,6 +178,7 @@ class CachedFile {
   uint64_t block_bytes() const { return 1ULL << block_shift_; }
   uint64_t block_length(uint64_t block) const REQUIRES(mutex_);
   bool resident_locked() const REQUIRES(mutex_);
+  bool changed_since(ObjectId object, uint64_t changed_at) const;
   std::vector<Piece> plan(uint64_t offset, size_t length,
                           std::vector<std::shared_ptr<Fetch>>* started) REQUIRES(mutex_);
   std::shared_ptr<Fetch> start_fetch(uint64_t first_block, uint64_t last_block) REQUIRES(mutex_);
@@ -188,6 +194,8 @@ class CachedFile {
                                      std::vector<Slice>* out);
   Result<std::shared_ptr<io::File>> object_file(ObjectId* object);
   io::Task<void> update_object(buffer::BufferRef data, uint64_t offset, uint64_t old_size_bytes);
+  void end_change_locked() REQUIRES(mutex_);
+  bool resize(uint64_t new_size_bytes);
   void detach(uint64_t first_block, uint64_t last_block,
               std::vector<std::shared_ptr<Fetch>>* storing) REQUIRES(mutex_);
   // What is left to do, without the lock, after the data were dropped.
@@ -234,6 +242,7 @@ class CachedFile {
   BlockMap blocks_ GUARDED_BY(mutex_);
   std::unordered_map<uint64_t, std::shared_ptr<Fetch>> fetches_ GUARDED_BY(mutex_);  // by block
   std::shared_ptr<source::SourceFile> reader_ GUARDED_BY(mutex_);
+  bool held_ GUARDED_BY(mutex_) = false;  // reader_ cannot be opened again
   bool idle_ GUARDED_BY(mutex_) = false;  // close the descriptors when the last fetch ends
   uint32_t pins_ GUARDED_BY(mutex_) = 0;  // of this generation
   uint64_t generation_ GUARDED_BY(mutex_) = 1;

@@ -114,6 +114,11 @@ std::shared_ptr<CachedFile::Fetch> CachedFile::start_fetch(uint64_t first_block,
   return fetch;
 }
 
+bool CachedFile::changed_since(ObjectId object, uint64_t changed_at) const {
+  MutexLock lock(mutex_);
+  return object_ != object || changed_at_ != changed_at || changes_in_progress_ > 0;
+}
+
 std::vector<CachedFile::Piece> CachedFile::plan(uint64_t offset, size_t length,
                                                 std::vector<std::shared_ptr<Fetch>>* started) {
   std::vector<Piece> pieces;
@@ -168,9 +173,11 @@ io::Task<Result<bool>> CachedFile::read(uint64_t offset, size_t length, std::vec
     std::vector<Piece> pieces;
     std::vector<std::shared_ptr<Fetch>> started;
     ObjectId object;
+    uint64_t changed_at = 0;
     {
       MutexLock lock(mutex_);
       object = object_;
+      changed_at = changed_at_;
       if (object) pieces = plan(offset, length, &started);
     }
     if (!object) continue;  // dropped in between
@@ -201,6 +208,8 @@ io::Task<Result<bool>> CachedFile::read(uint64_t offset, size_t length, std::vec
         io::Task<Result<void>> reading = read_object(*file, piece.offset, piece.length, out);
         const Result<void> done = co_await std::move(reading);
         if (done) continue;
+        again = true;
+        if (changed_since(object, changed_at)) break;  // cut short under this reader
         // The local disk cannot give what it was given: the source still has it.
         log::warning("cannot read an object, fetching it again: {}", done.error().message());
         env_.metrics.store_errors.add();

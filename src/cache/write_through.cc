@@ -30,19 +30,10 @@ io::Task<void> CachedFile::begin_change(uint64_t offset, uint64_t length) {
   bool has_object = false;
   {
     MutexLock lock(mutex_);
-    has_object = object_created_ && !object_file_;
-  }
-  // Open while its size is still the file's, so that it can follow the change.
-  if (has_object) {
-    ObjectId object;
-    if (const auto opened = object_file(&object); !opened && !opened.error().is(Code::kStale))
-      drop();
-  }
-  {
-    MutexLock lock(mutex_);
     changed_at_ = env_.changes.tick();
     ++changes_in_progress_;
-    record_is_stable = object_created_ && !unsettled_;
+    has_object = object_created_;
+    record_is_stable = has_object && !unsettled_;
     own_change_ = true;
     unsettled_ = true;
     // Growing moves the old end: the block there gets longer.
@@ -54,24 +45,61 @@ io::Task<void> CachedFile::begin_change(uint64_t offset, uint64_t length) {
     if (const auto stored = owner_.persist({}); !stored) env_.metrics.store_errors.add();
   // What was being written to the object must be out of the way before the change is.
   for (const auto& fetch : storing) co_await fetch->stored;
+  // Open while it still has the size it should have; it stays open until the change ends.
+  if (has_object) {
+    ObjectId object;
+    if (!object_file(&object)) drop();
+  }
+}
+
+// The end of every change: the object has its new size and content.
+void CachedFile::end_change_locked() {
+  changed_at_ = env_.changes.tick();
+  --changes_in_progress_;
+}
+
+// Gives the object the size the source's file has now.  Never is the object shorter than
+// size_bytes_ or, once this returns, longer: the kernel may read it in passthrough.
+bool CachedFile::resize(uint64_t new_size_bytes) {
+  std::shared_ptr<io::File> file;
+  uint64_t old_size = 0;
+  {
+    MutexLock lock(mutex_);
+    file = object_file_;
+    old_size = size_bytes_;
+  }
+  if (file && new_size_bytes > old_size && !file->truncate(new_size_bytes)) return false;
+  {
+    MutexLock lock(mutex_);
+    if (object_ && new_size_bytes != old_size) {
+      // The blocks at the old and at the new end change their length; their bytes up to the shorter
+      // one stay.
+      const uint64_t edge = std::min(old_size, new_size_bytes) >> block_shift_;
+      env_.memory.erase_object(object_, edge);
+      if (blocks_.has(edge)) blocks_.set(edge, 0);
+      const uint64_t held = disk_bytes(edge, old_size);
+      const uint64_t wanted = disk_bytes(edge, new_size_bytes);
+      // One that takes more room now would have to ask for it: it is fetched again instead.
+      const bool edge_stays = wanted != 0 && wanted <= held;
+      if (edge_stays && blocks_.has(edge)) env_.residents.release(owner_.id(), held - wanted);
+      clear_blocks(edge_stays ? edge + 1 : edge, UINT64_MAX);
+    }
+    size_bytes_ = new_size_bytes;
+  }
+  return !file || new_size_bytes >= old_size || file->truncate(new_size_bytes).has_value();
 }
 
 void CachedFile::end_change(uint64_t offset, uint64_t length,
                             std::optional<uint64_t> new_size_bytes) {
-  std::shared_ptr<io::File> resize;
+  const bool good = !new_size_bytes || resize(*new_size_bytes);
   {
     MutexLock lock(mutex_);
-    changed_at_ = env_.changes.tick();
-    --changes_in_progress_;
     const uint64_t first = std::min(offset, size_bytes_) >> block_shift_;
     const uint64_t last = length > UINT64_MAX - offset ? UINT64_MAX : last_block(offset, length);
     clear_blocks(first, last);
-    if (new_size_bytes && *new_size_bytes != size_bytes_) {
-      size_bytes_ = *new_size_bytes;
-      resize = object_file_;
-    }
+    end_change_locked();
   }
-  if (resize && !resize->truncate(*new_size_bytes)) drop();
+  if (!good) drop();
 }
 
 io::Task<void> CachedFile::refill_pinned() {
@@ -86,29 +114,34 @@ io::Task<void> CachedFile::refill_pinned() {
 }
 
 void CachedFile::end_truncate(uint64_t new_size_bytes) {
-  std::shared_ptr<io::File> resize;
+  const bool good = resize(new_size_bytes);
   {
     MutexLock lock(mutex_);
-    changed_at_ = env_.changes.tick();
-    --changes_in_progress_;
-    const uint64_t old_size = size_bytes_;
-    if (object_) {
-      // The blocks at the old and at the new end change their length; their bytes up to the shorter
-      // one stay.
-      const uint64_t edge = std::min(old_size, new_size_bytes) >> block_shift_;
-      env_.memory.erase_object(object_, edge);
-      if (blocks_.has(edge)) blocks_.set(edge, 0);
-      const uint64_t held = disk_bytes(edge, old_size);
-      const uint64_t wanted = disk_bytes(edge, new_size_bytes);
-      // One that takes more room now would have to ask for it: it is fetched again instead.
-      const bool edge_stays = wanted != 0 && wanted <= held;
-      if (edge_stays && blocks_.has(edge)) env_.residents.release(owner_.id(), held - wanted);
-      clear_blocks(edge_stays ? edge + 1 : edge, UINT64_MAX);
-    }
-    size_bytes_ = new_size_bytes;
-    resize = object_file_;
+    end_change_locked();
   }
-  if (resize && !resize->truncate(new_size_bytes)) drop();
+  if (!good) drop();
+}
+
+void CachedFile::end_zeros(uint64_t offset, uint64_t length,
+                           std::optional<uint64_t> new_size_bytes) {
+  bool good = !new_size_bytes || resize(*new_size_bytes);
+  std::shared_ptr<io::File> file;
+  uint64_t end = 0;
+  {
+    MutexLock lock(mutex_);
+    file = object_file_;
+    end = std::min(size_bytes_, length > UINT64_MAX - offset ? UINT64_MAX : offset + length);
+  }
+  if (good && file && offset < end) good = file->punch(offset, end - offset).has_value();
+  {
+    MutexLock lock(mutex_);
+    for (const uint64_t block : blocks_.present_in(
+             offset >> block_shift_, offset < end ? last_block(offset, end - offset) : 0))
+      blocks_.set(block, 0);
+    if (object_ && offset < end) env_.memory.erase_object(object_, offset >> block_shift_);
+    end_change_locked();
+  }
+  if (!good) drop();
 }
 
 io::Task<Result<uint64_t>> CachedFile::write(std::shared_ptr<source::SourceFile> file,
@@ -118,7 +151,7 @@ io::Task<Result<uint64_t>> CachedFile::write(std::shared_ptr<source::SourceFile>
   const uint64_t length = data.size();
   io::Task<void> beginning = begin_change(offset, length);
   co_await std::move(beginning);
-  source::Outcome<void> writing = file->write(data, offset);
+  source::Outcome<void> writing = append ? file->append(data) : file->write(data, offset);
   const Result<void> written = co_await std::move(writing);
   if (!written) {
     end_change(offset, length, std::nullopt);  // how much of it arrived is not known
@@ -133,6 +166,8 @@ io::Task<Result<uint64_t>> CachedFile::write(std::shared_ptr<source::SourceFile>
       // Somebody else appends too: where our bytes are, and whose are before them, only the source
       // knows.
       end_change(0, UINT64_MAX, now ? std::optional(now->size_bytes) : std::nullopt);
+      io::Task<void> refilling = refill_pinned();
+      co_await std::move(refilling);
       co_return now ? now->size_bytes - length : offset;
     }
   }
@@ -159,23 +194,19 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
   uint64_t reserve = 0;
   const uint64_t edge = old_size_bytes >> block_shift_;  // the block that grows with the file
   const uint64_t edge_growth = disk_bytes(edge, new_size) - disk_bytes(edge, old_size_bytes);
-  bool has_object = false;
+  ObjectId object;
+  std::shared_ptr<io::File> file;
+  bool pinned = false;
   {
     MutexLock lock(mutex_);
-    size_bytes_ = new_size;
-    has_object = object_created_;
-    if (object_) {
-      env_.memory.erase_object(object_, std::min(offset, old_size_bytes) >> block_shift_);
-      // The block at the old end grew by zeros.
-      if (new_size > old_size_bytes && blocks_.has(edge)) {
-        blocks_.set(edge, 0);
-        reserve += edge_growth;
-      }
-    }
+    object = object_;
+    file = object_file_;
+    pinned = pins_ > 0;
+    if (new_size > old_size_bytes && blocks_.has(edge)) reserve += edge_growth;
     for (uint64_t block = first; data.size() != 0 && block <= last; ++block) {
       const bool present = blocks_.has(block);
       if (!present && !covered(block)) continue;
-      if (!present) reserve += disk_bytes(block);
+      if (!present) reserve += disk_bytes(block, new_size);
       keep.push_back(block);
     }
   }
@@ -190,30 +221,41 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
     reserve = 0;
   }
   bool good = true;
-  ObjectId object;
-  if (!keep.empty() || has_object) {
-    auto file = object_file(&object);
-    good = file.has_value();
-    if (good && new_size > old_size_bytes) good = (*file)->truncate(new_size).has_value();
-    for (size_t i = 0; good && i < keep.size();) {
-      size_t j = i;
-      while (j + 1 < keep.size() && keep[j + 1] == keep[j] + 1) ++j;
-      const uint64_t from = std::max(offset, keep[i] << block_shift_);
-      const uint64_t to = std::min(end, (keep[j] + 1) << block_shift_);
-      io::Task<Result<void>> writing = io::Reactor::current()->write(
-          **file, data.data().subspan(from - offset, to - from), from);
-      const Result<void> written = co_await std::move(writing);
-      good = written.has_value();
-      i = j + 1;
-    }
+  if (!file && !keep.empty()) {  // none of them was present
+    auto created = object_file(&object);
+    good = created.has_value();
+    if (good) file = *created;
   }
+  for (size_t i = 0; good && file && i < keep.size() && !pinned;) {
+    size_t j = i;
+    while (j + 1 < keep.size() && keep[j + 1] == keep[j] + 1) ++j;
+    const uint64_t from = std::max(offset, keep[i] << block_shift_);
+    const uint64_t to = std::min(end, (keep[j] + 1) << block_shift_);
+    io::Task<Result<void>> writing =
+        io::Reactor::current()->write(*file, data.data().subspan(from - offset, to - from), from);
+    good = (co_await std::move(writing)).has_value();
+    i = j + 1;
+  }
+  if (good && file && pinned) {  // the kernel's readers see all of it, whatever is kept
+    io::Task<Result<void>> writing = io::Reactor::current()->write(*file, data.data(), offset);
+    good = (co_await std::move(writing)).has_value();
+  }
+  if (good && file && new_size > old_size_bytes) good = file->truncate(new_size).has_value();
   bool mine = false;
   {
     MutexLock lock(mutex_);
-    changed_at_ = env_.changes.tick();
-    --changes_in_progress_;
-    mine = good && object_ == object;
+    mine = good && object_ == object && object_file_ == file;
     if (mine) env_.residents.charge(owner_.id(), reserve);
+    size_bytes_ = new_size;
+    if (object_) {
+      for (uint64_t block = first; data.size() != 0 && block <= last; ++block)
+        env_.memory.erase({object_, block});
+      // The block at the old end grew by zeros.
+      if (new_size > old_size_bytes) {
+        env_.memory.erase({object_, edge});
+        if (blocks_.has(edge)) blocks_.set(edge, 0);
+      }
+    }
     if (mine)
       for (const uint64_t block : keep) {
         const uint64_t start = block << block_shift_;
@@ -222,6 +264,7 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
             block,
             whole ? checksum32(data.data().subspan(start - offset, block_length(block))) : 0);
       }
+    end_change_locked();
   }
   if (!mine) env_.residents.cancel(reserve);
   if (!good) {

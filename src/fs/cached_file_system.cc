@@ -158,14 +158,18 @@ void CachedFileSystem::add_name(const NodePtr& node, const NodePtr& parent,
   };
   {
     ReaderLock lock(tree_mutex_);
-    if (std::ranges::any_of(node->names_, is_this)) return;
+    if (!node->names_.empty() && is_this(node->names_.front())) return;
   }
   std::vector<Name> gone;  // destroyed without the lock
   WriterLock lock(tree_mutex_);
-  if (std::ranges::any_of(node->names_, is_this)) return;
+  // The one seen last comes first: others may have been removed outside.
+  if (const auto known = std::ranges::find_if(node->names_, is_this); known != node->names_.end()) {
+    std::rotate(node->names_.begin(), known, known + 1);
+    return;
+  }
   // A directory has one name: being seen under another means it was moved outside.
   if (node->is_directory()) gone.swap(node->names_);
-  node->names_.push_back({parent, name});
+  node->names_.insert(node->names_.begin(), {parent, name});
 }
 
 void CachedFileSystem::drop_name(const NodePtr& parent, const std::string& name) {
@@ -300,10 +304,20 @@ void CachedFileSystem::invalidate_kernel(Node& node, std::optional<uint64_t> exc
 }
 
 io::Task<Result<Attributes>> CachedFileSystem::ask_attributes(NodePtr node, source::Wait wait) {
-  Result<std::string> path = path_of(*node);
-  if (path) {
-    source::Outcome<Attributes> asking = source_.attributes(std::move(*path), wait);
-    co_return co_await std::move(asking);
+  for (;;) {
+    const Name name = first_name(*node);
+    Result<std::string> path = path_of(*node);
+    if (!path) break;
+    source::Outcome<Attributes> asking = source_.attributes(*path, wait);
+    Result<Attributes> attributes = co_await std::move(asking);
+    const bool found = attributes.has_value();
+    if (found ? same_file(*node, *attributes) : !attributes.error().is(Code::kNotFound))
+      co_return attributes;
+    // Moved meanwhile, it or a directory above it?
+    for (const auto& renamed : renames_under_way()) co_await *renamed;
+    const Result<std::string> path_now = path_of(*node);
+    if (path_now && *path_now == *path && (found || !forget_name(*node, name)))
+      co_return attributes;
   }
   // Unlinked, still open: through whatever is open.
   std::shared_ptr<source::SourceFile> open_file;
@@ -314,6 +328,21 @@ io::Task<Result<Attributes>> CachedFileSystem::ask_attributes(NodePtr node, sour
   }
   MutexLock lock(node->mutex_);
   co_return node->attributes_;  // nobody can change it any more but through here
+}
+
+std::vector<std::shared_ptr<io::Event>> CachedFileSystem::renames_under_way() {
+  MutexLock lock(renames_mutex_);
+  return renames_;
+}
+
+// A name that leads nowhere any more, while the file has others; false when it has not.
+bool CachedFileSystem::forget_name(Node& node, const Name& gone) {
+  WriterLock lock(tree_mutex_);
+  if (node.names_.size() < 2) return false;
+  std::erase_if(node.names_, [&](const Name& known) {  // `gone` keeps the parent
+    return known.parent == gone.parent && known.name == gone.name;
+  });
+  return true;
 }
 
 io::Task<Result<void>> CachedFileSystem::refresh(NodePtr node, source::Wait wait) {

@@ -98,7 +98,8 @@ class CachedFileSystem final : public FileSystem {
   io::Task<Result<CreateReply>> create(KernelId parent, std::string name, uint32_t mode, int flags,
                                        Caller caller) override;
   io::Task<Result<ReadReply>> read(uint64_t handle, uint64_t offset, size_t length) override;
-  io::Task<Result<size_t>> write(uint64_t handle, buffer::BufferRef data, uint64_t offset) override;
+  io::Task<Result<size_t>> write(uint64_t handle, buffer::BufferRef data, uint64_t offset,
+                                 bool append) override;
   io::Task<Result<void>> flush(uint64_t handle) override;
   io::Task<Result<void>> sync(uint64_t handle, bool data_only) override;
   io::Task<void> release(uint64_t handle) override;
@@ -145,12 +146,15 @@ class CachedFileSystem final : public FileSystem {
   // Takes in what the source said of the node in answer to a question asked at `asked_at`.  True
   // when cached data were dropped because of it.
   bool apply(Node& node, const Attributes& attributes, uint64_t asked_at);
+  // Whether these can be the attributes of the node's file.
+  bool same_file(Node& node, const Attributes& attributes) const;
   // Changed so short a time ago that one more change might leave the same times.
   bool is_racy(const Attributes& attributes) const;
 
  private:
   struct OpenFile;
   struct OpenDirectory;
+  class RenameUnderWay;
   using NodePtr = std::shared_ptr<Node>;
 
   // kStale when the kernel asks for what is not known.
@@ -167,8 +171,9 @@ class CachedFileSystem final : public FileSystem {
   NodePtr adopt(const NodePtr& parent, const std::string& name, const Attributes& attributes,
                 uint64_t asked_at);
   NodePtr identify(const NodePtr& parent, const std::string& name, const Attributes& attributes);
-  bool same_file(Node& node, const Attributes& attributes) const;
   void add_name(const NodePtr& node, const NodePtr& parent, const std::string& name);
+  std::vector<std::shared_ptr<io::Event>> renames_under_way();
+  bool forget_name(Node& node, const Name& gone);
   void drop_name(const NodePtr& parent, const std::string& name);
   void remember_child(Node& parent, const std::string& name, NodeId child, Nanos ttl,
                       uint64_t asked_at);
@@ -184,7 +189,6 @@ class CachedFileSystem final : public FileSystem {
   io::Task<Result<NodeReply>> finish_making(NodePtr parent, std::string name,
                                             source::Outcome<Attributes> making);
   void after_unlink(const NodePtr& node);
-  NodePtr child_in_use(Node& parent, const std::string& name);
   io::Task<void> hold_data(NodePtr node);
 
   // attributes
@@ -202,9 +206,12 @@ class CachedFileSystem final : public FileSystem {
     bool passthrough = false;
     uint64_t generation = 0;
   };
+  std::unexpected<Error> send_back(Node& node, KernelId id, bool will_be_cached,
+                                   uint64_t generation) REQUIRES(node.mutex_);
   Result<Decision> decide_mode(const NodePtr& node, KernelId id, bool writing);
   Result<OpenReply> finish_open(const NodePtr& node, KernelId id, int flags,
                                 std::shared_ptr<source::SourceFile> source);
+  io::Task<void> settle(OpenFile* open);
   void close_inode(Node& node, const OpenFile& open);
   io::Task<Result<std::shared_ptr<source::SourceFile>>> open_for_writing(NodePtr node, int flags);
   io::Task<Result<void>> revalidate_for_reading(NodePtr node);
@@ -246,6 +253,9 @@ class CachedFileSystem final : public FileSystem {
   std::atomic<size_t> listings_ahead_{0};  // under way
   Mutex ahead_mutex_;
   std::deque<Ahead> ahead_ GUARDED_BY(ahead_mutex_);  // oldest first
+  // Set when the source has renamed and the names here have followed.
+  Mutex renames_mutex_;
+  std::vector<std::shared_ptr<io::Event>> renames_ GUARDED_BY(renames_mutex_);
   Mutex space_mutex_;
   std::optional<struct statvfs> space_ GUARDED_BY(space_mutex_);
   Nanos space_valid_until_ GUARDED_BY(space_mutex_){0};

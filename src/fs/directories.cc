@@ -40,8 +40,9 @@ void CachedFileSystem::release_directory(uint64_t handle) {
 }
 
 io::Task<Result<void>> CachedFileSystem::sync_directory(uint64_t handle, bool data_only) {
-  CO_TRY_ASSIGN(std::string path, path_of(*directory_of(handle).node));
-  source::Outcome<void> syncing = source_.sync_directory(std::move(path), data_only);
+  Result<std::string> path = path_of(*directory_of(handle).node);
+  if (!path) co_return Result<void>();  // removed while open: there is nothing left to sync
+  source::Outcome<void> syncing = source_.sync_directory(std::move(*path), data_only);
   co_return co_await std::move(syncing);
 }
 
@@ -295,7 +296,8 @@ io::Task<Result<std::vector<DirectoryEntryReply>>> CachedFileSystem::read_direct
     const catalog::ListingEntry& listed = open.entries[i];
     DirectoryEntryReply entry;
     entry.name = listed.name;
-    entry.inode = listed.node.value;
+    // What was learned of the name since it was listed counts.
+    entry.inode = known_child(*open.node, listed.name).value_or(listed.node).value;
     entry.type = listed.type;
     entry.next_offset = kFirstEntryOffset + i + 1;
     if (with_attributes && i < open.resolved.size() && open.resolved[i]) {

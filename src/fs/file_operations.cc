@@ -76,7 +76,7 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
 }
 
 io::Task<Result<size_t>> CachedFileSystem::write(uint64_t handle, buffer::BufferRef data,
-                                                 uint64_t offset) {
+                                                 uint64_t offset, bool append) {
   OpenFile& open = file_of(handle);
   if (!open.source) co_return fail(static_cast<Code>(EBADF));
   const NodePtr node = open.node;
@@ -85,11 +85,13 @@ io::Task<Result<size_t>> CachedFileSystem::write(uint64_t handle, buffer::Buffer
   expire(*node);
   const size_t length = data.size();
   io::Task<Result<uint64_t>> writing =
-      node->file().write(open.source, std::move(data), offset, (open.flags & O_APPEND) != 0);
+      node->file().write(open.source, std::move(data), offset, append);
   const Result<uint64_t> written = co_await std::move(writing);
   expire(*node);
-  // The kernel inode written through has the bytes; others of the node do not.
-  invalidate_kernel(*node, open.epoch);
+  // The kernel inode written through has the bytes, if they are where it thinks; others of the node
+  // do not.
+  const bool as_expected = written && *written == offset;
+  invalidate_kernel(*node, as_expected ? std::optional(open.epoch) : std::nullopt);
   if (!written) co_return fail(written.error());
   co_return length;
 }
@@ -98,16 +100,39 @@ io::Task<Result<void>> CachedFileSystem::flush(uint64_t handle) {
   OpenFile& open = file_of(handle);
   if (!open.source || !open.wrote.load()) co_return Result<void>();
   source::Outcome<void> flushing = open.source->flush();
-  co_return co_await std::move(flushing);
+  const Result<void> flushed = co_await std::move(flushing);
+  io::Task<void> settling = settle(&open);
+  co_await std::move(settling);
+  co_return flushed;
+}
+
+// What the source made of our writes is the version from now on.  Seen to before close() returns:
+// what others change after that must be seen as theirs.
+io::Task<void> CachedFileSystem::settle(OpenFile* open) {
+  if (!open->source || !open->wrote.exchange(false)) co_return;
+  const uint64_t asked_at = changes().now();
+  source::Outcome<Attributes> asking = open->source->attributes();
+  if (const Result<Attributes> now = co_await std::move(asking)) apply(*open->node, *now, asked_at);
 }
 
 io::Task<Result<void>> CachedFileSystem::sync(uint64_t handle, bool data_only) {
   OpenFile& open = file_of(handle);
   // Of the file, whoever wrote it: also through a handle that cannot write.
-  io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = source_of(&open);
-  CO_TRY_ASSIGN(const std::shared_ptr<source::SourceFile> source, co_await std::move(opening));
-  source::Outcome<void> syncing = source->sync(data_only);
-  co_return co_await std::move(syncing);
+  const NodePtr node = open.node;
+  for (int attempt = 0;; ++attempt) {
+    io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = source_of(&open);
+    const Result<std::shared_ptr<source::SourceFile>> opened = co_await std::move(opening);
+    if (opened) {
+      source::Outcome<void> syncing = (*opened)->sync(data_only);
+      co_return co_await std::move(syncing);
+    }
+    // Without a name and not held open, it is no more on the source: there is nothing to sync.
+    if (!path_of(*node)) co_return Result<void>();
+    if (!opened.error().is(Code::kStale) || attempt == kStaleReadsMax)
+      co_return fail(opened.error());
+    io::Task<Result<void>> refreshing = refresh(node);
+    CO_TRY(co_await std::move(refreshing));
+  }
 }
 
 io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::source_of(OpenFile* open) {
@@ -140,9 +165,17 @@ io::Task<Result<void>> CachedFileSystem::allocate(uint64_t handle, int mode, uin
              offset + length > file.size_bytes()) {
     new_size = offset + length;
   }
-  file.end_change(offset, changed, new_size);
-  io::Task<void> refilling = file.refill_pinned();
-  co_await std::move(refilling);
+  const bool zeros = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0;
+  const bool reserves = (mode & ~FALLOC_FL_KEEP_SIZE) == 0;  // leaves the content as it is
+  if (allocated && zeros) {
+    file.end_zeros(offset, length, new_size);
+  } else if (allocated && reserves) {
+    file.end_truncate(new_size.value_or(file.size_bytes()));
+  } else {
+    file.end_change(offset, changed, new_size);
+    io::Task<void> refilling = file.refill_pinned();
+    co_await std::move(refilling);
+  }
   expire(*node);
   invalidate_kernel(*node, moves ? std::nullopt : std::optional(open.epoch));
   co_return allocated;
@@ -220,6 +253,12 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
     else
       file->end_change(from, UINT64_MAX, std::nullopt);
     invalidate_kernel(*node, id.epoch());
+    bool unused = false;
+    {
+      MutexLock lock(node->mutex_);
+      unused = node->handles_ == 0;
+    }
+    if (unused) file->idle();
   } else if (file != nullptr) {
     if (sets_mtime)
       file->expect_mtime_change();

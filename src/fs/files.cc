@@ -17,6 +17,9 @@ bool writes(int flags) {
 // trip.
 constexpr uint64_t kFetchAtOpenBytes = 256 << 10;
 
+// An opener who was sent back comes again within this time.
+constexpr Nanos kSentBackMax = std::chrono::seconds(2);
+
 }  // namespace
 
 std::optional<Result<OpenReply>> CachedFileSystem::open_hit(KernelId id, int flags) {
@@ -37,9 +40,7 @@ io::Task<Result<OpenReply>> CachedFileSystem::open(KernelId id, int flags) {
       MutexLock lock(node->mutex_);
       const KernelInode* inode = node->find_kernel_inode(id.epoch());
       if (inode != nullptr && inode->passthrough_opens > 0) {
-        node->turn_away(id.epoch());
-        metrics_.stale_opens.add();
-        co_return fail(Code::kStale);
+        co_return send_back(*node, id, true, 0);
       }
     }
     io::Task<Result<std::shared_ptr<source::SourceFile>>> opened = open_for_writing(node, flags);
@@ -79,9 +80,14 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
     co_await std::move(beginning);
   }
   const uint64_t asked_at = changes().now();
-  source::Outcome<source::Opened> opening =
-      source_.open_file(std::move(path), flags & (O_ACCMODE | O_APPEND | O_TRUNC));
+  source::Outcome<source::Opened> opening = source_.open_file(path, flags & (O_ACCMODE | O_TRUNC));
   Result<source::Opened> opened = co_await std::move(opening);
+  if (!opened && opened.error().is(static_cast<Code>(EPERM)) && (flags & O_APPEND) != 0) {
+    // Append-only (chattr +a).
+    source::Outcome<source::Opened> again =
+        source_.open_file(std::move(path), flags & (O_ACCMODE | O_APPEND));
+    opened = co_await std::move(again);
+  }
   if (truncates) {
     if (opened)
       file.end_truncate(0);
@@ -135,6 +141,19 @@ io::Task<Result<void>> CachedFileSystem::revalidate_for_reading(NodePtr node) {
   co_return Result<void>();
 }
 
+// The opener is to look the name up again and find another kernel inode.
+std::unexpected<Error> CachedFileSystem::send_back(Node& node, KernelId id, bool will_be_cached,
+                                                   uint64_t generation) {
+  // Through another of its names he may have come to an older one than there is by now.
+  const KernelInode* newest = node.find_kernel_inode(node.epoch_);
+  const bool of_no_use = newest != nullptr && newest->passthrough_opens > 0 &&
+                         (will_be_cached || newest->generation != generation);
+  if (node.epoch_ == id.epoch() || of_no_use) node.raise_epoch();
+  if (will_be_cached) node.cached_until_ = now() + kSentBackMax;
+  metrics_.stale_opens.add();
+  return fail(Code::kStale);
+}
+
 Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& node, KernelId id,
                                                                  bool writing) {
   cache::CachedFile& file = node->file();
@@ -145,20 +164,17 @@ Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& 
     KernelInode& inode = node->kernel_inode(id.epoch());
     if (inode.passthrough_opens > 0) {
       if (!wants_passthrough || inode.generation != file.generation()) {
-        node->turn_away(id.epoch());
-        metrics_.stale_opens.add();
-        return fail(Code::kStale);
+        return send_back(*node, id, !wants_passthrough, file.generation());
       }
-    } else if (inode.cached_opens > 0 || !wants_passthrough ||
-               node->reserved_epoch_ == id.epoch()) {
-      if (node->reserved_epoch_ == id.epoch()) node->reserved_epoch_.reset();
+    } else if (inode.cached_opens > 0 || !wants_passthrough || now() < node->cached_until_) {
+      if (writing) node->cached_until_ = Nanos(0);  // he has come
       ++inode.cached_opens;
       decision.reply.keep_cache = inode.pages_version == node->content_version_;
       inode.pages_version = node->content_version_;
       return decision;
     }
   }
-  // Opens of one node are decided one at a time (Node::opening): nothing comes between.
+  // open_hit() decides without Node::opening: look again after each pause.
   const auto pin = file.pin();
   std::optional<int32_t> backing;
   if (pin) {
@@ -166,7 +182,7 @@ Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& 
     KernelInode& inode = node->kernel_inode(id.epoch());
     if (inode.passthrough_opens > 0 && inode.generation == pin->generation) {
       backing = inode.backing_id;
-    } else if (inode.passthrough_opens == 0) {
+    } else if (inode.passthrough_opens == 0 && inode.cached_opens == 0) {
       if (const auto opened = kernel_->open_backing(pin->file->fd()))
         backing = inode.backing_id = *opened;
       else
@@ -185,8 +201,7 @@ Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& 
   MutexLock lock(node->mutex_);
   KernelInode& inode = node->kernel_inode(id.epoch());
   if (inode.passthrough_opens > 0) {
-    node->turn_away(id.epoch());
-    return fail(Code::kStale);
+    return send_back(*node, id, !wants_passthrough, file.generation());
   }
   ++inode.cached_opens;
   decision.reply.keep_cache = inode.pages_version == node->content_version_;
@@ -223,8 +238,8 @@ io::Task<Result<CreateReply>> CachedFileSystem::create(KernelId parent_id, std::
   CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
   CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
   change_directory(*parent);
-  source::Outcome<source::Created> creating = source_.create_file(
-      std::move(path), flags & (O_ACCMODE | O_APPEND | O_EXCL | O_TRUNC), mode, caller);
+  source::Outcome<source::Created> creating =
+      source_.create_file(std::move(path), flags & (O_ACCMODE | O_EXCL | O_TRUNC), mode, caller);
   Result<source::Created> created = co_await std::move(creating);
   change_directory(*parent);
   if (!created) co_return fail(created.error());
@@ -272,12 +287,8 @@ io::Task<void> CachedFileSystem::release(uint64_t handle) {
   const NodePtr node = open->node;
   close_inode(*node, *open);
   metrics_.handles.sub();
-  if (open->wrote.load() && open->source) {
-    // What the source made of our writes is the version from now on.
-    const uint64_t asked_at = changes().now();
-    source::Outcome<Attributes> asking = open->source->attributes();
-    if (const Result<Attributes> now = co_await std::move(asking)) apply(*node, *now, asked_at);
-  }
+  io::Task<void> settling = settle(open.get());
+  co_await std::move(settling);
   bool last = false;
   {
     MutexLock lock(node->mutex_);

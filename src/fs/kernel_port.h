@@ -42,6 +42,8 @@ class KernelPort {
   // Drops the kernel's cached pages and attributes, or its knowledge of a name.  Queued and carried
   // out on a thread of its own; never blocks.  Unknown nodes are no error.
   virtual void invalidate_node(KernelId node) = 0;
+  // Drops the kernel's cached attributes alone, before it returns; never blocks.
+  virtual void invalidate_attributes(KernelId node) = 0;
   virtual void invalidate_entry(KernelId parent, std::string name) = 0;
 };
 

@@ -5,6 +5,12 @@
 #include "fs/cached_file_system.h"
 
 namespace larder::fs {
+namespace {
+
+// A name that changes as fast as it is asked for is taken as the last answer has it.
+constexpr int kOvertakenMax = 8;
+
+}  // namespace
 
 std::optional<Result<NodeReply>> CachedFileSystem::lookup_hit(KernelId parent_id,
                                                               std::string_view name) {
@@ -58,11 +64,18 @@ CachedFileSystem::NodePtr CachedFileSystem::fresh_child(Node& parent, std::strin
 }
 
 Result<NodeReply> CachedFileSystem::reply_to_lookup(const NodePtr& node) {
+  std::vector<KernelId> others;
   {
     MutexLock lock(node->mutex_);
-    ++node->kernel_inode(node->epoch_).lookups;
+    KernelInode& inode = node->kernel_inode(node->epoch_);
+    if (inode.lookups++ == 0)
+      for (const KernelInode& other : node->kernel_inodes_)
+        if (other.epoch != node->epoch_)
+          others.push_back(KernelId::make(node->id().value, other.epoch));
     node->keep_ = node;
   }
+  // From now on neither kernel inode's attributes are cached: they do not hear of each other.
+  for (const KernelId other : others) kernel_->invalidate_attributes(other);
   return describe(*node);
 }
 
@@ -92,14 +105,21 @@ io::Task<Result<CachedFileSystem::NodePtr>> CachedFileSystem::resolve(NodePtr pa
     if (fresh) add_name(fresh, parent, name);
     co_return fresh;
   }
-  CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
   metrics_.lookup_misses.add();
-  const uint64_t asked_at = changes().now();
-  const auto known = known_child(*parent, name);
-  const source::Wait wait =
-      known && load(*known) ? source::Wait::kPatiently : source::Wait::kForAnswer;
-  source::Outcome<Attributes> asking = source_.attributes(std::move(path), wait);
-  const Result<Attributes> attributes = co_await std::move(asking);
+  uint64_t asked_at = 0;
+  std::optional<NodeId> known;
+  Result<Attributes> attributes = fail(Code::kStale);
+  // An answer from before a change of the name made here would undo what is known of it since.
+  for (int attempt = 0; attempt < kOvertakenMax; ++attempt) {
+    known = known_child(*parent, name);
+    asked_at = changes().now();
+    CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
+    const source::Wait wait =
+        known && load(*known) ? source::Wait::kPatiently : source::Wait::kForAnswer;
+    source::Outcome<Attributes> asking = source_.attributes(std::move(path), wait);
+    attributes = co_await std::move(asking);
+    if (known_child(*parent, name) == known) break;
+  }
   if (attributes) co_return adopt(parent, name, *attributes, asked_at);
   if (attributes.error().is(Code::kNotFound)) {
     bool overtaken = false;
@@ -156,6 +176,10 @@ CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent, cons
       NodePtr node = load(**id);
       // Where inode numbers may be given to other files, everything else has to agree.
       bool agrees = node != nullptr && same_file(*node, attributes);
+      if (agrees) {
+        MutexLock lock(node->mutex_);
+        agrees = !node->deleted_;  // open still, while its inode's number is used again
+      }
       if (agrees && !source_.inodes_are_stable()) {
         MutexLock lock(node->mutex_);
         agrees = node->attributes_.inode == attributes.inode &&

@@ -70,12 +70,6 @@ io::Task<Result<NodeReply>> CachedFileSystem::link(KernelId id, KernelId new_par
   co_return reply_to_lookup(node);
 }
 
-// The node behind a name that is about to go, if it is in memory.
-CachedFileSystem::NodePtr CachedFileSystem::child_in_use(Node& parent, const std::string& name) {
-  const auto id = known_child(parent, name);
-  return id ? table_.find(*id) : nullptr;
-}
-
 // Before a file's name goes: what its readers still need must stay within reach.
 io::Task<void> CachedFileSystem::hold_data(NodePtr node) {
   {
@@ -83,7 +77,8 @@ io::Task<void> CachedFileSystem::hold_data(NodePtr node) {
     if (node->handles_ == 0 || !S_ISREG(node->attributes_.mode)) co_return;
   }
   cache::CachedFile& file = node->file();
-  if (file.resident() || file.source_file()) co_return;
+  file.hold_source(true);
+  // Also of a resident one: its object may be evicted, and its attributes are asked for.
   io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = file.reader();
   if (const auto opened = co_await std::move(opening); !opened)
     log::warning("an open file is being removed and cannot be held: {}", opened.error().message());
@@ -99,11 +94,13 @@ void CachedFileSystem::after_unlink(const NodePtr& node) {
     MutexLock lock(node->mutex_);
     node->attributes_changed_at_ = changes().tick();
     node->valid_until_ = Nanos(0);
+    node->validated_at_ns_ = 0;
     if (node->attributes_.nlink > 0) --node->attributes_.nlink;
     // Other names may be known to the source alone.
     const bool last = S_ISDIR(node->attributes_.mode) || node->attributes_.nlink == 0;
     node->deleted_ = gone && last;
     if (node->deleted_) node->attributes_.nlink = 0;
+    if (node->file_ && !node->deleted_) node->file_->hold_source(false);
   }
   if (cache::CachedFile* file = node->cached_file()) file->expect_ctime_change();
   if (!node->persist({})) env_.metrics.store_errors.add();
@@ -118,6 +115,7 @@ io::Task<Result<void>> CachedFileSystem::unlink(KernelId parent_id, std::string 
   if (child) {
     io::Task<void> holding = hold_data(child);
     co_await std::move(holding);
+    expire(*child);
   }
   change_directory(*parent);
   source::Outcome<void> removing = source_.unlink(std::move(path));
@@ -135,7 +133,9 @@ io::Task<Result<void>> CachedFileSystem::unlink(KernelId parent_id, std::string 
 io::Task<Result<void>> CachedFileSystem::remove_directory(KernelId parent_id, std::string name) {
   CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
   CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
-  const NodePtr child = child_in_use(*parent, name);
+  const auto id = known_child(*parent, name);
+  const NodePtr child = id ? load(*id) : nullptr;
+  if (child) expire(*child);
   change_directory(*parent);
   source::Outcome<void> removing = source_.remove_directory(std::move(path));
   const Result<void> removed = co_await std::move(removing);
@@ -145,6 +145,29 @@ io::Task<Result<void>> CachedFileSystem::remove_directory(KernelId parent_id, st
   if (child) after_unlink(child);
   co_return Result<void>();
 }
+
+// While a rename has been carried out at the source and not yet here, what is asked of the source
+// by the old path is not found.
+class CachedFileSystem::RenameUnderWay {
+ public:
+  explicit RenameUnderWay(CachedFileSystem& fs) : fs_(fs) {
+    MutexLock lock(fs_.renames_mutex_);
+    fs_.renames_.push_back(over_);
+  }
+  ~RenameUnderWay() {
+    {
+      MutexLock lock(fs_.renames_mutex_);
+      std::erase(fs_.renames_, over_);
+    }
+    over_->set();
+  }
+  RenameUnderWay(const RenameUnderWay&) = delete;
+  RenameUnderWay& operator=(const RenameUnderWay&) = delete;
+
+ private:
+  CachedFileSystem& fs_;
+  const std::shared_ptr<io::Event> over_ = std::make_shared<io::Event>();
+};
 
 io::Task<Result<void>> CachedFileSystem::rename(KernelId parent_id, std::string name,
                                                 KernelId new_parent_id, std::string new_name,
@@ -162,8 +185,11 @@ io::Task<Result<void>> CachedFileSystem::rename(KernelId parent_id, std::string 
     io::Task<void> holding = hold_data(other);
     co_await std::move(holding);
   }
+  for (const NodePtr& node : {moved, other})
+    if (node) expire(*node);
   change_directory(*parent);
   change_directory(*new_parent);
+  const RenameUnderWay under_way(*this);
   source::Outcome<void> renaming = source_.rename(std::move(path), std::move(new_path), flags);
   const Result<void> renamed = co_await std::move(renaming);
   change_directory(*parent);

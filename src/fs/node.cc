@@ -39,6 +39,7 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> Node::open_source() {
   const uint64_t asked_at = fs_.changes().now();
   source::Outcome<source::Opened> asking = fs_.source().open_file(std::move(path), O_RDONLY);
   CO_TRY_ASSIGN(source::Opened opened, co_await std::move(asking));
+  if (!fs_.same_file(*this, opened.attributes)) co_return fail(Code::kStale, "replaced outside");
   if (fs_.apply(*this, opened.attributes, asked_at))
     co_return fail(Code::kStale, "changed outside");
   co_return std::move(opened.file);
@@ -124,12 +125,6 @@ void Node::raise_epoch() {
   do {
     epoch_ = (epoch_ + 1) % kVirtualEpoch;
   } while (find_kernel_inode(epoch_) != nullptr);
-}
-
-void Node::turn_away(uint64_t epoch) {
-  const KernelInode* current = find_kernel_inode(epoch_);
-  if (epoch_ == epoch || (current != nullptr && current->passthrough_opens > 0)) raise_epoch();
-  reserved_epoch_ = epoch_;
 }
 
 void Node::drop_idle_kernel_inodes() {

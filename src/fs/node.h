@@ -95,10 +95,6 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   KernelInode* find_kernel_inode(uint64_t epoch) REQUIRES(mutex_);
   // Takes an epoch no live kernel inode has.
   void raise_epoch() REQUIRES(mutex_);
-  // An open of the kernel inode of that epoch needs another mode.  The kernel looks the name up
-  // again only once, so the inode it finds must take that open: it is kept from passthrough until
-  // somebody has opened it.
-  void turn_away(uint64_t epoch) REQUIRES(mutex_);
   void drop_idle_kernel_inodes() REQUIRES(mutex_);
 
   CachedFileSystem& fs_;
@@ -110,7 +106,9 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   std::shared_ptr<Node> keep_ GUARDED_BY(mutex_);
   std::vector<KernelInode> kernel_inodes_ GUARDED_BY(mutex_);
   uint64_t epoch_ GUARDED_BY(mutex_) = 0;
-  std::optional<uint64_t> reserved_epoch_ GUARDED_BY(mutex_);  // see turn_away()
+  // Monotonic. Until then the fresh kernel inode is kept for whoever was sent back to look for it
+  // because he cannot use passthrough: nobody else may open it so. He is sent back once only.
+  Nanos cached_until_ GUARDED_BY(mutex_){0};
 
   Attributes attributes_ GUARDED_BY(mutex_);
   Nanos valid_until_ GUARDED_BY(mutex_){0};                // monotonic

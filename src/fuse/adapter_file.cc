@@ -1,4 +1,6 @@
 // Open files.
+#include <fcntl.h>
+
 #include <cstring>
 
 #include "fuse/adapter.h"
@@ -101,6 +103,11 @@ void read(fuse_req_t request, fuse_ino_t id, size_t length, off_t offset, fuse_f
 
 // --- write
 
+struct WriteAt {
+  uint64_t offset = 0;
+  bool append = false;
+};
+
 // Data that found no pooled buffer wait here, on the heap, for one to come free.
 constexpr size_t kParkedBytesMax = 256 << 20;
 constexpr Nanos kPauseMin = std::chrono::milliseconds(1);
@@ -113,7 +120,7 @@ void reply_written(Responder& responder, const Result<size_t>& written) {
 }
 
 io::Task<void> write_parked(Adapter* adapter, Responder responder, io::Reactor* home,
-                            uint64_t handle, std::vector<char> data, uint64_t offset) {
+                            uint64_t handle, std::vector<char> data, WriteAt at) {
   buffer::BufferRef buffer;
   Nanos pause = kPauseMin;
   const Nanos start = adapter->clock.monotonic();
@@ -131,13 +138,14 @@ io::Task<void> write_parked(Adapter* adapter, Responder responder, io::Reactor* 
   std::memcpy(buffer.bytes().data(), data.data(), data.size());
   buffer.set_size(data.size());
   std::vector<char>().swap(data);
-  io::Task<Result<size_t>> write = adapter->files.write(handle, std::move(buffer), offset);
+  io::Task<Result<size_t>> write =
+      adapter->files.write(handle, std::move(buffer), at.offset, at.append);
   const Result<size_t> written = co_await std::move(write);
   reply_written(responder, written);
 }
 
 void park_write(Adapter& adapter, fuse_req_t request, KernelId id, uint64_t handle,
-                std::string_view data, uint64_t offset) {
+                std::string_view data, WriteAt at) {
   if (adapter.parked.bytes.fetch_add(data.size()) + data.size() > kParkedBytesMax) {
     adapter.parked.bytes.fetch_sub(data.size());
     fuse_reply_err(request, ENOMEM);
@@ -145,7 +153,7 @@ void park_write(Adapter& adapter, fuse_req_t request, KernelId id, uint64_t hand
   }
   io::Reactor& home = adapter.files.home(id);
   home.spawn(write_parked(&adapter, Responder(request, home, adapter.in_flight), &home, handle,
-                          std::vector<char>(data.begin(), data.end()), offset));
+                          std::vector<char>(data.begin(), data.end()), at));
 }
 
 void write(fuse_req_t request, fuse_ino_t id, const char* data, size_t length, off_t offset,
@@ -155,13 +163,16 @@ void write(fuse_req_t request, fuse_ino_t id, const char* data, size_t length, o
     return adapter.virtual_tree.write(request, id, info->fh, {data, length});
   if (length == 0) return void(fuse_reply_write(request, 0));
   const uint64_t handle = FileHandle(*info).handle();
-  const auto at = static_cast<uint64_t>(offset);
+  // Pages that were changed through a mapping come through any handle open for writing.
+  const bool append = (info->flags & O_APPEND) != 0 && info->writepage == 0;
+  const WriteAt at{static_cast<uint64_t>(offset), append};
   // `data` is the worker's, and the worker goes on.
   buffer::BufferRef buffer = adapter.pool.allocate(length);
   if (!buffer) return park_write(adapter, request, KernelId{id}, handle, {data, length}, at);
   std::memcpy(buffer.bytes().data(), data, length);
   buffer.set_size(length);
-  adapter.spawn(KernelId{id}, request, adapter.files.write(handle, std::move(buffer), at),
+  adapter.spawn(KernelId{id}, request,
+                adapter.files.write(handle, std::move(buffer), at.offset, at.append),
                 reply_written);
 }
 

@@ -43,6 +43,12 @@ void Notifier::invalidate_node(fs::KernelId node) {
   changed_.notify_one();
 }
 
+void Notifier::invalidate_attributes(fs::KernelId node) {
+  constexpr off_t kNoPages = -1;
+  fuse_lowlevel_notify_inval_inode(session_, node.value, kNoPages, 0);
+  sent_.add();
+}
+
 void Notifier::invalidate_entry(fs::KernelId parent, std::string name) {
   {
     MutexLock lock(mutex_);

@@ -32,6 +32,8 @@ class Notifier {
   ~Notifier();
 
   void invalidate_node(fs::KernelId node);
+  // At once, on the caller's thread: it takes no page's lock, so nobody waits for anybody.
+  void invalidate_attributes(fs::KernelId node);
   void invalidate_entry(fs::KernelId parent, std::string name);
   void stop();
 

@@ -227,6 +227,10 @@ Result<int32_t> Session::open_backing(int fd) {
 void Session::close_backing(int32_t backing_id) {
   parts_->passthrough.close_backing(backing_id);
 }
+void Session::invalidate_attributes(fs::KernelId node) {
+  parts_->notifier->invalidate_attributes(node);
+}
+
 void Session::invalidate_node(fs::KernelId node) {
   parts_->notifier->invalidate_node(node);
 }

@@ -56,6 +56,7 @@ class Session final : public fs::KernelPort {
   Result<int32_t> open_backing(int fd) override;
   void close_backing(int32_t backing_id) override;
   void invalidate_node(fs::KernelId node) override;
+  void invalidate_attributes(fs::KernelId node) override;
   void invalidate_entry(fs::KernelId parent, std::string name) override;
 
  private:

@@ -79,6 +79,8 @@ class SourceFile {
   // Writes all of the buffer's data(), or fails.  On a file opened with O_APPEND the offset is not
   // used.
   virtual Outcome<void> write(buffer::BufferRef from, uint64_t offset) = 0;
+  // The same at the end of the file, wherever that is when it is carried out.
+  virtual Outcome<void> append(buffer::BufferRef from) = 0;
   // What close(2) of a written file may report (NFS, quotas); the file stays open.
   virtual Outcome<void> flush() = 0;
   virtual Outcome<void> sync(bool data_only) = 0;

@@ -1,6 +1,7 @@
 #include "source/source_file.h"
 
 #include <fcntl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,9 +25,10 @@ Result<size_t> read_fully(int fd, std::span<std::byte> into, uint64_t offset) {
   return done;
 }
 
-Result<void> write_fully(int fd, std::span<const std::byte> from, uint64_t offset) {
+Result<void> write_fully(int fd, std::span<const std::byte> from, uint64_t offset, int flags = 0) {
   while (!from.empty()) {
-    const ssize_t n = ::pwrite(fd, from.data(), from.size(), static_cast<off_t>(offset));
+    const iovec piece{const_cast<std::byte*>(from.data()), from.size()};
+    const ssize_t n = ::pwritev2(fd, &piece, 1, static_cast<off_t>(offset), flags);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return fail_errno("write");
     if (n == 0) return fail(Code::kIo, "write wrote nothing");
@@ -53,6 +55,12 @@ Outcome<size_t> OpenFile::read(buffer::BufferRef into, size_t length, uint64_t o
 Outcome<void> OpenFile::write(buffer::BufferRef from, uint64_t offset) {
   return Dispatcher::call<void>(dispatcher_, CallKind::kWrite, [fd = fd_, from, offset] {
     return write_fully(fd->get(), from.data(), offset);
+  });
+}
+
+Outcome<void> OpenFile::append(buffer::BufferRef from) {
+  return Dispatcher::call<void>(dispatcher_, CallKind::kWrite, [fd = fd_, from] {
+    return write_fully(fd->get(), from.data(), 0, RWF_APPEND);
   });
 }
 

@@ -39,6 +39,7 @@ class OpenFile final : public SourceFile {
 
   Outcome<size_t> read(buffer::BufferRef into, size_t length, uint64_t offset) override;
   Outcome<void> write(buffer::BufferRef from, uint64_t offset) override;
+  Outcome<void> append(buffer::BufferRef from) override;
   Outcome<void> flush() override;
   Outcome<void> sync(bool data_only) override;
   Outcome<Attributes> attributes() override;

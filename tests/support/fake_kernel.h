@@ -53,6 +53,7 @@ class FakeKernel final : public fs::KernelPort {
     MutexLock lock(mutex_);
     nodes_.push_back(node);
   }
+  void invalidate_attributes(fs::KernelId) override {}  // it caches none
   void invalidate_entry(fs::KernelId parent, std::string name) override {
     MutexLock lock(mutex_);
     entries_.emplace_back(parent, std::move(name));

@@ -61,11 +61,17 @@ class FakeSourceFile final : public source::SourceFile {
                                 });
   }
   FakeSource::Outcome<void> write(buffer::BufferRef from, uint64_t offset) override {
+    return write(std::move(from), offset, (flags_ & O_APPEND) != 0);
+  }
+  FakeSource::Outcome<void> append(buffer::BufferRef from) override {
+    return write(std::move(from), 0, true);
+  }
+  FakeSource::Outcome<void> write(buffer::BufferRef from, uint64_t offset, bool at_end) {
     return source_.call<void>(
         FakeSource::CallKind::kWrite,
-        [this, inode = inode_, from, offset]() NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+        [this, inode = inode_, from, offset, at_end]() NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
           if ((flags_ & O_ACCMODE) == O_RDONLY) return fail(error_of(EBADF));
-          const uint64_t at = (flags_ & O_APPEND) != 0 ? inode->data.size() : offset;
+          const uint64_t at = at_end ? inode->data.size() : offset;
           const auto bytes = from.data();
           source_.write_to(*inode, at, reinterpret_cast<const char*>(bytes.data()), bytes.size());
           return {};

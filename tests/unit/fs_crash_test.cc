@@ -100,7 +100,8 @@ class FsCrashTest : public FsTest, public ::testing::WithParamInterface<uint64_t
         }
         const auto opened = try_open(walk(path).id, flags);
         if (!opened) break;
-        for (int i = 0; i < 2; ++i) (void)write(*opened, bytes, random.below(size + kBlock));
+        for (int i = 0; i < 2; ++i)
+          (void)write(*opened, bytes, random.below(size + kBlock), (flags & O_APPEND) != 0);
         ASSERT_EQ(read(*opened), source_.content(path));
         release(*opened);
         break;
