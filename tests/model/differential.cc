@@ -1,7 +1,7 @@
 // Random operations on a larder mount and on a plain directory, side by side.
 //
-//   differential [--seconds N] [--operations N] [--noise N] [--verbose]    seeds one after the
-//   other LARDER_TEST_SEED=S differential                            that seed alone
+//   differential [--seconds N | --seeds N] [--from S] [--operations N] [--noise N] [--verbose]
+//   LARDER_TEST_SEED=S differential      that seed alone
 //
 // A failing seed is shrunk, and the line that repeats it is printed.
 #include <fmt/format.h>
@@ -10,6 +10,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
+#include <optional>
 #include <random>
 
 #include "model/run.h"
@@ -23,6 +24,8 @@ constexpr unsigned kShrinkSeconds = 60;
 
 struct Arguments {
   unsigned seconds = 60;
+  uint64_t seeds = 0;  // so many, whatever the time; 0: until the time is up
+  std::optional<uint64_t> from;
   size_t operations = 600;
   unsigned noise = 0;
   bool verbose = false;
@@ -71,12 +74,12 @@ int test_all(const Arguments& arguments) {
   if (const char* seed = getenv("LARDER_TEST_SEED"))
     return test(strtoull(seed, nullptr, 10), arguments);
   const auto until = steady_clock::now() + std::chrono::seconds(arguments.seconds);
-  uint64_t seed = std::random_device()();
+  uint64_t seed = arguments.from ? *arguments.from : std::random_device()();
   size_t runs = 0;
   do {
     if (const int failed = test(seed++, arguments)) return failed;
     ++runs;
-  } while (steady_clock::now() < until);
+  } while (arguments.seeds != 0 ? runs < arguments.seeds : steady_clock::now() < until);
   fmt::print("{} seeds of {} operations passed\n", runs, arguments.operations);
   return 0;
 }
@@ -88,6 +91,8 @@ int main(int argc, char** argv) {
   larder::model::Arguments arguments;
   CLI::App app{"Random operations on a larder mount and on a plain directory, compared."};
   app.add_option("--seconds", arguments.seconds, "How long to go on with new seeds");
+  app.add_option("--seeds", arguments.seeds, "How many seeds to try, instead of a time");
+  app.add_option("--from", arguments.from, "The first seed; a random one by default");
   app.add_option("--operations", arguments.operations, "Operations of each seed");
   app.add_option("--noise", arguments.noise, "Threads that read the mount all the while");
   app.add_flag("--verbose", arguments.verbose, "Say what each seed chooses");
