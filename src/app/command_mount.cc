@@ -1,6 +1,9 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <memory>
 #include <thread>
@@ -41,9 +44,23 @@ Result<MountRequest> prepare(const MountArguments& arguments, Config config) {
 // Asks the mount for a name of its root, as any program would.  Whatever the daemon says is an
 // answer; ENOTCONN means that there is none any more.
 bool mount_answers(const MountRequest& request) {
-  struct stat status;
   const std::string path = request.mountpoint + "/" + request.config.control_dir;
-  return lstat(path.c_str(), &status) == 0 || (errno != ENOTCONN && errno != ECONNABORTED);
+  // Asked by a process of its own that holds nothing of ours.  A thread that waits for its own
+  // process's answer in the kernel would keep that process, killed meanwhile, and with it the
+  // mount, for ever.
+  const pid_t child = fork();
+  if (child == 0) {
+    close_range(0, ~0U, 0);
+    struct stat status;
+    const bool answers =
+        lstat(path.c_str(), &status) == 0 || (errno != ENOTCONN && errno != ECONNABORTED);
+    _exit(answers ? 0 : 1);
+  }
+  if (child < 0) return true;  // not known; the first who asks will see
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0)
+    if (errno != EINTR) return true;
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 int serve(const MountRequest& request, StartReport& report) {
