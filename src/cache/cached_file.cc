@@ -192,7 +192,6 @@ CachedFile::Dropped CachedFile::drop_locked() {
   untrusted_ = false;
   pins_ = 0;  // whoever holds a pin of the old generation goes on reading the old object
   blocks_.reset();
-  block_shift_ = env_.options.block_shift;
   ++generation_;
   return dropped;
 }

@@ -224,7 +224,7 @@ class CachedFile {
   io::AsyncMutex opening_;  // one opening of the source at a time
 
   mutable Mutex mutex_;
-  uint8_t block_shift_;  // fixed once an object exists
+  uint8_t block_shift_;  // set by the constructor and load() alone: read without the lock
   uint64_t size_bytes_ GUARDED_BY(mutex_);
   Validator version_ GUARDED_BY(mutex_);
   bool racy_ GUARDED_BY(mutex_) = false;
