@@ -2,6 +2,9 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -10,6 +13,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -21,6 +25,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/slow_source/connection.h"
 #include "support/slow_source_mount.h"
 
 namespace larder::testing_support {
@@ -378,6 +383,46 @@ TEST_F(SlowSourceTest, EndsWhileRequestsHang) {
   thread.join();
   EXPECT_NE(error, 0);
   EXPECT_FALSE(fs::exists(home));
+}
+
+// In a mount namespace of its own, where the control file system is not mounted.
+bool aborts_without_control_file_system(int connection) {
+  constexpr const char* kConnections = "/sys/fs/fuse/connections";
+  if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+    return false;
+  while (umount(kConnections) == 0) {
+  }
+  return slow_source::abort_connection(connection);
+}
+
+TEST_F(SlowSourceTest, CanBeAbortedWhereTheControlFileSystemIsNotMounted) {
+  ASSERT_TRUE(source_->set("hang", "1"));
+  int error = 0;
+  std::jthread thread([&] { error = stat_error(at("file")); });
+  EXPECT_TRUE(source_->wait_hung(1));
+  const int connection = slow_source::connection_of(source_->mountpoint());
+  ASSERT_GE(connection, 0);
+  EXPECT_EXIT(_exit(aborts_without_control_file_system(connection) ? 0 : 1),
+              testing::ExitedWithCode(0), "mounted fusectl");
+  thread.join();
+  EXPECT_EQ(error, ECONNABORTED);
+}
+
+TEST_F(SlowSourceTest, KillsAProcessAtARequest) {
+  write_file(real("file"), "text");
+  const pid_t victim = fork();
+  if (victim == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    pause();
+    _exit(0);
+  }
+  EXPECT_FALSE(source_->set("kill", "1"));
+  EXPECT_FALSE(source_->set("kill", std::to_string(victim) + ":nonsense"));
+  ASSERT_TRUE(source_->set("kill", std::to_string(victim) + ":read:1"));
+  int status = 0;
+  EXPECT_EQ(read_file(at("file")), "text");  // two requests: the second finds the end
+  EXPECT_EQ(waitpid(victim, &status, 0), victim);
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
 TEST_F(SlowSourceTest, CanBeKilled) {

@@ -154,6 +154,13 @@ void LarderMount::kill() {
   umount2(mountpoint_.c_str(), MNT_DETACH);
 }
 
+int LarderMount::await_end() {
+  int status = 0;
+  if (child_ <= 0 || !wait_for_exit(child_, kEndMsMax, &status)) return -1;
+  child_ = -1;
+  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
 void LarderMount::abort() {
   const int connection = slow_source::connection_of(mountpoint_);
   if (connection >= 0) slow_source::abort_connection(connection);

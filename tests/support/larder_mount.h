@@ -59,6 +59,9 @@ class LarderMount {
   int stop();
   // SIGKILL; clears the mount point.
   void kill();
+  // Waits for its end, which something else brings about, and leaves the mount point as it is: the
+  // signal that ended it, 0 for an end of its own, -1 when it does not end.
+  int await_end();
   // Every request that waits fails from here on: the last resort of a test that hangs.
   void abort();
 

@@ -1,6 +1,7 @@
 #include "faults.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 #include <string.h>
 
 #include <algorithm>
@@ -41,6 +42,7 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
 
 std::string Faults::set(std::string_view key, std::string_view value) {
   if (key == "fail") return add_rule(value);
+  if (key == "kill") return set_kill(value);
   const auto number = parse_number(value);
   const auto error = parse_errno(value);
   const std::lock_guard lock(mutex_);
@@ -60,7 +62,7 @@ std::string Faults::set(std::string_view key, std::string_view value) {
   } else {
     return fmt::format(
         "'{}={}' is no setting; accepted: latency_ms=N bandwidth_mb_s=N hang=0|1 down=0|1|ERRNO "
-        "direct_io=0|1 attr_ttl_ms=N fail=KIND:ERRNO[:COUNT[:AFTER]]",
+        "direct_io=0|1 attr_ttl_ms=N fail=KIND:ERRNO[:COUNT[:AFTER]] kill=PID[:KIND[:AFTER]]",
         key, value);
   }
   changed_.notify_all();
@@ -92,6 +94,33 @@ std::string Faults::add_rule(std::string_view text) {
   return {};
 }
 
+std::string Faults::set_kill(std::string_view text) {
+  const std::lock_guard lock(mutex_);
+  kill_.reset();
+  if (text.empty()) return {};
+  const auto parts = split(text, ':');
+  const auto pid = parse_number(parts[0]);
+  const bool any = parts.size() < 2 || parts[1] == "any";
+  const auto kind = any ? kKindNames.begin() : std::ranges::find(kKindNames, parts[1]);
+  const auto after = parts.size() < 3 ? std::optional<uint64_t>(0) : parse_number(parts[2]);
+  if (!pid || *pid < 2 || kind == kKindNames.end() || !after || parts.size() > 3)
+    return fmt::format("'{}' is no PID[:KIND[:AFTER]]", text);
+  kill_ = {.pid = static_cast<pid_t>(*pid),
+           .kind = any ? -1 : static_cast<int>(kind - kKindNames.begin()),
+           .after = *after};
+  return {};
+}
+
+void Faults::kill_if_due(Kind kind) {
+  if (!kill_ || (kill_->kind != -1 && kill_->kind != static_cast<int>(kind))) return;
+  if (kill_->after > 0) {
+    --kill_->after;
+    return;
+  }
+  ::kill(kill_->pid, SIGKILL);
+  kill_.reset();
+}
+
 int Faults::injected(Kind kind) {
   for (auto rule = rules_.begin(); rule != rules_.end(); ++rule) {
     if (rule->kind != -1 && rule->kind != static_cast<int>(kind)) continue;
@@ -110,6 +139,7 @@ int Faults::injected(Kind kind) {
 int Faults::enter(Kind kind) {
   count(kind);
   std::unique_lock lock(mutex_);
+  kill_if_due(kind);
   const int error = injected(kind);
   if (latency_.count() > 0) {
     const auto until = std::chrono::steady_clock::now() + latency_;

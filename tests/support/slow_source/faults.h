@@ -8,6 +8,10 @@
 //   fail=KIND:ERRNO[:COUNT[:AFTER]]   after AFTER (0) requests of KIND (or "any") have passed, the
 //   next COUNT (1;
 //                           "*": all) fail; rules add up; an empty value removes all of them
+//   kill=PID[:KIND[:AFTER]] after AFTER (0) requests of KIND (or "any", as without one) have come,
+//   the next one
+//                           ends that process with SIGKILL and then goes on; an empty value: does
+//                           not
 //   direct_io=0|1           1 (at first): every read and write is a request; 0: the kernel caches
 //   and reads ahead
 //                           within one open
@@ -15,12 +19,15 @@
 //   asks each time
 #pragma once
 
+#include <sys/types.h>
+
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -96,7 +103,14 @@ class Faults {
     uint64_t count;
     uint64_t after;
   };
+  struct KillRule {
+    pid_t pid;
+    int kind;  // -1: any
+    uint64_t after;
+  };
   int injected(Kind kind);
+  void kill_if_due(Kind kind);
+  std::string set_kill(std::string_view text);
   std::string add_rule(std::string_view text);
   bool must_go() const { return stopping_ || down_ != 0; }
 
@@ -114,6 +128,7 @@ class Faults {
   bool stopping_ = false;
   uint64_t hung_ = 0;
   std::vector<Rule> rules_;
+  std::optional<KillRule> kill_;
 };
 
 }  // namespace larder::slow_source
