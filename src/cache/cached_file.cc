@@ -289,6 +289,11 @@ Result<CachedFile::Pin> CachedFile::pin() {
   return Pin{std::move(file), generation_};
 }
 
+void CachedFile::pin_again(uint64_t generation) {
+  MutexLock lock(mutex_);
+  if (generation == generation_) ++pins_;
+}
+
 void CachedFile::unpin(uint64_t generation) {
   MutexLock lock(mutex_);
   if (generation == generation_ && pins_ > 0) --pins_;

@@ -122,6 +122,8 @@ class CachedFile {
     uint64_t generation = 0;  // to be given to unpin
   };
   Result<Pin> pin();
+  // Once more what is pinned already, resident or not; nothing to do for an older generation.
+  void pin_again(uint64_t generation);
   void unpin(uint64_t generation);
   // Grows each time the data are dropped: a new generation is a new object.
   uint64_t generation() const;

@@ -81,6 +81,7 @@ io::Task<Result<void>> CachedFileSystem::load_root() {
 }
 
 void CachedFileSystem::shut_down() {
+  sent_back_.clear();
   std::vector<NodePtr> nodes = table_.all();  // alive until no node refers to another
   for (const NodePtr& node : nodes) {
     {
@@ -256,8 +257,12 @@ void CachedFileSystem::expire(Node& node) {
 
 bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t asked_at) {
   bool regular = false;
+  bool other = false;  // than the kernel may have been told
   {
     MutexLock lock(node.mutex_);
+    other = node.attributes_.mode != 0 &&
+            (node.attributes_.size_bytes != attributes.size_bytes ||
+             node.attributes_.times.mtime_ns != attributes.times.mtime_ns);
     if (asked_at < node.attributes_changed_at_) {
       // A change overtook the answer, so nobody may keep it; but it has all that was done before
       // the question, and what is known here may not.
@@ -281,9 +286,10 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
     regular = S_ISREG(attributes.mode);
   }
   bool dropped = false;
-  if (cache::CachedFile* file = regular ? node.file_if_any() : nullptr)
+  cache::CachedFile* const file = regular ? node.file_if_any() : nullptr;
+  if (file != nullptr)
     dropped = file->observe(source_.validator(attributes), asked_at, is_racy(attributes));
-  if (dropped) invalidate_kernel(node, std::nullopt);
+  if (dropped || (regular && file == nullptr && other)) invalidate_kernel(node, std::nullopt);
   if (!node.persist({})) env_.metrics.store_errors.add();
   return dropped;
 }
@@ -295,7 +301,7 @@ void CachedFileSystem::invalidate_kernel(Node& node, std::optional<uint64_t> exc
     if (!except_epoch) ++node.content_version_;
     for (KernelInode& inode : node.kernel_inodes_) {
       if (inode.epoch == except_epoch) continue;
-      inode.pages_version = 0;
+      inode.version = 0;
       if (inode.lookups > 0) epochs.push_back(inode.epoch);
     }
   }
@@ -361,8 +367,13 @@ io::Task<Result<void>> CachedFileSystem::refresh(NodePtr node, source::Wait wait
 }
 
 NodeReply CachedFileSystem::describe(Node& node) {
-  NodeReply reply;
   MutexLock lock(node.mutex_);
+  node.leave_stale_epoch();
+  return describe_locked(node);
+}
+
+NodeReply CachedFileSystem::describe_locked(Node& node) {
+  NodeReply reply;
   reply.id = KernelId::make(node.id().value, node.epoch_);
   reply.attributes = node.attributes_;
   reply.attributes.inode = node.id().value;

@@ -28,6 +28,7 @@
 #include "fs/file_system.h"
 #include "fs/node.h"
 #include "fs/node_table.h"
+#include "fs/sent_back.h"
 #include "source/source.h"
 
 namespace larder::fs {
@@ -74,7 +75,7 @@ class CachedFileSystem final : public FileSystem {
   void attach(KernelPort& kernel) override { kernel_ = &kernel; }
   std::optional<Result<NodeReply>> lookup_hit(KernelId parent, std::string_view name) override;
   std::optional<Result<AttributesReply>> attributes_hit(KernelId id) override;
-  std::optional<Result<OpenReply>> open_hit(KernelId id, int flags) override;
+  std::optional<Result<OpenReply>> open_hit(KernelId id, int flags, pid_t opener) override;
   bool read_hit(uint64_t handle, uint64_t offset, size_t length, ReadReply& reply) override;
   void forget(KernelId id, uint64_t lookups) override;
   void count_lookup(const DirectoryEntryReply& entry) override;
@@ -94,7 +95,7 @@ class CachedFileSystem final : public FileSystem {
   io::Task<Result<void>> remove_directory(KernelId parent, std::string name) override;
   io::Task<Result<void>> rename(KernelId parent, std::string name, KernelId new_parent,
                                 std::string new_name, unsigned flags) override;
-  io::Task<Result<OpenReply>> open(KernelId id, int flags) override;
+  io::Task<Result<OpenReply>> open(KernelId id, int flags, pid_t opener) override;
   io::Task<Result<CreateReply>> create(KernelId parent, std::string name, uint32_t mode, int flags,
                                        Caller caller) override;
   io::Task<Result<ReadReply>> read(uint64_t handle, uint64_t offset, size_t length) override;
@@ -179,8 +180,10 @@ class CachedFileSystem final : public FileSystem {
                       uint64_t asked_at);
   // Brackets a change of the directory's entries made here.
   void change_directory(Node& parent);
-  Result<NodeReply> reply_to_lookup(const NodePtr& node);
+  // `asked`: the epoch it has to be.
+  NodeReply reply_to_lookup(const NodePtr& node, std::optional<uint64_t> asked = std::nullopt);
   NodeReply describe(Node& node);
+  NodeReply describe_locked(Node& node) REQUIRES(node.mutex_);
   // The node a name leads to, asked of the source unless what is known is fresh; null: no such
   // name.
   io::Task<Result<NodePtr>> resolve(NodePtr parent, std::string name);
@@ -201,19 +204,30 @@ class CachedFileSystem final : public FileSystem {
   void invalidate_kernel(Node& node, std::optional<uint64_t> except_epoch);
 
   // files
+  struct Opening {
+    KernelId id;
+    int flags = 0;
+    pid_t opener = 0;
+    bool returned = false;  // was sent back before: must be let in
+    bool writes() const;
+    bool truncates() const;
+  };
   struct Decision {
     OpenReply reply;
     bool passthrough = false;
     uint64_t generation = 0;
+    bool stale = false;  // the kernel knows another version of the file by this inode
   };
-  std::unexpected<Error> send_back(Node& node, KernelId id, bool will_be_cached,
+  std::unexpected<Error> send_back(Node& node, const Opening& opening, bool will_be_cached,
                                    uint64_t generation) REQUIRES(node.mutex_);
-  Result<Decision> decide_mode(const NodePtr& node, KernelId id, bool writing);
-  Result<OpenReply> finish_open(const NodePtr& node, KernelId id, int flags,
+  void join_passthrough(KernelInode& inode, cache::CachedFile& file, Decision& decision);
+  Result<Decision> decide_mode(const NodePtr& node, const Opening& opening);
+  io::Task<Result<OpenReply>> try_open(NodePtr node, Opening opening);
+  Result<OpenReply> finish_open(const NodePtr& node, const Opening& opening,
                                 std::shared_ptr<source::SourceFile> source);
   io::Task<void> settle(OpenFile* open);
   void close_inode(Node& node, const OpenFile& open);
-  io::Task<Result<std::shared_ptr<source::SourceFile>>> open_for_writing(NodePtr node, int flags);
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> open_for_writing(NodePtr node, Opening how);
   io::Task<Result<void>> revalidate_for_reading(NodePtr node);
   io::Task<Result<Attributes>> ask_attributes(NodePtr node, source::Wait wait);
   io::Task<Result<std::shared_ptr<source::SourceFile>>> source_of(OpenFile* open);
@@ -248,6 +262,7 @@ class CachedFileSystem final : public FileSystem {
   FileMetrics metrics_;
   KernelPort* kernel_ = nullptr;
   NodeTable table_;
+  SentBack sent_back_;
   mutable SharedMutex tree_mutex_;  // guards all nodes' names_
   NodePtr root_;
   std::atomic<size_t> listings_ahead_{0};  // under way

@@ -93,7 +93,7 @@ class FileSystem {
   // --- answered at once or not at all
   virtual std::optional<Result<NodeReply>> lookup_hit(KernelId parent, std::string_view name) = 0;
   virtual std::optional<Result<AttributesReply>> attributes_hit(KernelId id) = 0;
-  virtual std::optional<Result<OpenReply>> open_hit(KernelId id, int flags) = 0;
+  virtual std::optional<Result<OpenReply>> open_hit(KernelId id, int flags, pid_t opener) = 0;
   // Fills `reply` (cleared before) and returns true, or returns false.
   virtual bool read_hit(uint64_t handle, uint64_t offset, size_t length, ReadReply& reply) = 0;
   virtual void forget(KernelId id, uint64_t lookups) = 0;
@@ -120,8 +120,9 @@ class FileSystem {
   virtual io::Task<Result<void>> rename(KernelId parent, std::string name, KernelId new_parent,
                                         std::string new_name, unsigned flags) = 0;
 
-  // --- files.  flags as open(2).  kStale: look the name up again (see KernelId).
-  virtual io::Task<Result<OpenReply>> open(KernelId id, int flags) = 0;
+  // --- files.  flags as open(2).  kStale: look the name up again (see KernelId); the kernel does
+  // so once only for one open(2), so the opening thread (0: not known) is sent back once.
+  virtual io::Task<Result<OpenReply>> open(KernelId id, int flags, pid_t opener) = 0;
   virtual io::Task<Result<CreateReply>> create(KernelId parent, std::string name, uint32_t mode,
                                                int flags, Caller caller) = 0;
   virtual io::Task<Result<ReadReply>> read(uint64_t handle, uint64_t offset, size_t length) = 0;

@@ -9,49 +9,63 @@
 namespace larder::fs {
 namespace {
 
-bool writes(int flags) {
-  return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
-}
-
 // A file this small is fetched at open: its first read is certain and would cost another round
 // trip.
 constexpr uint64_t kFetchAtOpenBytes = 256 << 10;
 
-// An opener who was sent back comes again within this time.
-constexpr Nanos kSentBackMax = std::chrono::seconds(2);
-
 }  // namespace
 
-std::optional<Result<OpenReply>> CachedFileSystem::open_hit(KernelId id, int flags) {
-  if (writes(flags) || coherence_.revalidate_at_open) return std::nullopt;
+bool CachedFileSystem::Opening::truncates() const {
+  return (flags & O_TRUNC) != 0;
+}
+
+bool CachedFileSystem::Opening::writes() const {
+  return (flags & O_ACCMODE) != O_RDONLY || truncates();
+}
+
+std::optional<Result<OpenReply>> CachedFileSystem::open_hit(KernelId id, int flags, pid_t opener) {
+  Opening opening{id, flags, opener};
+  if (opening.writes() || coherence_.revalidate_at_open) return std::nullopt;
   const NodePtr node = table_.find(NodeId{id.node()});
   if (!node || !is_fresh(*node) || !node->is_regular() || !node->file().resident())
     return std::nullopt;
-  return finish_open(node, id, flags, nullptr);
+  opening.returned = sent_back_.contains(*node, opener, now());
+  auto reply = finish_open(node, opening, nullptr);
+  if (opening.returned) sent_back_.remove(*node, opener);
+  return reply;
 }
 
-io::Task<Result<OpenReply>> CachedFileSystem::open(KernelId id, int flags) {
+io::Task<Result<OpenReply>> CachedFileSystem::open(KernelId id, int flags, pid_t opener) {
+  sent_back_.forget_expired(now());
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
   if (!node->is_regular()) co_return fail(Code::kInvalid);
+  const Opening opening{id, flags, opener, sent_back_.contains(*node, opener, now())};
+  io::Task<Result<OpenReply>> trying = try_open(node, opening);
+  const Result<OpenReply> reply = co_await std::move(trying);
+  if (opening.returned) sent_back_.remove(*node, opener);
+  co_return reply;
+}
+
+io::Task<Result<OpenReply>> CachedFileSystem::try_open(NodePtr node, Opening opening) {
   std::shared_ptr<source::SourceFile> source;
-  if (writes(flags)) {
+  if (opening.writes()) {
     {
       // Found out before the source is bothered (O_TRUNC must not be carried out twice).
       MutexLock lock(node->mutex_);
-      const KernelInode* inode = node->find_kernel_inode(id.epoch());
+      const KernelInode* inode = node->find_kernel_inode(opening.id.epoch());
       if (inode != nullptr && inode->passthrough_opens > 0) {
-        co_return send_back(*node, id, true, 0);
+        co_return send_back(*node, opening, true, 0);
       }
     }
-    io::Task<Result<std::shared_ptr<source::SourceFile>>> opened = open_for_writing(node, flags);
+    io::Task<Result<std::shared_ptr<source::SourceFile>>> opened = open_for_writing(node, opening);
     CO_TRY_ASSIGN(source, co_await std::move(opened));
   } else {
     io::Task<Result<void>> revalidating = revalidate_for_reading(node);
     CO_TRY(co_await std::move(revalidating));
   }
-  io::AsyncMutex::Guard opening = co_await node->opening.lock();
-  Result<OpenReply> reply = finish_open(node, id, flags, std::move(source));
-  if (reply && !writes(flags)) {
+  io::AsyncMutex::Guard deciding = co_await node->opening.lock();
+  Result<OpenReply> reply = finish_open(node, opening, std::move(source));
+  if (reply && !opening.writes()) {
     cache::CachedFile& file = node->file();
     const uint64_t size = file.size_bytes();
     if (size <= kFetchAtOpenBytes && !file.resident()) file.prefetch(0, size);
@@ -68,9 +82,9 @@ Error CachedFileSystem::look_again(Node& node, const Error& error) {
 }
 
 io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for_writing(
-    NodePtr node, int flags) {
+    NodePtr node, Opening how) {
   CO_TRY_ASSIGN(std::string path, path_of(*node));
-  const bool truncates = (flags & O_TRUNC) != 0;
+  const bool truncates = how.truncates();
   cache::CachedFile& file = node->file();
   io::AsyncMutex::Guard changing;
   if (truncates) {
@@ -80,12 +94,13 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
     co_await std::move(beginning);
   }
   const uint64_t asked_at = changes().now();
-  source::Outcome<source::Opened> opening = source_.open_file(path, flags & (O_ACCMODE | O_TRUNC));
+  source::Outcome<source::Opened> opening =
+      source_.open_file(path, how.flags & (O_ACCMODE | O_TRUNC));
   Result<source::Opened> opened = co_await std::move(opening);
-  if (!opened && opened.error().is(static_cast<Code>(EPERM)) && (flags & O_APPEND) != 0) {
+  if (!opened && opened.error().is(static_cast<Code>(EPERM)) && (how.flags & O_APPEND) != 0) {
     // Append-only (chattr +a).
     source::Outcome<source::Opened> again =
-        source_.open_file(std::move(path), flags & (O_ACCMODE | O_APPEND));
+        source_.open_file(std::move(path), how.flags & (O_ACCMODE | O_APPEND));
     opened = co_await std::move(again);
   }
   if (truncates) {
@@ -94,7 +109,8 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
     else
       file.end_change(0, UINT64_MAX, std::nullopt);
     expire(*node);
-    invalidate_kernel(*node, std::nullopt);
+    // The kernel empties the inode itself when it has the answer.
+    invalidate_kernel(*node, opened ? std::optional(how.id.epoch()) : std::nullopt);
   }
   if (!opened) co_return fail(look_again(*node, opened.error()));
   if (!same_file(*node, opened->attributes))
@@ -142,35 +158,45 @@ io::Task<Result<void>> CachedFileSystem::revalidate_for_reading(NodePtr node) {
 }
 
 // The opener is to look the name up again and find another kernel inode.
-std::unexpected<Error> CachedFileSystem::send_back(Node& node, KernelId id, bool will_be_cached,
-                                                   uint64_t generation) {
+std::unexpected<Error> CachedFileSystem::send_back(Node& node, const Opening& opening,
+                                                   bool will_be_cached, uint64_t generation) {
   // Through another of its names he may have come to an older one than there is by now.
   const KernelInode* newest = node.find_kernel_inode(node.epoch_);
   const bool of_no_use = newest != nullptr && newest->passthrough_opens > 0 &&
                          (will_be_cached || newest->generation != generation);
-  if (node.epoch_ == id.epoch() || of_no_use) node.raise_epoch();
-  if (will_be_cached) node.cached_until_ = now() + kSentBackMax;
+  if (node.epoch_ == opening.id.epoch() || of_no_use) node.raise_epoch();
+  sent_back_.add(node, opening.opener, will_be_cached, now());
   metrics_.stale_opens.add();
   return fail(Code::kStale);
 }
 
-Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& node, KernelId id,
-                                                                 bool writing) {
+Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& node,
+                                                                 const Opening& opening) {
   cache::CachedFile& file = node->file();
-  const bool wants_passthrough = !writing && kernel_->passthrough_available() && file.resident();
+  const bool wants_passthrough =
+      !opening.writes() && kernel_->passthrough_available() && file.resident();
   Decision decision;
   {
     MutexLock lock(node->mutex_);
-    KernelInode& inode = node->kernel_inode(id.epoch());
+    KernelInode& inode = node->kernel_inode(opening.id.epoch());
+    // The kernel empties it, whatever it knew of it.
+    if (opening.truncates()) inode.version = node->content_version_;
+    decision.stale = inode.version != node->content_version_;
+    if (decision.stale && !opening.returned && node->has_free_epoch())
+      return send_back(*node, opening, !wants_passthrough, file.generation());
+    decision.reply.keep_cache = !decision.stale;
     if (inode.passthrough_opens > 0) {
-      if (!wants_passthrough || inode.generation != file.generation()) {
-        return send_back(*node, id, !wants_passthrough, file.generation());
+      if (wants_passthrough && inode.generation == file.generation()) {
+        // as the others
+      } else if (opening.returned && !opening.writes()) {
+        join_passthrough(inode, file, decision);
+        return decision;
+      } else {
+        return send_back(*node, opening, !wants_passthrough, file.generation());
       }
-    } else if (inode.cached_opens > 0 || !wants_passthrough || now() < node->cached_until_) {
-      if (writing) node->cached_until_ = Nanos(0);  // he has come
+    } else if (inode.cached_opens > 0 || !wants_passthrough ||
+               sent_back_.keeps_cached(*node, now())) {
       ++inode.cached_opens;
-      decision.reply.keep_cache = inode.pages_version == node->content_version_;
-      inode.pages_version = node->content_version_;
       return decision;
     }
   }
@@ -179,7 +205,7 @@ Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& 
   std::optional<int32_t> backing;
   if (pin) {
     MutexLock lock(node->mutex_);
-    KernelInode& inode = node->kernel_inode(id.epoch());
+    KernelInode& inode = node->kernel_inode(opening.id.epoch());
     if (inode.passthrough_opens > 0 && inode.generation == pin->generation) {
       backing = inode.backing_id;
     } else if (inode.passthrough_opens == 0 && inode.cached_opens == 0) {
@@ -199,23 +225,37 @@ Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& 
   }
   if (pin) file.unpin(pin->generation);
   MutexLock lock(node->mutex_);
-  KernelInode& inode = node->kernel_inode(id.epoch());
+  KernelInode& inode = node->kernel_inode(opening.id.epoch());
   if (inode.passthrough_opens > 0) {
-    return send_back(*node, id, !wants_passthrough, file.generation());
+    if (!opening.returned) return send_back(*node, opening, !wants_passthrough, file.generation());
+    join_passthrough(inode, file, decision);
+    return decision;
   }
   ++inode.cached_opens;
-  decision.reply.keep_cache = inode.pages_version == node->content_version_;
-  inode.pages_version = node->content_version_;
   return decision;
 }
 
-Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, KernelId id, int flags,
+// For a reader who cannot be sent back again.  What those who have it open read was right when he
+// was sent back, which was after he had asked for the file.
+void CachedFileSystem::join_passthrough(KernelInode& inode, cache::CachedFile& file,
+                                        Decision& decision) {
+  file.pin_again(inode.generation);
+  ++inode.passthrough_opens;
+  decision.passthrough = true;
+  decision.generation = inode.generation;
+  decision.reply.backing_id = inode.backing_id;
+}
+
+Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, const Opening& opening,
                                                 std::shared_ptr<source::SourceFile> source) {
-  TRY_ASSIGN(Decision decision, decide_mode(node, id, writes(flags)));
+  TRY_ASSIGN(Decision decision, decide_mode(node, opening));
+  // The best that can be done for who cannot be sent back: the kernel asks again when it needs to
+  // know the size.
+  if (decision.stale) kernel_->invalidate_attributes(opening.id);
   auto open = std::make_unique<OpenFile>();
   open->node = node;
-  open->epoch = id.epoch();
-  open->flags = flags;
+  open->epoch = opening.id.epoch();
+  open->flags = opening.flags;
   open->passthrough = decision.passthrough;
   open->generation = decision.generation;
   open->source = std::move(source);
@@ -246,21 +286,18 @@ io::Task<Result<CreateReply>> CachedFileSystem::create(KernelId parent_id, std::
   const NodePtr node = adopt(parent, name, created->attributes, changes().now());
   if (!node) co_return fail(Code::kIo, "no node id");
   CreateReply reply;
-  CO_TRY_ASSIGN(reply.node, reply_to_lookup(node));
-  io::AsyncMutex::Guard opening = co_await node->opening.lock();
-  Result<OpenReply> opened =
-      finish_open(node, reply.node.id, flags | O_RDWR, std::move(created->file));
-  if (!opened && opened.error().is(Code::kStale)) {
-    // The file was there already, and open in passthrough: the reply can name the fresh kernel
-    // inode at once.
+  io::AsyncMutex::Guard deciding = co_await node->opening.lock();
+  Result<OpenReply> opened = fail(Code::kStale);
+  // The file may have been there already, and open in passthrough: then the reply can name the
+  // fresh kernel inode at once.
+  for (int attempt = 0; attempt < 2 && opened.error().is(Code::kStale); ++attempt) {
+    reply.node = reply_to_lookup(node);
+    opened = finish_open(node, {reply.node.id, flags | O_RDWR, caller.pid}, created->file);
+    if (opened) break;
+    sent_back_.remove(*node, caller.pid);
     forget(reply.node.id, 1);
-    CO_TRY_ASSIGN(reply.node, reply_to_lookup(node));
-    co_return fail(Code::kStale);
   }
-  if (!opened) {
-    forget(reply.node.id, 1);
-    co_return fail(opened.error());
-  }
+  if (!opened) co_return fail(opened.error());
   reply.open = *opened;
   co_return reply;
 }

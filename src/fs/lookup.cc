@@ -63,20 +63,24 @@ CachedFileSystem::NodePtr CachedFileSystem::fresh_child(Node& parent, std::strin
   return node;
 }
 
-Result<NodeReply> CachedFileSystem::reply_to_lookup(const NodePtr& node) {
+NodeReply CachedFileSystem::reply_to_lookup(const NodePtr& node, std::optional<uint64_t> asked) {
   std::vector<KernelId> others;
+  NodeReply reply;
   {
     MutexLock lock(node->mutex_);
-    KernelInode& inode = node->kernel_inode(node->epoch_);
+    if (!asked) node->leave_stale_epoch();
+    const uint64_t epoch = asked.value_or(node->epoch_);
+    KernelInode& inode = node->kernel_inode(epoch);
     if (inode.lookups++ == 0)
       for (const KernelInode& other : node->kernel_inodes_)
-        if (other.epoch != node->epoch_)
-          others.push_back(KernelId::make(node->id().value, other.epoch));
+        if (other.epoch != epoch) others.push_back(KernelId::make(node->id().value, other.epoch));
     node->keep_ = node;
+    reply = describe_locked(*node);
+    reply.id = KernelId::make(node->id().value, epoch);
   }
   // From now on neither kernel inode's attributes are cached: they do not hear of each other.
   for (const KernelId other : others) kernel_->invalidate_attributes(other);
-  return describe(*node);
+  return reply;
 }
 
 io::Task<Result<NodeReply>> CachedFileSystem::lookup(KernelId parent_id, std::string name) {
@@ -86,7 +90,8 @@ io::Task<Result<NodeReply>> CachedFileSystem::lookup(KernelId parent_id, std::st
       MutexLock lock(parent->mutex_);
       if (parent->deleted_) co_return fail(Code::kStale);
     }
-    co_return reply_to_lookup(parent);
+    co_return reply_to_lookup(parent,
+                              parent_id.epoch());  // or the kernel takes it for another file
   }
   if (name == "..") {
     const Name up = first_name(*parent);

@@ -118,13 +118,24 @@ KernelInode& Node::kernel_inode(uint64_t epoch) {
   if (KernelInode* known = find_kernel_inode(epoch)) return *known;
   KernelInode inode;
   inode.epoch = epoch;
+  // An answer from before a change made here may have been overtaken by it.
+  if (attributes_asked_at_ >= attributes_changed_at_) inode.version = content_version_;
   return kernel_inodes_.emplace_back(inode);
 }
 
 void Node::raise_epoch() {
-  do {
-    epoch_ = (epoch_ + 1) % kVirtualEpoch;
-  } while (find_kernel_inode(epoch_) != nullptr);
+  for (uint64_t ahead = 1; ahead < kVirtualEpoch; ++ahead) {
+    const uint64_t epoch = (epoch_ + ahead) % kVirtualEpoch;
+    if (find_kernel_inode(epoch) != nullptr) continue;
+    epoch_ = epoch;
+    return;
+  }
+}
+
+void Node::leave_stale_epoch() {
+  const KernelInode* newest = find_kernel_inode(epoch_);
+  if (newest != nullptr && newest->version != content_version_ && S_ISREG(attributes_.mode))
+    raise_epoch();
 }
 
 void Node::drop_idle_kernel_inodes() {

@@ -46,8 +46,10 @@ struct KernelInode {
   uint32_t cached_opens = 0;
   uint32_t passthrough_opens = 0;
   int32_t backing_id = 0;
-  uint64_t generation = 0;     // of the file's data, when opened in passthrough
-  uint64_t pages_version = 0;  // content_version the kernel's pages belong to; 0: none
+  uint64_t generation = 0;  // of the file's data, when opened in passthrough
+  // content_version the kernel's idea of the size and its pages belong to; 0: none.  An inode of
+  // another version is not opened any more.
+  uint64_t version = 0;
   bool idle() const { return lookups == 0 && cached_opens == 0 && passthrough_opens == 0; }
 };
 
@@ -90,11 +92,14 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   friend class CachedFileSystem;
   friend class NodeTable;
 
-  // The kernel inode of that epoch, made when there is none.
+  // The kernel inode of that epoch, made when there is none: the kernel learns of it now.
   KernelInode& kernel_inode(uint64_t epoch) REQUIRES(mutex_);
   KernelInode* find_kernel_inode(uint64_t epoch) REQUIRES(mutex_);
-  // Takes an epoch no live kernel inode has.
+  // Takes an epoch no live kernel inode has, if there is one left.
   void raise_epoch() REQUIRES(mutex_);
+  bool has_free_epoch() const REQUIRES(mutex_) { return kernel_inodes_.size() < kVirtualEpoch; }
+  // For look-ups: not the epoch of an inode that would be of no use.
+  void leave_stale_epoch() REQUIRES(mutex_);
   void drop_idle_kernel_inodes() REQUIRES(mutex_);
 
   CachedFileSystem& fs_;
@@ -106,9 +111,6 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   std::shared_ptr<Node> keep_ GUARDED_BY(mutex_);
   std::vector<KernelInode> kernel_inodes_ GUARDED_BY(mutex_);
   uint64_t epoch_ GUARDED_BY(mutex_) = 0;
-  // Monotonic. Until then the fresh kernel inode is kept for whoever was sent back to look for it
-  // because he cannot use passthrough: nobody else may open it so. He is sent back once only.
-  Nanos cached_until_ GUARDED_BY(mutex_){0};
 
   Attributes attributes_ GUARDED_BY(mutex_);
   Nanos valid_until_ GUARDED_BY(mutex_){0};                // monotonic
@@ -119,7 +121,7 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   bool deleted_ GUARDED_BY(mutex_) = false;  // its last name is gone
   std::string symlink_target_ GUARDED_BY(mutex_);
   uint32_t handles_ GUARDED_BY(mutex_) = 0;
-  uint64_t content_version_ GUARDED_BY(mutex_) = 1;  // grows when the kernel's pages go stale
+  uint64_t content_version_ GUARDED_BY(mutex_) = 1;  // grows when all kernel inodes go stale
 
   std::unique_ptr<cache::CachedFile> file_ GUARDED_BY(mutex_);
   catalog::NodeRecord stored_ GUARDED_BY(mutex_);  // the data part, until file_ takes over

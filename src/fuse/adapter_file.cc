@@ -43,16 +43,22 @@ void reply_open(Adapter& adapter, Responder& responder, KernelId id, const fuse_
 void open(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
   Adapter& adapter = Adapter::of(request);
   if (VirtualTree::owns(id)) return adapter.virtual_tree.open(request, id, *info);
-  if (const auto hit = adapter.files.open_hit(KernelId{id}, info->flags)) {
+  const pid_t opener = fuse_req_ctx(request)->pid;
+  if (const auto hit = adapter.files.open_hit(KernelId{id}, info->flags, opener)) {
     adapter.hits.add();
     Responder responder(request);
     return reply_open(adapter, responder, KernelId{id}, *info, *hit);
   }
-  adapter.spawn_killable(
-      KernelId{id}, request, adapter.files.open(KernelId{id}, info->flags),
-      [&adapter, id, info = *info](Responder& responder, const Result<fs::OpenReply>& result) {
-        reply_open(adapter, responder, KernelId{id}, info, result);
-      });
+  const auto reply = [&adapter, id, info = *info](Responder& responder,
+                                                  const Result<fs::OpenReply>& result) {
+    reply_open(adapter, responder, KernelId{id}, info, result);
+  };
+  io::Task<Result<fs::OpenReply>> task = adapter.files.open(KernelId{id}, info->flags, opener);
+  // A change is waited for: the kernel must know that the file is empty now.
+  if ((info->flags & O_TRUNC) != 0)
+    adapter.spawn(KernelId{id}, request, std::move(task), reply);
+  else
+    adapter.spawn_killable(KernelId{id}, request, std::move(task), reply);
 }
 
 void reply_create(Adapter& adapter, Responder& responder, const fuse_file_info& info,

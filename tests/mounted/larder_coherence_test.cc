@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include <atomic>
 #include <functional>
 #include <set>
 #include <thread>
@@ -46,12 +47,42 @@ TEST_P(Coherence, ALongerAndAShorterOneToo) {
   for (const size_t size : {old_.size() * 2, size_t{10}, size_t{0}, size_t{4097}}) {
     const std::string data = pattern(size, size + 1);
     put("file", data);
-    // The kernel ends reads at the size it knows, and hears of another one by a notification.
-    EXPECT_TRUE(LarderMount::eventually([&] {
-      return read_file(at("file")) == FileContent{0, data};
-    })) << size;
+    EXPECT_EQ(read_file(at("file")), (FileContent{0, data})) << size;
     EXPECT_EQ(std::filesystem::file_size(at("file")), size);
   }
+}
+
+// Others who use it meanwhile change nothing about it: whatever the kernel was told because of
+// them, and whenever it hears of it.
+TEST_P(Coherence, EachOpenAfterAChangeReadsItWholeWhileOthersUseTheFile) {
+  constexpr int kChanges = 100;
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> others;
+  others.emplace_back([&] {
+    while (!stop.load()) read_file(at("file"));
+  });
+  others.emplace_back([&] {
+    struct stat status;
+    while (!stop.load()) stat(at("file").c_str(), &status);
+  });
+  others.emplace_back([&] {  // holds it open over several changes
+    while (!stop.load()) {
+      const Descriptor file(at("file"), O_RDONLY);
+      for (int i = 0; i < 50 && !stop.load(); ++i) read_at(file.get(), 0, kBlockBytes);
+    }
+  });
+  const std::vector<size_t> sizes = {old_.size(), 10, 3 * kBlockBytes, 4097, 0, kBlockBytes + 1};
+  for (int i = 0; i < kChanges && !HasFailure(); ++i) {
+    const std::string data = pattern(sizes[static_cast<size_t>(i) % sizes.size()], 100 + i);
+    put("file", data);
+    const FileContent got = read_file(at("file"));
+    EXPECT_EQ(got.error, 0) << i;
+    EXPECT_EQ(got.data.size(), data.size()) << i;
+    EXPECT_TRUE(got.data == data) << i;
+    EXPECT_EQ(std::filesystem::file_size(at("file")), data.size()) << i;
+  }
+  stop.store(true);
+  for (std::thread& other : others) other.join();
 }
 
 TEST_P(Coherence, AFileRenamedOverItIsNewAtTheNextOpen) {

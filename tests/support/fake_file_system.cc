@@ -206,7 +206,7 @@ std::optional<Result<fs::AttributesReply>> FakeFileSystem::attributes_hit(Kernel
   return fs::AttributesReply{describe(id.node()).attributes, kTtl};
 }
 
-std::optional<Result<fs::OpenReply>> FakeFileSystem::open_hit(KernelId id, int flags) {
+std::optional<Result<fs::OpenReply>> FakeFileSystem::open_hit(KernelId id, int flags, pid_t) {
   if (!hits_.load()) return std::nullopt;
   MutexLock lock(mutex_);
   return open_node(id.node(), flags);
@@ -327,7 +327,7 @@ io::Task<Result<void>> FakeFileSystem::rename(KernelId parent, std::string name,
   co_return Result<void>{};
 }
 
-io::Task<Result<fs::OpenReply>> FakeFileSystem::open(KernelId id, int flags) {
+io::Task<Result<fs::OpenReply>> FakeFileSystem::open(KernelId id, int flags, pid_t) {
   PASS_GATE();
   co_return open_node(id.node(), flags);
 }

@@ -50,7 +50,7 @@ class FakeFileSystem final : public fs::FileSystem {
   std::optional<Result<fs::NodeReply>> lookup_hit(fs::KernelId parent,
                                                   std::string_view name) override;
   std::optional<Result<fs::AttributesReply>> attributes_hit(fs::KernelId id) override;
-  std::optional<Result<fs::OpenReply>> open_hit(fs::KernelId id, int flags) override;
+  std::optional<Result<fs::OpenReply>> open_hit(fs::KernelId id, int flags, pid_t opener) override;
   bool read_hit(uint64_t handle, uint64_t offset, size_t length, fs::ReadReply& reply) override;
   void forget(fs::KernelId id, uint64_t lookups) override;
   void count_lookup(const fs::DirectoryEntryReply& entry) override;
@@ -71,7 +71,7 @@ class FakeFileSystem final : public fs::FileSystem {
   io::Task<Result<void>> remove_directory(fs::KernelId parent, std::string name) override;
   io::Task<Result<void>> rename(fs::KernelId parent, std::string name, fs::KernelId new_parent,
                                 std::string new_name, unsigned flags) override;
-  io::Task<Result<fs::OpenReply>> open(fs::KernelId id, int flags) override;
+  io::Task<Result<fs::OpenReply>> open(fs::KernelId id, int flags, pid_t opener) override;
   io::Task<Result<fs::CreateReply>> create(fs::KernelId parent, std::string name, uint32_t mode,
                                            int flags, Caller caller) override;
   io::Task<Result<fs::ReadReply>> read(uint64_t handle, uint64_t offset, size_t length) override;

@@ -130,12 +130,19 @@ class FsTest : public ::testing::Test {
     for (const auto& [id, count] : lookups_) files().forget(KernelId{id}, count);
     lookups_.clear();
   }
-  Result<OpenReply> try_open(KernelId id, int flags = O_RDONLY) {
-    if (auto hit = files().open_hit(id, flags)) return *hit;
-    return fs_->run(files().open(id, flags), id);
+  Result<OpenReply> try_open(KernelId id, int flags = O_RDONLY, pid_t opener = 1) {
+    if (auto hit = files().open_hit(id, flags, opener)) return *hit;
+    return fs_->run(files().open(id, flags, opener), id);
   }
-  OpenReply open(KernelId id, int flags = O_RDONLY) {
-    const auto reply = try_open(id, flags);
+  OpenReply open(KernelId id, int flags = O_RDONLY, pid_t opener = 1) {
+    const auto reply = try_open(id, flags, opener);
+    EXPECT_TRUE(reply) << reply.error().message();
+    return reply.value_or(OpenReply{});
+  }
+  // As open(2) does: the kernel's idea of the name first, and once more when sent back.
+  OpenReply reopen(KernelId known, const std::string& path, int flags = O_RDONLY) {
+    const auto reply = try_open(known, flags);
+    if (!reply && reply.error().is(Code::kStale)) return open(walk(path).id, flags);
     EXPECT_TRUE(reply) << reply.error().message();
     return reply.value_or(OpenReply{});
   }

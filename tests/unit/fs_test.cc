@@ -480,9 +480,12 @@ TEST_F(FsTest, AChangeOutsideIsSeenAtTheNextOpen) {
   let_ttl_pass();
   read_path("file");
   kernel().take_invalidated_nodes();
+  const KernelId id = lookup(kRoot, "file").id;
   source_.overwrite("file", 100, "changed");
   let_ttl_pass();
-  const KernelId id = lookup(kRoot, "file").id;
+  // What the kernel has of the old version goes when it is told, at some later time: so the new one
+  // is another inode.
+  EXPECT_NE(lookup(kRoot, "file").id, id);
   EXPECT_THAT(kernel().take_invalidated_nodes(), Contains(id));
   EXPECT_EQ(read_path("file"), source_.content("file"));
 }
@@ -494,10 +497,110 @@ TEST_F(FsTest, OpenRevalidatesWithinTheTimeToLive) {
   read_path("file");
   const KernelId id = lookup(kRoot, "file").id;
   source_.overwrite("file", 100, "changed");
-  const OpenReply opened = open(id);
+  const auto refused = try_open(id);
+  ASSERT_FALSE(refused);
+  EXPECT_TRUE(refused.error().is(Code::kStale));
+  const NodeReply fresh = lookup(kRoot, "file");
+  EXPECT_NE(fresh.id, id);
+  EXPECT_EQ(fresh.attributes.inode, id.node());
+  const OpenReply opened = open(fresh.id);
   EXPECT_EQ(read(opened), source_.content("file"));
-  EXPECT_FALSE(opened.keep_cache);
   release(opened);
+}
+
+TEST_F(FsTest, ASizeTheKernelHasFromBeforeAChangeOutsideIsNotOpened) {
+  source_.put("file", "short");
+  mount();
+  let_ttl_pass();
+  // Never opened: nothing is cached of it but what the kernel was told.
+  const KernelId id = lookup(kRoot, "file").id;
+  source_.overwrite("file", 0, "a longer text");
+  let_ttl_pass();
+  list(kRoot, true);  // tells the kernel, which may believe another answer
+  const auto refused = try_open(id);
+  ASSERT_FALSE(refused);
+  EXPECT_TRUE(refused.error().is(Code::kStale));
+  const NodeReply fresh = lookup(kRoot, "file");
+  EXPECT_EQ(fresh.attributes.size_bytes, 13U);
+  release(open(fresh.id));
+}
+
+TEST_F(FsTest, AFileHandleLeadsToTheKernelInodeItWasMadeOf) {
+  source_.put("file", "first");
+  mount();
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  read_path("file");
+  source_.overwrite("file", 0, "second version");
+  let_ttl_pass();
+  const KernelId fresh = lookup(kRoot, "file").id;
+  ASSERT_NE(fresh, id);
+  forget_all();
+  for (const KernelId handle : {id, fresh}) EXPECT_EQ(lookup(handle, ".").id, handle);
+  forget_all();
+}
+
+TEST_F(FsTest, AnOpenerIsSentBackOnce) {
+  source_.put("file", "first");
+  mount();
+  let_ttl_pass();
+  read_path("file");
+  const KernelId id = lookup(kRoot, "file").id;
+  constexpr pid_t kOpener = 7, kOther = 8;
+  source_.overwrite("file", 0, "second version");
+  EXPECT_FALSE(try_open(id, O_RDONLY, kOpener));
+  const KernelId fresh = lookup(kRoot, "file").id;
+  source_.overwrite("file", 0, "third version of it");
+  EXPECT_FALSE(try_open(fresh, O_RDONLY, kOther));
+  const OpenReply opened = open(fresh, O_RDONLY, kOpener);
+  EXPECT_FALSE(opened.keep_cache);
+  EXPECT_EQ(read(opened), "third version of it");
+  release(opened);
+  // By a descriptor's name in /proc, without a look-up.
+  EXPECT_FALSE(try_open(id, O_RDONLY, kOpener));
+  release(open(id, O_RDONLY, kOpener));
+  // He may have been killed and never come again.
+  EXPECT_FALSE(try_open(id, O_RDONLY, kOpener));
+  clock_.advance(SentBack::kTimeMax);
+  EXPECT_FALSE(try_open(id, O_RDONLY, kOpener));
+}
+
+TEST_F(FsTest, WhereAnOpenerIsSentIsStillKnownWhenHeComes) {
+  source_.put("file", "first");
+  mount();
+  let_ttl_pass();
+  read_path("file");
+  const KernelId id = lookup(kRoot, "file").id;
+  source_.overwrite("file", 0, "second version");
+  EXPECT_FALSE(try_open(id));
+  forget_all();  // the kernel lets go of the old inode before it asks for the name
+  const KernelId fresh = lookup(kRoot, "file").id;
+  EXPECT_NE(fresh, id);
+  const OpenReply opened = open(fresh);
+  EXPECT_EQ(read(opened), "second version");
+  release(opened);
+  forget_all();
+  clock_.advance(SentBack::kTimeMax);
+  try_open(id);
+  forget_all();
+}
+
+TEST_F(FsTest, AnInodeForEachVersionThatIsStillOpenUntilThereIsNoneLeft) {
+  source_.put("file", "0");
+  mount();
+  let_ttl_pass();
+  std::vector<OpenReply> opens;
+  KernelId id = lookup(kRoot, "file").id;
+  for (uint64_t version = 1; version < 2 * kVirtualEpoch; ++version) {
+    opens.push_back(reopen(id, "file"));
+    EXPECT_EQ(read(opens.back()), source_.content("file"));
+    source_.overwrite("file", 0, std::to_string(version));
+    let_ttl_pass();
+    id = lookup(kRoot, "file").id;
+    EXPECT_LT(id.epoch(), kVirtualEpoch);
+  }
+  for (const OpenReply& open : opens) release(open);
+  forget_all();
 }
 
 TEST_F(FsTest, TheKernelsPagesAreKeptWhileTheyAreRight) {
@@ -506,13 +609,14 @@ TEST_F(FsTest, TheKernelsPagesAreKeptWhileTheyAreRight) {
   let_ttl_pass();
   const KernelId id = lookup(kRoot, "file").id;
   const OpenReply first = open(id);
-  EXPECT_FALSE(first.keep_cache);  // nobody knows what the kernel has
   release(first);
   const OpenReply second = open(id);
   EXPECT_TRUE(second.keep_cache);
   release(second);
   source_.overwrite("file", 0, "outside");
   let_ttl_pass();
+  EXPECT_FALSE(try_open(id));
+  // Who comes to it all the same finds none of its pages.
   const OpenReply third = open(id);
   EXPECT_FALSE(third.keep_cache);
   release(third);
