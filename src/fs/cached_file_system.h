@@ -77,6 +77,7 @@ class CachedFileSystem final : public FileSystem {
   std::optional<Result<AttributesReply>> attributes_hit(KernelId id) override;
   std::optional<Result<OpenReply>> open_hit(KernelId id, int flags, pid_t opener) override;
   bool read_hit(uint64_t handle, uint64_t offset, size_t length, ReadReply& reply) override;
+  bool release_hit(uint64_t handle) override;
   void forget(KernelId id, uint64_t lookups) override;
   void count_lookup(const DirectoryEntryReply& entry) override;
   io::Task<Result<NodeReply>> lookup(KernelId parent, std::string name) override;
@@ -226,7 +227,8 @@ class CachedFileSystem final : public FileSystem {
   Result<OpenReply> finish_open(const NodePtr& node, const Opening& opening,
                                 std::shared_ptr<source::SourceFile> source);
   io::Task<void> settle(OpenFile* open);
-  void close_inode(Node& node, const OpenFile& open);
+  // True when that was the node's last handle.
+  bool close_inode(Node& node, const OpenFile& open);
   io::Task<Result<std::shared_ptr<source::SourceFile>>> open_for_writing(NodePtr node, Opening how);
   io::Task<Result<void>> revalidate_for_reading(NodePtr node);
   io::Task<Result<Attributes>> ask_attributes(NodePtr node, source::Wait wait);

@@ -96,6 +96,9 @@ class FileSystem {
   virtual std::optional<Result<OpenReply>> open_hit(KernelId id, int flags, pid_t opener) = 0;
   // Fills `reply` (cleared before) and returns true, or returns false.
   virtual bool read_hit(uint64_t handle, uint64_t offset, size_t length, ReadReply& reply) = 0;
+  // The last reference to the handle is gone, which then is no more; or false: release() must do
+  // it.
+  virtual bool release_hit(uint64_t handle) = 0;
   virtual void forget(KernelId id, uint64_t lookups) = 0;
   virtual void count_lookup(const DirectoryEntryReply& entry) = 0;
 

@@ -302,8 +302,9 @@ io::Task<Result<CreateReply>> CachedFileSystem::create(KernelId parent_id, std::
   co_return reply;
 }
 
-void CachedFileSystem::close_inode(Node& node, const OpenFile& open) {
+bool CachedFileSystem::close_inode(Node& node, const OpenFile& open) {
   int32_t backing_id = 0;
+  bool last = false;
   {
     MutexLock lock(node.mutex_);
     KernelInode* inode = node.find_kernel_inode(open.epoch);
@@ -313,17 +314,28 @@ void CachedFileSystem::close_inode(Node& node, const OpenFile& open) {
     if (--opens == 0 && open.passthrough) backing_id = std::exchange(inode->backing_id, 0);
     node.drop_idle_kernel_inodes();
     CHECK(node.handles_ > 0);
-    --node.handles_;
+    last = --node.handles_ == 0;
   }
   if (backing_id != 0) kernel_->close_backing(backing_id);
   if (open.passthrough) node.file().unpin(open.generation);
+  metrics_.handles.sub();
+  return last;
+}
+
+bool CachedFileSystem::release_hit(uint64_t handle) {
+  OpenFile& open = file_of(handle);
+  if (open.source) return false;  // written data may have to be looked after
+  // Closing an object that was removed meanwhile frees its room on disk, which takes time.
+  if (open.passthrough && open.generation != open.node->file().generation()) return false;
+  const std::unique_ptr<OpenFile> closed(&open);
+  if (close_inode(*open.node, open)) open.node->file().idle();
+  return true;
 }
 
 io::Task<void> CachedFileSystem::release(uint64_t handle) {
   std::unique_ptr<OpenFile> open(&file_of(handle));
   const NodePtr node = open->node;
   close_inode(*node, *open);
-  metrics_.handles.sub();
   io::Task<void> settling = settle(open.get());
   co_await std::move(settling);
   bool last = false;

@@ -206,6 +206,10 @@ void release(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
   if (info->flock_release) adapter.locks.release_flock(node, info->lock_owner);
   for (const uint64_t owner : adapter.handle_locks.take(info->fh))
     adapter.locks.release_posix(node, owner);
+  if (adapter.files.release_hit(FileHandle(*info).handle())) {
+    adapter.hits.add();
+    return void(fuse_reply_err(request, 0));
+  }
   adapter.spawn(KernelId{id}, request, released(&adapter, FileHandle(*info).handle()),
                 reply_status);
 }

@@ -244,8 +244,11 @@ TEST_F(FuseAdapter, HitsAreAnsweredWhileTheSlowPathHangs) {
   files().hang();
   files().add_file("later", "more text");
   EXPECT_EQ(stat_of(path("later")).st_size, 9);
-  Fd fd(path("later"), O_RDONLY);
-  EXPECT_GE(fd, 0);
+  {
+    Fd fd(path("later"), O_RDONLY);
+    EXPECT_GE(fd, 0);
+  }
+  EXPECT_TRUE(eventually([&] { return files().open_handles() == 0; }));
   files().go_on();
 }
 

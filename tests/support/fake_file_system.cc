@@ -216,6 +216,13 @@ bool FakeFileSystem::read_hit(uint64_t, uint64_t, size_t, fs::ReadReply&) {
   return false;
 }
 
+bool FakeFileSystem::release_hit(uint64_t handle) {
+  if (!hits_.load()) return false;
+  MutexLock lock(mutex_);
+  drop_handle(handle);
+  return true;
+}
+
 void FakeFileSystem::forget(KernelId id, uint64_t lookups) {
   MutexLock lock(mutex_);
   if (id.node() == kRootNode.value) return;
@@ -382,6 +389,10 @@ io::Task<Result<void>> FakeFileSystem::sync(uint64_t handle, bool) {
 
 io::Task<void> FakeFileSystem::release(uint64_t handle) {
   PASS_GATE();
+  drop_handle(handle);
+}
+
+void FakeFileSystem::drop_handle(uint64_t handle) {
   Node* node = by_handle(handle);
   CHECK(node != nullptr);
   if (node->passthrough_opens > 0 && --node->passthrough_opens == 0)

@@ -24,7 +24,7 @@ class FakeFileSystem final : public fs::FileSystem {
   void go_on();
   // How many slow functions are waiting for go_on().
   int hanging_count() const { return hanging_.load(); }
-  // Names and attributes are answered by the *_hit functions.
+  // Names, attributes and closes are answered by the *_hit functions.
   void set_hits(bool on) { hits_.store(on); }
   void add_file(const std::string& name, std::string data);  // in the root
   // Opens of the root's file `name` are in passthrough to `fd`.
@@ -52,6 +52,7 @@ class FakeFileSystem final : public fs::FileSystem {
   std::optional<Result<fs::AttributesReply>> attributes_hit(fs::KernelId id) override;
   std::optional<Result<fs::OpenReply>> open_hit(fs::KernelId id, int flags, pid_t opener) override;
   bool read_hit(uint64_t handle, uint64_t offset, size_t length, fs::ReadReply& reply) override;
+  bool release_hit(uint64_t handle) override;
   void forget(fs::KernelId id, uint64_t lookups) override;
   void count_lookup(const fs::DirectoryEntryReply& entry) override;
   io::Task<Result<fs::NodeReply>> lookup(fs::KernelId parent, std::string name) override;
@@ -118,6 +119,7 @@ class FakeFileSystem final : public fs::FileSystem {
   io::Task<void> gate();
   Node* find(fs::KernelId id) REQUIRES(mutex_);
   Node* by_handle(uint64_t handle) REQUIRES(mutex_);
+  void drop_handle(uint64_t handle) REQUIRES(mutex_);
   Node* by_name(const std::string& name) REQUIRES(mutex_);
   fs::NodeReply counted(uint64_t node) REQUIRES(mutex_);
   fs::NodeReply describe(uint64_t node) REQUIRES(mutex_);
