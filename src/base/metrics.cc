@@ -5,10 +5,9 @@
 
 namespace larder {
 
-size_t metric_shard() {
+size_t new_metric_shard() {
   static std::atomic<size_t> next{0};
-  thread_local const size_t shard = next.fetch_add(1, std::memory_order_relaxed) % kMetricShards;
-  return shard;
+  return next.fetch_add(1, std::memory_order_relaxed) % kMetricShards;
 }
 
 uint64_t Counter::value() const {

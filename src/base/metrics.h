@@ -21,8 +21,15 @@
 namespace larder {
 
 inline constexpr size_t kMetricShards = 8;
+size_t new_metric_shard();
 // The calling thread's shard.
-size_t metric_shard();
+inline size_t metric_shard() {
+  constexpr size_t kNone = kMetricShards;
+  constinit thread_local size_t shard = kNone;
+  if (shard == kNone) [[unlikely]]
+    shard = new_metric_shard();
+  return shard;
+}
 
 // Only grows.
 class Counter {

@@ -98,8 +98,8 @@ class CachedFile {
 
   // --- reading.  Offsets and lengths are clamped to the file's size.
   // Answers from memory or the page cache without waiting; appends slices and returns true, or
-  // returns false and leaves `out` as it was.
-  bool read_hit(uint64_t offset, size_t length, std::vector<Slice>& out);
+  // returns false and leaves `out` as it was.  resident: as resident(), at that moment.
+  bool read_hit(uint64_t offset, size_t length, std::vector<Slice>& out, bool* resident);
   // kStale: the source has another version; look at its attributes and try again.
   // True when the source had to be waited for.
   io::Task<Result<bool>> read(uint64_t offset, size_t length, std::vector<Slice>* out);

@@ -30,13 +30,14 @@ constexpr int kReadAttemptsMax = 16;
 
 }  // namespace
 
-bool CachedFile::read_hit(uint64_t offset, size_t length, std::vector<Slice>& out) {
+bool CachedFile::read_hit(uint64_t offset, size_t length, std::vector<Slice>& out, bool* resident) {
   const size_t first_slice = out.size();
   std::shared_ptr<io::File> file;
   uint64_t changed_at = 0;
   bool from_disk = false;
   {
     MutexLock lock(mutex_);
+    *resident = resident_locked();
     if (offset >= size_bytes_) return true;
     length = static_cast<size_t>(std::min<uint64_t>(length, size_bytes_ - offset));
     const uint64_t end = offset + length;

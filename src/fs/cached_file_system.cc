@@ -107,13 +107,13 @@ bool CachedFileSystem::evict(NodeId id) {
 }
 
 Result<CachedFileSystem::NodePtr> CachedFileSystem::node(KernelId id) {
-  NodePtr node = table_.find(NodeId{id.node()});
-  if (!node) node = load(NodeId{id.node()});
+  NodePtr node = load(NodeId{id.node()});
   if (!node) return fail(Code::kStale);
   return node;
 }
 
 CachedFileSystem::NodePtr CachedFileSystem::load(NodeId id) {
+  if (NodePtr node = table_.find(id)) return node;
   return table_.find_or_make(id, [&]() -> NodePtr {
     const auto record = env_.catalog.node(id);
     if (!record || !*record) return nullptr;
@@ -152,8 +152,7 @@ Name CachedFileSystem::first_name(const Node& node) const {
   return node.names_.empty() ? Name{} : node.names_.front();
 }
 
-void CachedFileSystem::add_name(const NodePtr& node, const NodePtr& parent,
-                                const std::string& name) {
+void CachedFileSystem::add_name(const NodePtr& node, const NodePtr& parent, std::string_view name) {
   const auto is_this = [&](const Name& known) {
     return known.parent == parent && known.name == name;
   };
@@ -170,7 +169,7 @@ void CachedFileSystem::add_name(const NodePtr& node, const NodePtr& parent,
   }
   // A directory has one name: being seen under another means it was moved outside.
   if (node->is_directory()) gone.swap(node->names_);
-  node->names_.insert(node->names_.begin(), {parent, name});
+  node->names_.insert(node->names_.begin(), {parent, std::string(name)});
 }
 
 void CachedFileSystem::drop_name(const NodePtr& parent, const std::string& name) {
@@ -202,7 +201,7 @@ void CachedFileSystem::drop_name(const NodePtr& parent, const std::string& name)
 std::optional<NodeId> CachedFileSystem::known_child(Node& parent, std::string_view name) {
   {
     MutexLock lock(parent.mutex_);
-    if (const auto it = parent.children_.find(std::string(name)); it != parent.children_.end())
+    if (const auto it = parent.children_.find(name); it != parent.children_.end())
       return it->second.child ? std::optional(it->second.child) : std::nullopt;
   }
   const auto record = env_.catalog.name(parent.id(), name);
@@ -240,7 +239,7 @@ bool CachedFileSystem::is_racy(const Attributes& attributes) const {
 
 bool CachedFileSystem::is_fresh(Node& node) {
   MutexLock lock(node.mutex_);
-  return now() < node.valid_until_;
+  return about_now() < node.valid_until_;
 }
 
 void CachedFileSystem::expire(Node& node) {
@@ -377,23 +376,24 @@ NodeReply CachedFileSystem::describe_locked(Node& node) {
   reply.id = KernelId::make(node.id().value, node.epoch_);
   reply.attributes = node.attributes_;
   reply.attributes.inode = node.id().value;
-  reply.attributes_ttl = reply.entry_ttl = std::max(Nanos(0), node.valid_until_ - now());
+  reply.attributes_ttl = reply.entry_ttl = std::max(Nanos(0), node.valid_until_ - about_now());
   // Two kernel inodes of one node do not hear of each other's changes.
   if (node.kernel_inodes_.size() > 1) reply.attributes_ttl = Nanos(0);
   return reply;
 }
 
 std::optional<Result<AttributesReply>> CachedFileSystem::attributes_hit(KernelId id) {
-  const NodePtr node = table_.find(NodeId{id.node()});
-  if (!node) return std::nullopt;
-  MutexLock lock(node->mutex_);
-  const Nanos left = node->valid_until_ - now();
-  if (left <= Nanos(0)) return std::nullopt;
-  metrics_.attribute_hits.add();
-  AttributesReply reply{node->attributes_, left};
-  reply.attributes.inode = node->id().value;
-  if (node->kernel_inodes_.size() > 1) reply.ttl = Nanos(0);  // as in describe()
-  return reply;
+  std::optional<Result<AttributesReply>> hit;
+  table_.visit(NodeId{id.node()}, [&](Node& node) {
+    MutexLock lock(node.mutex_);
+    const Nanos left = node.valid_until_ - about_now();
+    if (left <= Nanos(0)) return;
+    AttributesReply& reply = *hit.emplace(AttributesReply{node.attributes_, left});
+    reply.attributes.inode = node.id_.value;
+    if (node.kernel_inodes_.size() > 1) reply.ttl = Nanos(0);  // as in describe()
+  });
+  if (hit) metrics_.attribute_hits.add();
+  return hit;
 }
 
 io::Task<Result<AttributesReply>> CachedFileSystem::attributes(KernelId id) {

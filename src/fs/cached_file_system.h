@@ -166,6 +166,8 @@ class CachedFileSystem final : public FileSystem {
   static OpenFile& file_of(uint64_t handle);
   static OpenDirectory& directory_of(uint64_t handle);
   Nanos now() const { return env_.clock.monotonic(); }
+  // For comparing with times to live.
+  Nanos about_now() const { return env_.clock.monotonic_coarse(); }
 
   // names
   Result<std::string> child_path(const Node& parent, const std::string& name) const;
@@ -173,7 +175,7 @@ class CachedFileSystem final : public FileSystem {
   NodePtr adopt(const NodePtr& parent, const std::string& name, const Attributes& attributes,
                 uint64_t asked_at);
   NodePtr identify(const NodePtr& parent, const std::string& name, const Attributes& attributes);
-  void add_name(const NodePtr& node, const NodePtr& parent, const std::string& name);
+  void add_name(const NodePtr& node, const NodePtr& parent, std::string_view name);
   std::vector<std::shared_ptr<io::Event>> renames_under_way();
   bool forget_name(Node& node, const Name& gone);
   void drop_name(const NodePtr& parent, const std::string& name);

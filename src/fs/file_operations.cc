@@ -25,13 +25,13 @@ io::Task<void> CachedFileSystem::prefetch_task(std::shared_ptr<Node> node,
 bool CachedFileSystem::read_hit(uint64_t handle, uint64_t offset, size_t length, ReadReply& reply) {
   reply.clear();
   OpenFile& open = file_of(handle);
-  cache::CachedFile& file = open.node->file();
   Timed timed(env_.metrics.hit_latency, env_.clock);
-  if (!file.read_hit(offset, length, reply.slices)) {
+  bool resident = false;
+  if (!open.file.read_hit(offset, length, reply.slices, &resident)) {
     timed.cancel();
     return false;
   }
-  if (!file.resident()) {
+  if (!resident) {
     cache::Readahead::Range range;
     {
       MutexLock lock(open.mutex);

@@ -252,8 +252,7 @@ Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, const Openi
   // The best that can be done for who cannot be sent back: the kernel asks again when it needs to
   // know the size.
   if (decision.stale) kernel_->invalidate_attributes(opening.id);
-  auto open = std::make_unique<OpenFile>();
-  open->node = node;
+  auto open = std::make_unique<OpenFile>(node);
   open->epoch = opening.id.epoch();
   open->flags = opening.flags;
   open->passthrough = decision.passthrough;

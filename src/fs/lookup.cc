@@ -24,7 +24,7 @@ std::optional<Result<NodeReply>> CachedFileSystem::lookup_hit(KernelId parent_id
   }
   if (!child) return std::nullopt;
   metrics_.lookup_hits.add();
-  add_name(child, parent, std::string(name));  // from the catalog it comes without
+  add_name(child, parent, name);  // from the catalog it comes without
   return reply_to_lookup(child);
 }
 
@@ -33,9 +33,9 @@ CachedFileSystem::NodePtr CachedFileSystem::fresh_child(Node& parent, std::strin
   NodeId id;
   {
     MutexLock lock(parent.mutex_);
-    const auto it = parent.children_.find(std::string(name));
+    const auto it = parent.children_.find(name);
     if (it != parent.children_.end()) {
-      if (now() >= it->second.valid_until) return nullptr;
+      if (about_now() >= it->second.valid_until) return nullptr;
       if (!it->second.child) {
         *negative = true;
         return nullptr;
@@ -54,7 +54,7 @@ CachedFileSystem::NodePtr CachedFileSystem::fresh_child(Node& parent, std::strin
   NodePtr node = load(id);
   if (!node) return nullptr;
   MutexLock lock(node->mutex_);
-  if (now() >= node->valid_until_) {
+  if (about_now() >= node->valid_until_) {
     const Nanos age = env_.clock.wall() - Nanos(node->validated_at_ns_);
     if (node->validated_at_ns_ == 0 || age < Nanos(0) || age >= coherence_.attributes_ttl)
       return nullptr;
@@ -74,7 +74,7 @@ NodeReply CachedFileSystem::reply_to_lookup(const NodePtr& node, std::optional<u
     if (inode.lookups++ == 0)
       for (const KernelInode& other : node->kernel_inodes_)
         if (other.epoch != epoch) others.push_back(KernelId::make(node->id().value, other.epoch));
-    node->keep_ = node;
+    if (!node->keep_) node->keep_ = node;
     reply = describe_locked(*node);
     reply.id = KernelId::make(node->id().value, epoch);
   }

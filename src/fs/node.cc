@@ -9,12 +9,12 @@
 
 namespace larder::fs {
 
-Node::Node(CachedFileSystem& fs, NodeId id) : fs_(fs), id_(id) {}
+Node::Node(CachedFileSystem& fs, NodeId id) : id_(id), fs_(fs) {}
 
 Node::Node(CachedFileSystem& fs, NodeId id, const catalog::NodeRecord& record)
-    : fs_(fs),
-      id_(id),
+    : id_(id),
       attributes_(record.attributes),
+      fs_(fs),
       validated_at_ns_(record.validated_at_ns),
       used_at_ns_(record.used_at_ns),
       symlink_target_(record.symlink_target),
@@ -26,7 +26,7 @@ Node::Node(CachedFileSystem& fs, NodeId id, const catalog::NodeRecord& record)
 Node::~Node() {
   // The last reader of an unlinked file is gone: so go its data.
   if (deleted_ && file_) file_->drop();
-  fs_.table().erase(id_);
+  fs_.table().erase(*this);
 }
 
 uint32_t Node::type() const {

@@ -21,10 +21,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "base/attributes.h"
+#include "base/checksum.h"
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/mutex.h"
@@ -59,6 +61,12 @@ struct Dentry {
   Nanos valid_until{0};
 };
 
+// Finds names without making strings of them.
+struct NameHash {
+  using is_transparent = void;
+  size_t operator()(std::string_view name) const { return hash64(name); }
+};
+
 struct Name;
 
 class Node final : public cache::FileOwner, public std::enable_shared_from_this<Node> {
@@ -84,10 +92,6 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   bool is_directory() const { return S_ISDIR(type()); }
   bool is_regular() const { return S_ISREG(type()); }
 
-  io::AsyncMutex opening;   // decides about modes
-  io::AsyncMutex changing;  // one change of the data at a time
-  io::AsyncMutex listing;   // one loading of a directory's listing at a time
-
  private:
   friend class CachedFileSystem;
   friend class NodeTable;
@@ -102,18 +106,25 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   void leave_stale_epoch() REQUIRES(mutex_);
   void drop_idle_kernel_inodes() REQUIRES(mutex_);
 
-  CachedFileSystem& fs_;
+  // What an answer from memory needs comes first, close together.
   const NodeId id_;
-
-  std::vector<Name> names_;  // guarded by the tree's lock
-
+  Node* next_in_table_ = nullptr;  // NodeTable's
   mutable Mutex mutex_;
-  std::shared_ptr<Node> keep_ GUARDED_BY(mutex_);
+  Nanos valid_until_ GUARDED_BY(mutex_){0};  // monotonic
+  Attributes attributes_ GUARDED_BY(mutex_);
   std::vector<KernelInode> kernel_inodes_ GUARDED_BY(mutex_);
   uint64_t epoch_ GUARDED_BY(mutex_) = 0;
+  std::vector<Name> names_;  // guarded by the tree's lock
+  std::shared_ptr<Node> keep_ GUARDED_BY(mutex_);
+  CachedFileSystem& fs_;
 
-  Attributes attributes_ GUARDED_BY(mutex_);
-  Nanos valid_until_ GUARDED_BY(mutex_){0};                // monotonic
+ public:
+  io::AsyncMutex opening;   // decides about modes
+  io::AsyncMutex changing;  // one change of the data at a time
+  io::AsyncMutex listing;   // one loading of a directory's listing at a time
+
+ private:
+
   uint64_t attributes_changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock: last change made here
   uint64_t attributes_asked_at_ GUARDED_BY(mutex_) = 0;    // ChangeClock: of the newest answer
   int64_t validated_at_ns_ GUARDED_BY(mutex_) = 0;         // wall clock
@@ -128,7 +139,7 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   uint64_t stored_hash_ GUARDED_BY(mutex_) = 0;    // of the record as stored last
 
   // Directories
-  std::unordered_map<std::string, Dentry> children_ GUARDED_BY(mutex_);
+  std::unordered_map<std::string, Dentry, NameHash, std::equal_to<>> children_ GUARDED_BY(mutex_);
   uint64_t directory_changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock
 
   // Extended attributes as the source had them when ctime was xattrs_ctime_ns_; nullopt: there is

@@ -12,8 +12,11 @@
 namespace larder::fs {
 
 struct CachedFileSystem::OpenFile {
-  std::shared_ptr<Node> node;
-  uint64_t epoch = 0;  // of the kernel inode it was opened on
+  explicit OpenFile(std::shared_ptr<Node> opened) : node(std::move(opened)), file(node->file()) {}
+
+  const std::shared_ptr<Node> node;
+  cache::CachedFile& file;  // the node's
+  uint64_t epoch = 0;       // of the kernel inode it was opened on
   int flags = 0;
   bool passthrough = false;
   uint64_t generation = 0;                     // pinned, when passthrough

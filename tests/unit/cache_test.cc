@@ -86,7 +86,9 @@ TEST_F(CachedFileTest, NeighbouringBlocksAreFetchedTogether) {
   EXPECT_TRUE(file().resident());
   source_.set_down(Code::kIo);
   std::vector<Slice> slices;
-  EXPECT_TRUE(file().read_hit(kBlock / 2, 9 * kBlock, slices));  // from the memory tier
+  bool resident = true;
+  EXPECT_TRUE(file().read_hit(kBlock / 2, 9 * kBlock, slices, &resident));  // the memory tier's
+  EXPECT_EQ(resident, file().resident());
   EXPECT_EQ(testing::text_of(slices), content.substr(kBlock / 2, 9 * kBlock));
 }
 
