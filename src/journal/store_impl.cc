@@ -78,21 +78,33 @@ Result<std::optional<std::string>> StoreImpl::get_cold(std::string_view key, uin
   return std::nullopt;
 }
 
-Result<void> StoreImpl::read_record(uint64_t address, ColdRecord& into) {
-  constexpr size_t kFirstRead = 4096;
+Result<void> StoreImpl::read_stretch(uint64_t address, ColdRecord& into, size_t read_bytes) {
   cold_reads_.add();
-  into.bytes.resize(kFirstRead);
-  TRY_ASSIGN(size_t size, segments_.read(address, into.bytes));
-  RecordHeader header;
-  if (size >= sizeof header) {
-    std::memcpy(&header, into.bytes.data(), sizeof header);
-    const uint64_t wanted = header.size_bytes();
-    if (wanted > size && wanted <= sizeof header + kKeySizeMax + kValueSizeMax) {
-      into.bytes.resize(wanted);
-      TRY_ASSIGN(size, segments_.read(address, into.bytes));
-    }
+  into.begin = address;
+  into.bytes.resize(read_bytes);
+  TRY_ASSIGN(const size_t size, segments_.read(address, into.bytes));
+  into.bytes.resize(size);
+  return {};
+}
+
+Result<void> StoreImpl::read_record(uint64_t address, ColdRecord& into, size_t read_bytes) {
+  // Of the record that begins there; 0: not even its header is there.
+  const auto wanted = [&]() -> uint64_t {
+    const auto bytes = into.from(address);
+    RecordHeader header;
+    if (bytes.size() < sizeof header) return 0;
+    std::memcpy(&header, bytes.data(), sizeof header);
+    return header.size_bytes();
+  };
+  uint64_t size = wanted();
+  if (size == 0 || size > into.from(address).size()) {
+    TRY(read_stretch(address, into, read_bytes));
+    size = wanted();
   }
-  const auto bytes = std::span<const std::byte>(into.bytes).first(size);
+  if (size > into.from(address).size() &&
+      size <= sizeof(RecordHeader) + kKeySizeMax + kValueSizeMax)
+    TRY(read_stretch(address, into, size));
+  const auto bytes = into.from(address);
   const auto record = format::view_record(bytes, address);
   if (!record || !format::verify_record(bytes, *record, files().seed) ||
       record->header.previous() >= address)
@@ -114,13 +126,17 @@ Result<void> StoreImpl::scan(
   }
   std::sort(heads.begin(), heads.end());
 
-  ColdRecord record;
+  constexpr size_t kStretchBytes = 256 << 10;
+  ColdRecord newest;
+  ColdRecord older;
   std::vector<std::string> seen;  // keys of one chain, newest first
   for (const uint64_t head : heads) {
     seen.clear();
-    for (uint64_t address = head; address != 0; address = record.view.header.previous()) {
-      TRY(read_record(address, record));
+    for (uint64_t address = head; address != 0;) {
+      ColdRecord& record = address == head ? newest : older;
+      TRY(read_record(address, record, address == head ? kStretchBytes : kReadBytes));
       const RecordView& view = record.view;
+      address = view.header.previous();
       if (std::ranges::find(seen, view.key) != seen.end()) continue;
       if (!view.header.is_tombstone() && !visit(view.key, view.value)) return {};
       if (view.header.previous() != 0) seen.emplace_back(view.key);

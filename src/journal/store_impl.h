@@ -59,17 +59,27 @@ class StoreImpl final : public Store {
     Resolved resolved;
     uint64_t address = 0;  // of the record, once it is written; 0: none is needed
   };
-  // A record read from disk with the memory it is in.
+  // A record read from disk, in a stretch of the log that was read with it.
   struct ColdRecord {
+    uint64_t begin = 0;  // the address of the stretch
     std::vector<std::byte> bytes;
     format::RecordView view;
+
+    // What is there of the log from the address on.
+    std::span<const std::byte> from(uint64_t address) const {
+      if (address < begin || address - begin > bytes.size()) return {};
+      return std::span(bytes).subspan(address - begin);
+    }
   };
 
   uint64_t hash_of(std::string_view key) const { return hash64(key, files().seed); }
   const StoreFiles& files() const { return segments_.files(); }
 
   Result<std::optional<std::string>> get_cold(std::string_view key, uint64_t address);
-  Result<void> read_record(uint64_t address, ColdRecord& into);
+  // Reads so many bytes of the log, unless the stretch read last has the record.
+  static constexpr size_t kReadBytes = 4096;
+  Result<void> read_record(uint64_t address, ColdRecord& into, size_t read_bytes = kReadBytes);
+  Result<void> read_stretch(uint64_t address, ColdRecord& into, size_t read_bytes);
 
   Result<void> plan(std::span<const Change> changes, std::vector<Planned>& batch,
                     uint64_t& bytes_max);
