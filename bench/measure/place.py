@@ -13,6 +13,7 @@ import time
 class Tools:
     larder: str
     slow_source: str
+    grow_catalog: str
     rclone: str | None
     bindfs: str | None
     passthrough_hp: str | None
@@ -24,6 +25,7 @@ class Tools:
         return Tools(
             larder=os.path.join(build, "src/app/larder"),
             slow_source=os.path.join(build, "tests/support/slow-source"),
+            grow_catalog=os.path.join(build, "bench/grow_catalog"),
             rclone=shutil.which("rclone"),
             bindfs=shutil.which("bindfs"),
             passthrough_hp=passthrough_hp,

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 from measure import data
+from measure.million import million
 from measure.place import run
 from measure.report import Result, interleave
 
@@ -241,4 +242,5 @@ def untar(place):
 
 
 GROUPS = {"resident": resident, "cold-sequential": cold_sequential, "cold-tree": cold_tree,
-          "cached-tree": cached_tree, "warm": warm, "untar": untar}
+          "cached-tree": cached_tree, "warm": warm, "untar": untar,
+          "million": million}
