@@ -106,7 +106,7 @@ class Mount {
   }
   void add(KernelId directory, const std::string& name) {
     const KernelId id = look_up(directory, name);
-    const auto opened = run(files_->open(id, O_RDONLY));
+    const auto opened = run(files_->open(id, O_RDONLY, 1));
     CHECK(opened && run(files_->read(opened->handle, 0, kFileBytes)));
     all_.push_back({directory, name, id, opened->handle});
   }
@@ -179,7 +179,7 @@ void open_and_release_hit(benchmark::State& state) {
   Mount& mount = *the_mount;
   Random random(static_cast<uint64_t>(state.thread_index()));
   for (auto _ : state) {
-    const auto hit = mount.files().open_hit(mount.any(random, state.range(0)).id, O_RDONLY);
+    const auto hit = mount.files().open_hit(mount.any(random, state.range(0)).id, O_RDONLY, 1);
     if (!hit || !*hit || !mount.files().release_hit((*hit)->handle))
       state.SkipWithError("not a hit");
   }

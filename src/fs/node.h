@@ -124,7 +124,6 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   io::AsyncMutex listing;   // one loading of a directory's listing at a time
 
  private:
-
   uint64_t attributes_changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock: last change made here
   uint64_t attributes_asked_at_ GUARDED_BY(mutex_) = 0;    // ChangeClock: of the newest answer
   int64_t validated_at_ns_ GUARDED_BY(mutex_) = 0;         // wall clock
