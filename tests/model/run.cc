@@ -124,6 +124,9 @@ class Runner {
     }
     end_noise();
     mounted_.close_all();
+    // A sanitizer may have the last word.
+    if (const int code = mount_.stop(); code != 0 && !result.failure)
+      result.failure = Failure{operations.size() - 1, fmt::format("larder ended with {}", code)};
     result.log = mount_.log();
     return result;
   }

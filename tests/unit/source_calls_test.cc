@@ -23,6 +23,7 @@ class SourceCalls : public SourceTest {
     options_.breaker.probe_delay_max = 8ms;
     options_.breaker.faults_max = 1000;
   }
+  ~SourceCalls() override { source_.reset(); }  // its watchdog looks at clock_
   void open() { SourceTest::open(options_, clock_); }
   int64_t hung() { return metric(*registry_, "larder_source_calls_hung"); }
   int64_t recovered() { return metric(*registry_, "larder_source_calls_recovered"); }
