@@ -43,7 +43,7 @@ std::vector<Key> make_keys() {
        "how much of the cache disk to use"},
       {"memory", SizeField{&Config::memory_bytes, 0, kTiB}, "256M", "memory for hot blocks"},
       {"block_size", SizeField{&Config::block_size_bytes, 4 * kKiB, kMiB, true}, "128K",
-       "unit of presence and of fetching; fixed when the cache is created"},
+       "unit of presence and of fetching; what is cached keeps the one it came with"},
       {"policy", choice<&Config::policy, Policy::kLru>({"lru"}), "lru", "what to evict first"},
       {"profile",
        choice<&Config::profile, Profile::kPrivate, Profile::kShared, Profile::kImmutable>(
