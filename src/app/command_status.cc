@@ -1,29 +1,30 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <iterator>
 #include <memory>
 
 #include "app/commands.h"
 #include "app/exit_codes.h"
 #include "app/mount_table.h"
+#include "app/values.h"
 #include "control/client.h"
 #include "larder/control.h"
 
 namespace larder::app {
 namespace {
 
-constexpr Nanos kAnswerTimeout = std::chrono::seconds(10);
-
 struct StatusArguments {
   bool json = false;
+  std::string timeout = "10s";
   std::string control_dir = ".larder";
   std::string mountpoint;
 };
 
-Result<std::string> read_status(const MountEntry& mount, const StatusArguments& arguments) {
-  const char* file = arguments.json ? control::kStatsFile : control::kStatusFile;
-  return control::read_virtual_file(
-      fmt::format("{}/{}/{}", mount.mountpoint, arguments.control_dir, file), kAnswerTimeout);
+std::string status_file(const MountEntry& mount, const StatusArguments& arguments) {
+  return fmt::format("{}/{}/{}", mount.mountpoint, arguments.control_dir,
+                     arguments.json ? control::kStatsFile : control::kStatusFile);
 }
 
 std::string why_no_status(const MountEntry& mount, const Error& error) {
@@ -32,18 +33,20 @@ std::string why_no_status(const MountEntry& mount, const Error& error) {
     return fmt::format("{}: its daemon is gone: clear it with `larder umount {}`", place, place);
   if (error.is(static_cast<Code>(EACCES)) || error.is(static_cast<Code>(EPERM)))
     return fmt::format("{}: only the mount's owner and root may see its status", place);
+  if (error.is(static_cast<Code>(ETIMEDOUT)))
+    return fmt::format("{}: its daemon does not answer", place);
   if (error.is(Code::kNotFound))
     return fmt::format("{}: no control directory there: name it with --control-dir", place);
   return fmt::format("{}: {}", place, error.message());
 }
 
-int show_one(const StatusArguments& arguments) {
+int show_one(const StatusArguments& arguments, Nanos timeout) {
   const auto mount = larder_mount_of(arguments.mountpoint);
   if (!mount) {
     complain(mount.error().detail());
     return kExitFailed;
   }
-  const auto text = read_status(*mount, arguments);
+  const auto text = control::read_virtual_file(status_file(*mount, arguments), timeout);
   if (!text) {
     complain(why_no_status(*mount, text.error()));
     return kExitFailed;
@@ -53,20 +56,24 @@ int show_one(const StatusArguments& arguments) {
 }
 
 // With --json: an array with an element for each mount that answers.
-int show_all(const StatusArguments& arguments) {
+int show_all(const StatusArguments& arguments, Nanos timeout) {
   const auto table = read_mount_table();
   if (!table) {
     complain(table.error().message());
     return kExitFailed;
   }
+  std::vector<MountEntry> mounts;
+  std::ranges::copy_if(*table, std::back_inserter(mounts), &MountEntry::is_larder);
+  std::vector<std::string> paths;
+  for (const MountEntry& mount : mounts) paths.push_back(status_file(mount, arguments));
+  const auto answers = control::read_virtual_files(paths, timeout);
   int code = kExitOk;
   std::vector<std::string> texts;
-  for (const MountEntry& mount : *table) {
-    if (!mount.is_larder()) continue;
-    if (auto text = read_status(mount, arguments)) {
-      texts.push_back(std::move(*text));
+  for (size_t i = 0; i < mounts.size(); ++i) {
+    if (answers[i]) {
+      texts.push_back(*answers[i]);
     } else {
-      complain(why_no_status(mount, text.error()));
+      complain(why_no_status(mounts[i], answers[i].error()));
       code = kExitFailed;
     }
   }
@@ -79,18 +86,29 @@ int show_all(const StatusArguments& arguments) {
   return code;
 }
 
+int run_status(const StatusArguments& arguments) {
+  const auto timeout = parse_duration(arguments.timeout);
+  if (!timeout) {
+    complain(fmt::format("bad value '{}' for --timeout: accepted: a time (ms, s, m, h)",
+                         arguments.timeout));
+    return kExitUsage;
+  }
+  return arguments.mountpoint.empty() ? show_all(arguments, *timeout)
+                                      : show_one(arguments, *timeout);
+}
+
 }  // namespace
 
 Command set_up_status(CLI::App& app) {
   const auto arguments = std::make_shared<StatusArguments>();
   app.add_flag("--json", arguments->json, "The numbers, as JSON (an array without MOUNTPOINT)");
+  app.add_option("--timeout", arguments->timeout, "How long to wait for an answer [10s]")
+      ->type_name("TIME");
   app.add_option("--control-dir", arguments->control_dir,
                  "The mount's control_dir=, if not .larder")
       ->type_name("NAME");
   app.add_option("MOUNTPOINT", arguments->mountpoint, "The mount, or any path on it; without: all");
-  return [arguments] {
-    return arguments->mountpoint.empty() ? show_all(*arguments) : show_one(*arguments);
-  };
+  return [arguments] { return run_status(*arguments); };
 }
 
 }  // namespace larder::app

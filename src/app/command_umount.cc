@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <thread>
 
 #include "app/commands.h"
 #include "app/exit_codes.h"
@@ -20,6 +21,9 @@
 
 namespace larder::app {
 namespace {
+
+constexpr Nanos kBusyMax = std::chrono::seconds(3);
+constexpr Nanos kBusyRetry = std::chrono::milliseconds(20);
 
 struct UmountArguments {
   std::string timeout = "60s";
@@ -57,9 +61,10 @@ std::optional<int> daemon_pid(const std::string& mountpoint, const std::string& 
   return pid ? std::optional<int>(*pid) : std::nullopt;
 }
 
-Result<void> run_fusermount(const std::string& mountpoint) {
+// It says on stderr what is wrong, unless it is to be quiet about it.
+Result<void> run_fusermount(const std::string& mountpoint, bool aloud) {
   std::string program = "fusermount3";
-  std::string flag = "-u";
+  std::string flag = aloud ? "-u" : "-uq";
   std::string end_of_flags = "--";
   std::string path = mountpoint;
   char* const arguments[] = {program.data(), flag.data(), end_of_flags.data(), path.data(),
@@ -70,15 +75,27 @@ Result<void> run_fusermount(const std::string& mountpoint) {
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  // It has said on stderr what was wrong.
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return fail(Code::kBusy, mountpoint);
   return {};
 }
 
-Result<void> unmount(const std::string& mountpoint) {
-  if (geteuid() != 0) return run_fusermount(mountpoint);
+Result<void> unmount_once(const std::string& mountpoint, bool last) {
+  if (geteuid() != 0) return run_fusermount(mountpoint, last);
   if (umount2(mountpoint.c_str(), UMOUNT_NOFOLLOW) != 0) return fail_errno(mountpoint);
   return {};
+}
+
+// Somebody who just looks (a file manager, `larder status` of all mounts) makes a mount busy for a
+// moment.
+Result<void> unmount(const std::string& mountpoint) {
+  const Clock& clock = Clock::system();
+  const Nanos give_up = clock.monotonic() + kBusyMax;
+  for (;;) {
+    const bool last = clock.monotonic() >= give_up;
+    const auto done = unmount_once(mountpoint, last);
+    if (done || last || !done.error().is(Code::kBusy)) return done;
+    std::this_thread::sleep_for(kBusyRetry);
+  }
 }
 
 void explain_failure(const std::string& mountpoint, const Error& error) {

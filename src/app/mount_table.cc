@@ -86,14 +86,18 @@ bool is_within(std::string_view path, std::string_view directory) {
 
 Result<std::string> resolve_mountpoint(const std::string& path) {
   std::error_code error;
-  const files::path whole = files::canonical(path, error);
-  if (!error) return whole.string();
-  if (error.value() != ENOTCONN) return fail(static_cast<Code>(error.value()), path);
-  const files::path plain =
-      without_trailing_slash(files::absolute(path).lexically_normal().string());
-  const files::path parent = files::canonical(plain.parent_path(), error);
+  const files::path plain = without_trailing_slash(files::absolute(path).string());
+  const std::string name = plain.filename().string();
+  if (!name.empty() && name != "." && name != "..") {
+    const files::path parent = files::canonical(plain.parent_path(), error);
+    if (error) return fail(static_cast<Code>(error.value()), path);
+    const std::string place = (parent / name).string();
+    TRY_ASSIGN(const auto table, read_mount_table());
+    if (find_mount(table, place)) return place;
+  }
+  const files::path whole = files::canonical(plain, error);
   if (error) return fail(static_cast<Code>(error.value()), path);
-  return (parent / plain.filename()).string();
+  return whole.string();
 }
 
 Result<MountEntry> larder_mount_of(const std::string& path) {

@@ -32,8 +32,8 @@ std::optional<MountEntry> find_mount_of(const std::vector<MountEntry>& table,
 // True when path is directory or lies beneath it; both absolute and without "..".
 bool is_within(std::string_view path, std::string_view directory);
 
-// Absolute and without symlinks, "." or "..".  Only the parent is resolved by the file system, the
-// last name is not touched: works also where a dead mount answers ENOTCONN.
+// Absolute and without symlinks, "." or "..".  A mount point itself is not touched, only what leads
+// to it: works also where the mount is dead or hangs.
 Result<std::string> resolve_mountpoint(const std::string& path);
 
 // The larder mount that shows `path`, or a one-line error in detail().

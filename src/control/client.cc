@@ -1,17 +1,16 @@
 #include "control/client.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <memory>
+#include <csignal>
+#include <cstring>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <thread>
 #include <utility>
-
-#include "base/mutex.h"
 
 namespace larder::control {
 namespace {
@@ -46,32 +45,104 @@ Result<int> parse_pid(std::string_view stats_json) {
   return object["pid"].get<int>();
 }
 
-Result<std::string> read_virtual_file(const std::string& path, Nanos timeout) {
-  struct Shared {
-    Mutex mutex;
-    CondVar answered;
-    std::optional<Result<std::string>> answer GUARDED_BY(mutex);
-  };
-  const auto shared = std::make_shared<Shared>();
-  // Detached: when the daemon hangs, so does this thread, until the process ends.
-  std::thread([shared, path] {
-    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    Result<std::string> content = fd < 0 ? fail_errno(path) : read_to_end(fd);
-    if (fd >= 0) close(fd);
-    MutexLock lock(shared->mutex);
-    shared->answer = std::move(content);
-    shared->answered.notify_one();
-  }).detach();
+namespace {
 
+// What a child says: its errno, then what it has read.
+struct Question {
+  std::string path;
+  pid_t child = -1;
+  int fd = -1;
+  bool ended = false;
+  std::string said;
+};
+
+[[noreturn]] void answer(const std::string& path, int to) {
+  // Holds nothing of its parent's that could keep a mount busy.
+  if (dup2(to, STDIN_FILENO) >= 0) close_range(STDIN_FILENO + 1, ~0U, 0);
+  const auto say = [](const void* data, size_t length) {
+    for (auto* at = static_cast<const char*>(data); length > 0;) {
+      const ssize_t written = write(STDIN_FILENO, at, length);
+      if (written <= 0) _exit(1);
+      at += written;
+      length -= static_cast<size_t>(written);
+    }
+  };
+  char chunk[65536];
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  ssize_t got = fd < 0 ? -1 : read(fd, chunk, sizeof chunk);
+  const int error = got < 0 ? errno : 0;
+  say(&error, sizeof error);
+  for (; got > 0; got = read(fd, chunk, sizeof chunk)) say(chunk, static_cast<size_t>(got));
+  _exit(0);
+}
+
+void ask(Question& question) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return;
+  question.child = fork();
+  if (question.child == 0) answer(question.path, ends[1]);
+  close(ends[1]);
+  if (question.child > 0)
+    question.fd = ends[0];
+  else
+    close(ends[0]);
+}
+
+// Takes what there is to read; at the end the child has done its work.
+void listen(Question& question) {
+  char chunk[65536];
+  const ssize_t got = read(question.fd, chunk, sizeof chunk);
+  if (got < 0 && errno == EINTR) return;
+  if (got > 0)
+    question.said.append(chunk, static_cast<size_t>(got));
+  else
+    question.ended = true;
+}
+
+Result<std::string> conclude(Question& question) {
+  if (question.child <= 0)
+    return fail(Code::kIo, "cannot start a process to read " + question.path);
+  close(question.fd);
+  // One that hangs in the kernel cannot even be killed until the mount goes; init reaps it then.
+  kill(question.child, SIGKILL);
+  waitpid(question.child, nullptr, question.ended ? 0 : WNOHANG);
+  int error = 0;
+  if (!question.ended) return fail(Error(static_cast<Code>(ETIMEDOUT), question.path));
+  if (question.said.size() < sizeof error) return fail(Code::kIo, question.path);
+  std::memcpy(&error, question.said.data(), sizeof error);
+  if (error != 0) return fail(Error(static_cast<Code>(error), question.path));
+  return question.said.substr(sizeof error);
+}
+
+}  // namespace
+
+std::vector<Result<std::string>> read_virtual_files(const std::vector<std::string>& paths,
+                                                    Nanos timeout) {
+  std::vector<Question> questions;
+  for (const std::string& path : paths) ask(questions.emplace_back(Question{.path = path, .said = {}}));
   const Clock& clock = Clock::system();
   const Nanos end = clock.monotonic() + timeout;
-  MutexLock lock(shared->mutex);
-  while (!shared->answer) {
-    const Nanos left = end - clock.monotonic();
-    if (left <= Nanos(0)) return fail(Error(static_cast<Code>(ETIMEDOUT), path));
-    shared->answered.wait_for(shared->mutex, left);
+  for (;;) {
+    std::vector<pollfd> watched;
+    for (const Question& question : questions)  // poll() passes over those with -1
+      watched.push_back({question.ended ? -1 : question.fd, POLLIN, 0});
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - clock.monotonic());
+    const bool all_ended =
+        std::ranges::all_of(watched, [](const pollfd& one) { return one.fd < 0; });
+    if (all_ended || left.count() <= 0) break;
+    if (poll(watched.data(), watched.size(), static_cast<int>(left.count())) < 0)
+      continue;  // EINTR
+    for (size_t i = 0; i < watched.size(); ++i)
+      if (watched[i].revents != 0) listen(questions[i]);
   }
-  return std::move(*shared->answer);
+  std::vector<Result<std::string>> answers;
+  for (Question& question : questions) answers.push_back(conclude(question));
+  return answers;
+}
+
+Result<std::string> read_virtual_file(const std::string& path, Nanos timeout) {
+  auto answers = read_virtual_files({path}, timeout);
+  return std::move(answers.front());
 }
 
 Result<ControlClient> ControlClient::open(const std::string& control_file) {

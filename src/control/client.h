@@ -13,9 +13,12 @@ namespace larder::control {
 // The daemon's process id in stats.json.
 Result<int> parse_pid(std::string_view stats_json);
 
-// A virtual file's content.  Gives up with ETIMEDOUT, so a daemon that hangs does not hang its
-// user.
+// A virtual file's content, read by a process of its own: a thread that waits for a daemon that
+// hangs would keep its process from ending.  ETIMEDOUT when there is none in time.
 Result<std::string> read_virtual_file(const std::string& path, Nanos timeout);
+// Of several mounts at once; one result for each path.
+std::vector<Result<std::string>> read_virtual_files(const std::vector<std::string>& paths,
+                                                    Nanos timeout);
 
 // One open control file.  Not thread-safe.
 class ControlClient {

@@ -189,5 +189,41 @@ TEST_F(Control, ItsNameCanBeChanged) {
   EXPECT_EQ(status().exit_code, 1);
 }
 
+// Larder to look at, but whoever asks it anything waits, and cannot even be killed.
+class HungMount : public Control {
+ protected:
+  void SetUp() override {
+    Control::SetUp();
+    if (IsSkipped()) return;
+    hung_ = std::make_unique<SlowSourceMount>(std::vector<std::string>{"--subtype", "larder"});
+    ASSERT_TRUE(hung_->mounted()) << hung_->problem();
+    ASSERT_TRUE(hung_->set("hang", "1"));
+  }
+  static CommandResult larder(std::vector<std::string> words) {
+    words.insert(words.begin(), LarderMount::program());
+    return run_command(words);
+  }
+  std::unique_ptr<SlowSourceMount> hung_;
+};
+
+TEST_F(HungMount, DoesNotHoldUpTheStatusOfOthers) {
+  ASSERT_TRUE(mount());
+  for (const bool json : {false, true}) {
+    auto words = std::vector<std::string>{"status", "--timeout", "500ms"};
+    if (json) words.push_back("--json");
+    const auto all = larder(words);
+    EXPECT_EQ(all.exit_code, 1);
+    EXPECT_THAT(all.out, HasSubstr(mount_->mountpoint()));
+    EXPECT_THAT(all.err, HasSubstr(hung_->mountpoint() + ": its daemon does not answer"));
+  }
+}
+
+TEST_F(HungMount, IsNotWaitedForWhenItIsAskedItself) {
+  const auto one = larder({"status", "--timeout", "50ms", hung_->mountpoint()});
+  EXPECT_EQ(one.exit_code, 1);
+  EXPECT_EQ(one.err, "larder: " + hung_->mountpoint() + ": its daemon does not answer\n");
+  EXPECT_EQ(larder({"status", "--timeout", "soon"}).exit_code, 2);
+}
+
 }  // namespace
 }  // namespace larder::testing_support

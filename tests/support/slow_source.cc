@@ -46,6 +46,7 @@ constexpr unsigned kThreadsMax = 1024;  // each waiting request has one
 struct Arguments {
   bool background = false;
   std::string control;
+  std::string subtype = "slow-source";
   std::vector<std::string> settings;
   std::string directory;
   std::string mountpoint;
@@ -59,6 +60,8 @@ std::optional<Arguments> parse(const std::vector<std::string>& words) {
       arguments.background = true;
     } else if (words[i] == "--control" && i + 1 < words.size()) {
       arguments.control = words[++i];
+    } else if (words[i] == "--subtype" && i + 1 < words.size()) {
+      arguments.subtype = words[++i];
     } else if (words[i].starts_with("-")) {
       return std::nullopt;
     } else if (places.empty() && words[i].find('/') == std::string::npos &&
@@ -174,8 +177,9 @@ int serve(const Arguments& arguments, Faults& faults, int ready_fd) {
   Context context{faults, tree};
 
   char program[] = "slow-source", option_flag[] = "-o";
-  char options[] = "fsname=slow-source,subtype=slow-source,default_permissions,allow_other";
-  char* argv[] = {program, option_flag, options, nullptr};
+  std::string options = fmt::format("fsname=slow-source,subtype={},default_permissions,allow_other",
+                                    arguments.subtype);
+  char* argv[] = {program, option_flag, options.data(), nullptr};
   fuse_args args = FUSE_ARGS_INIT(3, argv);
   fuse_session* session = fuse_session_new(&args, &kOperations, sizeof kOperations, &context);
   fuse_opt_free_args(&args);

@@ -24,7 +24,8 @@ class SlowSourceMount {
   // Empty, or why FUSE cannot be used here: the reason to give to GTEST_SKIP.
   static std::string why_unavailable();
 
-  // `program`: the path of slow-source.  `settings`: KEY=VALUE (slow_source/faults.h).
+  // `program`: the path of slow-source.  `settings`: KEY=VALUE (slow_source/faults.h) and other
+  // arguments; {"--subtype", "larder"} makes it look like a larder mount.
   explicit SlowSourceMount(const std::vector<std::string>& settings = {},
                            const std::string& program = default_program());
   ~SlowSourceMount();
