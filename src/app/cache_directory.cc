@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <span>
+#include <thread>
 
+#include "app/mount_table.h"
 #include "io/posix_disk.h"
 
 namespace larder::app {
@@ -11,19 +13,12 @@ namespace {
 
 // "SOURCE": two lines, the format and the source's real path.
 constexpr const char* kMark = "SOURCE";
-constexpr const char* kMarkNew = "SOURCE.new";
 constexpr std::string_view kMarkHead = "larder cache 1\n";
 constexpr std::string_view kMarkHeadAnyVersion = "larder cache ";
 constexpr const char* kLock = "lock";
-constexpr size_t kMarkSizeMax = 16384;
-
-Result<std::string> read_mark(io::Disk& disk) {
-  TRY_ASSIGN(const auto file, disk.open(kMark, io::OpenMode::kReadOnly));
-  std::string text(kMarkSizeMax, '\0');
-  TRY_ASSIGN(const size_t length, file->read_at(std::as_writable_bytes(std::span(text)), 0));
-  text.resize(length);
-  return text;
-}
+constexpr const char* kNewSuffix = ".new";
+constexpr size_t kTextSizeMax = 16384;
+constexpr Nanos kLockRetry = std::chrono::milliseconds(20);
 
 // "larder cache N" on a line of its own, with another N than ours.
 bool has_other_version(std::string_view mark) {
@@ -35,46 +30,84 @@ bool has_other_version(std::string_view mark) {
   return number.find_first_not_of("0123456789") == number.npos;
 }
 
-// Under a temporary name first: a crash in between leaves no half mark.
-Result<void> write_mark(io::Disk& disk, const std::string& text) {
-  TRY_ASSIGN(const auto file, disk.open(kMarkNew, io::OpenMode::kCreate));
-  TRY(file->truncate(0));
-  TRY(file->write_at(std::as_bytes(std::span(text)), 0));
-  TRY(file->sync_data());
-  TRY(disk.rename(kMarkNew, kMark));
-  return disk.sync_directory("");
+// The mount point of the daemon that holds the lock; empty when it cannot be known.
+std::string holder_of(const std::string& path) {
+  const auto disk = io::open_posix_disk(path);
+  if (!disk) return {};
+  std::string text = read_text(**disk, kLock).value_or("");
+  if (!text.ends_with('\n')) return {};
+  text.pop_back();
+  return text;
+}
+
+Result<std::unique_ptr<io::Disk>> lock_directory(const std::string& path, const LockWait& wait) {
+  const Nanos give_up = wait.clock.monotonic() + wait.patience;
+  for (;;) {
+    auto disk = io::open_posix_disk_locked(path, kLock);
+    if (disk) return disk;
+    if (!disk.error().is(Code::kLocked))
+      return fail(disk.error().code(), fmt::format("cannot open cache directory {}", path));
+    const std::string holder = holder_of(path);
+    const bool serves = !holder.empty() && wait.is_mounted(holder);
+    if (serves || wait.clock.monotonic() >= give_up)
+      return fail(
+          Code::kLocked,
+          fmt::format("cache directory {} is in use by another larder mount{}; unmount that one, "
+                      "or give this one its own with -o cache_dir=DIR",
+                      path, holder.empty() ? "" : ", on " + holder));
+    wait.pause(kLockRetry);
+  }
 }
 
 }  // namespace
 
-Result<std::unique_ptr<io::Disk>> open_cache_directory(const std::string& path,
-                                                       const std::string& source) {
-  auto disk = io::open_posix_disk_locked(path, kLock);
-  if (!disk) {
-    if (disk.error().is(Code::kLocked))
-      return fail(
-          Code::kLocked,
-          fmt::format("cache directory {} is in use by another larder mount; unmount that one, "
-                      "or give this one its own with -o cache_dir=DIR",
-                      path));
-    return fail(disk.error().code(), fmt::format("cannot open cache directory {}", path));
-  }
+LockWait LockWait::of_this_system() {
+  LockWait wait;
+  wait.pause = [](Nanos time) { std::this_thread::sleep_for(time); };
+  wait.is_mounted = [](const std::string& mountpoint) {
+    const auto table = read_mount_table();
+    const auto mount = table ? find_mount(*table, mountpoint) : std::nullopt;
+    return mount && mount->is_larder();
+  };
+  return wait;
+}
+
+Result<std::string> read_text(io::Disk& disk, const std::string& name) {
+  TRY_ASSIGN(const auto file, disk.open(name, io::OpenMode::kReadOnly));
+  std::string text(kTextSizeMax, '\0');
+  TRY_ASSIGN(const size_t length, file->read_at(std::as_writable_bytes(std::span(text)), 0));
+  text.resize(length);
+  return text;
+}
+
+Result<void> write_text(io::Disk& disk, const std::string& name, const std::string& text) {
+  const std::string made = name + kNewSuffix;
+  TRY_ASSIGN(const auto file, disk.open(made, io::OpenMode::kCreate));
+  TRY(file->truncate(0));
+  TRY(file->write_at(std::as_bytes(std::span(text)), 0));
+  TRY(file->sync_data());
+  TRY(disk.rename(made, name));
+  return disk.sync_directory("");
+}
+
+namespace {
+
+Result<void> check_mark(io::Disk& disk, const std::string& path, const std::string& source) {
   const std::string wanted = std::string(kMarkHead) + source + "\n";
-  const auto mark = read_mark(**disk);
+  const auto mark = read_text(disk, kMark);
   if (!mark) {
     if (!mark.error().is(Code::kNotFound)) return fail(mark.error());
-    TRY_ASSIGN(const auto names, (*disk)->list(""));
+    TRY_ASSIGN(const auto names, disk.list(""));
     for (const std::string& name : names)
-      if (name != kLock && name != kMarkNew)
+      if (name != kLock && name != std::string(kMark) + kNewSuffix)
         return fail(
             Code::kCorrupt,
             fmt::format("cache directory {} is not empty and not a larder cache (it has \"{}\"); "
                         "give an empty directory",
                         path, name));
-    TRY(write_mark(**disk, wanted));
-    return disk;
+    return write_text(disk, kMark, wanted);
   }
-  if (*mark == wanted) return disk;
+  if (*mark == wanted) return {};
   if (mark->starts_with(kMarkHead) && mark->ends_with('\n')) {
     const std::string owner = mark->substr(kMarkHead.size(), mark->size() - kMarkHead.size() - 1);
     return fail(Code::kExists,
@@ -90,6 +123,24 @@ Result<std::unique_ptr<io::Disk>> open_cache_directory(const std::string& path,
   return fail(Code::kCorrupt,
               fmt::format("{}/{} is damaged; if the cache may be lost, remove {} and mount again",
                           path, kMark, path));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<io::Disk>> open_cache_directory(const std::string& path,
+                                                       const std::string& source,
+                                                       const LockWait& wait) {
+  TRY_ASSIGN(auto disk, lock_directory(path, wait));
+  TRY(check_mark(*disk, path, source));
+  return disk;
+}
+
+// In place: the lock is on this very file.
+Result<void> sign_lock(io::Disk& disk, const std::string& mountpoint) {
+  const std::string text = mountpoint + "\n";
+  TRY_ASSIGN(const auto file, disk.open(kLock, io::OpenMode::kReadWrite));
+  TRY(file->truncate(0));
+  return file->write_at(std::as_bytes(std::span(text)), 0);
 }
 
 }  // namespace larder::app

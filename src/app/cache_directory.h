@@ -1,18 +1,38 @@
 // The cache directory as a whole: locked by one daemon, belonging to one source.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "io/disk.h"
 
 namespace larder::app {
 
-// Opens and locks the cache directory for this source; a new one is marked as the source's.  Errors
-// name what to do: kLocked (another daemon uses it), kExists (it belongs to another source),
-// kCorrupt, kNewerFormat.  Nothing is changed in a directory that is refused.
+// A daemon whose mount is gone still writes down what it knows: its successor waits for that.
+struct LockWait {
+  Nanos patience = std::chrono::seconds(10);
+  const Clock& clock = Clock::system();
+  std::function<void(Nanos)> pause;                    // sleeps
+  std::function<bool(const std::string&)> is_mounted;  // whether there is a larder mount there
+  static LockWait of_this_system();
+};
+
+// Opens and locks the cache directory of the source with this real path; a new one is marked as the
+// source's.  Errors name what to do: kLocked (another daemon uses it, and serves or does not end in
+// time), kExists (it belongs to another source), kCorrupt, kNewerFormat.  Nothing is changed in a
+// directory that is refused.
 Result<std::unique_ptr<io::Disk>> open_cache_directory(const std::string& path,
-                                                       const std::string& source);
+                                                       const std::string& source,
+                                                       const LockWait& wait);
+// Writes down who holds the lock, for those who come meanwhile.
+Result<void> sign_lock(io::Disk& disk, const std::string& mountpoint);
+
+// Makes or replaces a small file there, durably: after a crash it is the old or the new one.
+Result<void> write_text(io::Disk& disk, const std::string& name, const std::string& text);
+// Its first 16 KiB.
+Result<std::string> read_text(io::Disk& disk, const std::string& name);
 
 }  // namespace larder::app

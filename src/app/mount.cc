@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "app/cache_directory.h"
+#include "app/source_root.h"
 #include "base/log.h"
 #include "cache/census.h"
 #include "cache/claims.h"
@@ -161,14 +162,16 @@ io::Task<void> wait_task(io::Completion<Result<void>> done, Result<void>* result
 }
 
 Result<void> RunningMount::open_store() {
-  TRY_ASSIGN(disk_, open_cache_directory(request_.config.cache_dir, request_.source));
+  const std::string& path = request_.config.cache_dir;
+  TRY_ASSIGN(disk_, open_cache_directory(path, request_.source, LockWait::of_this_system()));
+  TRY(check_source_root(*disk_, request_.source, path));
   TRY(disk_->make_directory(kJournalDirectory));
   journal::StoreOptions options;
   options.uuid_salt =
       static_cast<uint64_t>(clock_.wall().count()) ^ static_cast<uint64_t>(getpid());
-  const auto unusable = [this](const Error& error, std::string_view state) {
-    return fail(error.code(), fmt::format("cache directory {} cannot be used: {}{}",
-                                          request_.config.cache_dir, error.detail(), state));
+  const auto unusable = [&path](const Error& error, std::string_view state) {
+    return fail(error.code(), fmt::format("cache directory {} cannot be used: {}{}", path,
+                                          error.detail(), state));
   };
   auto store = journal::Store::open(*disk_, kJournalDirectory, options, registry_, clock_);
   if (!store) return unusable(store.error(), "; nothing in it was changed");
@@ -176,8 +179,10 @@ Result<void> RunningMount::open_store() {
   if (!catalog) return unusable(catalog.error(), "");  // not closed: closing writes a checkpoint
   store_ = std::move(*store);
   catalog_ = std::move(*catalog);
+  TRY(sign_lock(*disk_, request_.mountpoint));
+  TRY(remember_source_root(*disk_, request_.source));
   const journal::RecoveryReport& recovery = store_->recovery();
-  log::info("opened {}: {}, {} records replayed, {} torn bytes dropped", request_.config.cache_dir,
+  log::info("opened {}: {}, {} records replayed, {} torn bytes dropped", path,
             recovery.clean ? "closed cleanly" : "not closed cleanly", recovery.records_replayed,
             recovery.tail_bytes_dropped);
   TRY_ASSIGN(objects_, object::Objects::open(*disk_));

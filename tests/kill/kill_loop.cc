@@ -150,7 +150,9 @@ std::string KillLoop::clear_mount_point() {
   if (random_.one_in(2)) {
     const auto cleared = run_command({LarderMount::program(), "umount", mount_->mountpoint()});
     if (cleared.exit_code != 0) return "larder umount of the dead mount: " + cleared.err;
-  } else if (umount2(mount_->mountpoint().c_str(), UMOUNT_NOFOLLOW) != 0) {
+  } else if (!LarderMount::eventually([&] {  // somebody may be looking at it
+               return umount2(mount_->mountpoint().c_str(), UMOUNT_NOFOLLOW) == 0;
+             })) {
     return fmt::format("umount of the dead mount: {}", std::strerror(errno));
   }
   return {};

@@ -9,6 +9,7 @@
 namespace larder::testing_support {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 namespace fs = std::filesystem;
 
@@ -138,6 +139,41 @@ TEST_F(BadInput, CacheDirectory) {
                    HasSubstr(bad.message));
   }
   EXPECT_EQ(std::distance(fs::directory_iterator(in("source")), {}), 0);
+}
+
+TEST_F(BadInput, AnEmptyDirectoryWhereTheSourceIsNotMounted) {
+  const std::string source = in("source");
+  const auto mount_source = [&] {
+    EXPECT_EQ(::mount("none", source.c_str(), "tmpfs", 0, nullptr), 0);
+    mounted_.insert(source);
+    EXPECT_EQ(write_file(source + "/file", "precious"), 0);
+  };
+  const auto unmount_source = [&] { EXPECT_EQ(umount2(source.c_str(), UMOUNT_NOFOLLOW), 0); };
+  const auto mount_and_read = [&] {
+    const auto mounted = mount(source, in("mount"));
+    ASSERT_EQ(mounted.exit_code, kOk) << mounted.err;
+    EXPECT_EQ(read_file(in("mount/file")).data, "precious");
+    unmount(in("mount"));
+  };
+  mount_source();
+  mount_and_read();
+  unmount_source();
+  const auto before = tree_of(in("cache"));
+  expect_refused(mount(source, in("mount")), kMountFailed,
+                 AllOf(HasSubstr(source), HasSubstr("empty directory"), HasSubstr(in("cache"))));
+  EXPECT_EQ(tree_of(in("cache")), before);
+  // Another device, maybe another number of the root's inode: the same source.
+  mount_source();
+  mount_and_read();
+  // Moved to where it was mounted.
+  unmount_source();
+  EXPECT_EQ(write_file(source + "/file", "precious"), 0);
+  mount_and_read();
+  // And a plain directory may be empty.
+  fs::remove(source + "/file");
+  EXPECT_EQ(mount(source, in("mount")).exit_code, kOk);
+  EXPECT_EQ(std::distance(fs::directory_iterator(in("mount")), {}), 0);
+  unmount(in("mount"));
 }
 
 TEST_F(BadInput, ReadOnlyCacheDisk) {

@@ -46,7 +46,8 @@ class CacheDirectory : public LarderTest {
 
 TEST_F(CacheDirectory, IsLockedByOneDaemon) {
   expect_refused(try_mount(source_->mountpoint()),
-                 AllOf(HasSubstr(cache_dir()), HasSubstr("in use"), HasSubstr("cache_dir=")));
+                 AllOf(HasSubstr(cache_dir()), HasSubstr("in use"), HasSubstr(mount_->mountpoint()),
+                       HasSubstr("cache_dir=")));
   EXPECT_EQ(read_file(at("file")), (FileContent{0, data_}));
 }
 

@@ -3,6 +3,7 @@
 #include <sys/mount.h>
 #include <sys/wait.h>
 
+#include <atomic>
 #include <thread>
 
 #include "larder_fixture.h"
@@ -131,6 +132,41 @@ TEST_F(Background, UmountSaysWhoIsInTheWay) {
   }
   const auto ended = larder({"umount", mountpoint_});
   EXPECT_EQ(ended.exit_code, 0) << ended.err;
+}
+
+// It still writes down what it knows when umount(8) has returned.
+TEST_F(Background, CanBeMountedAtOnceAfterUmount) {
+  const std::string data = pattern(kBlockBytes);
+  put("file", data);
+  for (int i = 0; i < 5; ++i) {
+    const auto mounted = larder(
+        {"mount", "-o", "cache_dir=" + home_ + "/cache", source_->mountpoint(), mountpoint_});
+    ASSERT_EQ(mounted.exit_code, 0) << mounted.err;
+    EXPECT_EQ(read_file(mountpoint_ + "/file").data, data);
+    EXPECT_TRUE(LarderMount::eventually([&] { return umount(mountpoint_.c_str()) == 0; }));
+  }
+}
+
+// As a file manager does, or `larder status` of all mounts.
+TEST_F(Background, UmountIsNotStoppedByWhoJustLooks) {
+  put("file", "hello");
+  std::atomic<bool> stop{false};
+  std::vector<std::jthread> lookers;
+  for (int i = 0; i < 2; ++i)
+    lookers.emplace_back([&] {
+      while (!stop) {
+        larder({"status"});
+      }
+    });
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(
+        larder({"mount", "-o", "cache_dir=" + home_ + "/cache", source_->mountpoint(), mountpoint_})
+            .exit_code,
+        0);
+    const auto ended = larder({"umount", mountpoint_});
+    EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  }
+  stop = true;
 }
 
 TEST_F(Background, ErrorsBeforeItIsReadyReachTheTerminal) {
