@@ -170,8 +170,15 @@ Result<void> RunningMount::open_store() {
   options.uuid_salt =
       static_cast<uint64_t>(clock_.wall().count()) ^ static_cast<uint64_t>(getpid());
   const auto unusable = [&path](const Error& error, std::string_view state) {
-    return fail(error.code(), fmt::format("cache directory {} cannot be used: {}{}", path,
-                                          error.detail(), state));
+    if (error.is(Code::kNewerFormat))
+      return fail(error.code(),
+                  fmt::format("cache directory {} was made by a newer larder ({}){}; use that "
+                              "version, or another directory with -o cache_dir=DIR",
+                              path, error.detail(), state));
+    const std::string_view advice =
+        error.is(Code::kCorrupt) ? "; if the cache may be lost, remove it and mount again" : "";
+    return fail(error.code(), fmt::format("cache directory {} cannot be used: {}{}{}", path,
+                                          error.detail(), state, advice));
   };
   auto store = journal::Store::open(*disk_, kJournalDirectory, options, registry_, clock_);
   if (!store) return unusable(store.error(), "; nothing in it was changed");

@@ -1,5 +1,9 @@
 // A cache directory belongs to one source and one daemon at a time; a damaged or newer one is
 // refused or healed, and never destroyed.
+#include <cstring>
+#include <set>
+
+#include "base/checksum.h"
 #include "larder_fixture.h"
 
 namespace larder::testing_support {
@@ -111,6 +115,52 @@ TEST_F(CacheDirectory, ADamagedSuperblockIsRefused) {
     EXPECT_EQ(tree_of(cache_dir()), before);
   }
   ASSERT_EQ(write_file(path, good), 0);
+  ASSERT_TRUE(mount_->start()) << mount_->problem();
+  source_->reset_requests();
+  EXPECT_EQ(read_file(at("file")), (FileContent{0, data_}));
+  EXPECT_EQ(data_requests(), 0u);
+}
+
+// As a later larder would write it: a higher version, and a header that verifies.
+std::string of_a_newer_version(std::string bytes) {
+  constexpr size_t kVersionAt = 8, kHeaderBytesAt = 12;  // docs/FORMAT.md, File header
+  uint32_t header_bytes = 0;
+  std::memcpy(&header_bytes, &bytes[kHeaderBytesAt], sizeof header_bytes);
+  ++bytes[kVersionAt];
+  const size_t checksum_at = header_bytes - sizeof(uint64_t);
+  const uint64_t checksum = hash64(std::string_view(bytes).substr(0, checksum_at));
+  std::memcpy(&bytes[checksum_at], &checksum, sizeof checksum);
+  return bytes;
+}
+
+TEST_F(CacheDirectory, NewerAndDamagedFilesOfTheJournalAreRefusedUntouched) {
+  ASSERT_EQ(mount_->stop(), 0);
+  std::set<std::string> kinds;
+  for (const auto& entry : fs::directory_iterator(cache_dir() + "/journal")) {
+    const std::string name = entry.path().filename();
+    SCOPED_TRACE(name);
+    kinds.insert(name.substr(0, name.find('-')));
+    const std::string good = read_file(entry.path()).data;
+    const auto expect_untouched = [&](const std::string& bytes,
+                                      const testing::Matcher<std::string>& message) {
+      ASSERT_EQ(write_file(entry.path(), bytes), 0);
+      const auto before = tree_of(cache_dir());
+      expect_refused(try_mount(source_->mountpoint()),
+                     AllOf(HasSubstr(cache_dir()), HasSubstr("nothing in it was changed"),
+                           HasSubstr("journal/" + name), message));
+      EXPECT_EQ(tree_of(cache_dir()), before);
+    };
+    expect_untouched(of_a_newer_version(good),
+                     AllOf(HasSubstr("made by a newer larder"), HasSubstr("cache_dir=")));
+    // A damaged checkpoint alone costs nothing but time: see below.
+    if (!name.starts_with("checkpoint")) {
+      std::string damaged = good;
+      damaged[40] = static_cast<char>(damaged[40] ^ 1);
+      expect_untouched(damaged, AllOf(HasSubstr("does not verify"), HasSubstr("remove it")));
+    }
+    ASSERT_EQ(write_file(entry.path(), good), 0);
+  }
+  EXPECT_THAT(kinds, testing::ElementsAre("checkpoint", "log", "superblock"));
   ASSERT_TRUE(mount_->start()) << mount_->problem();
   source_->reset_requests();
   EXPECT_EQ(read_file(at("file")), (FileContent{0, data_}));
