@@ -8,7 +8,6 @@
 
 #include <cstdio>
 #include <memory>
-#include <optional>
 #include <thread>
 
 #include "app/commands.h"
@@ -51,14 +50,13 @@ class ProcessHandle {
   int fd_;
 };
 
-// Absent when the daemon does not answer or does not let us ask; then nobody is waited for.
-std::optional<int> daemon_pid(const std::string& mountpoint, const std::string& control_dir) {
-  const auto stats = control::read_virtual_file(
-      fmt::format("{}/{}/{}", mountpoint, control_dir, control::kStatsFile),
-      std::chrono::seconds(2));
-  if (!stats) return {};
-  const auto pid = control::parse_pid(*stats);
-  return pid ? std::optional<int>(*pid) : std::nullopt;
+// Without it nobody is waited for.
+Result<int> daemon_pid(const std::string& mountpoint, const std::string& control_dir) {
+  TRY_ASSIGN(const std::string stats,
+             control::read_virtual_file(
+                 fmt::format("{}/{}/{}", mountpoint, control_dir, control::kStatsFile),
+                 std::chrono::seconds(2)));
+  return control::parse_pid(stats);
 }
 
 // It says on stderr what is wrong, unless it is to be quiet about it.
@@ -98,11 +96,12 @@ Result<void> unmount(const std::string& mountpoint) {
   }
 }
 
-void explain_failure(const std::string& mountpoint, const Error& error) {
-  if (!error.is(Code::kBusy)) {
-    complain(error.message());
-    return;
-  }
+void explain_failure(const std::string& mountpoint, const Error& error, bool hangs) {
+  if (!error.is(Code::kBusy)) return complain(error.message());
+  if (hangs)
+    return complain(
+        fmt::format("{} is busy, and its daemon does not answer: `{} {}` takes it out of the tree",
+                    mountpoint, geteuid() == 0 ? "umount -l" : "fusermount3 -uz", mountpoint));
   const auto users = processes_using(mountpoint, 5);
   if (users.empty())
     complain(fmt::format("{} is busy: `fuser -vm {}` shows who uses it (as root: all of them)",
@@ -132,9 +131,10 @@ int run_umount(const UmountArguments& arguments) {
     return kExitFailed;
   }
   const auto pid = daemon_pid(*place, arguments.control_dir);
-  const ProcessHandle daemon(pid.value_or(-1));
+  const ProcessHandle daemon(pid ? *pid : -1);
   if (const auto done = unmount(*place); !done) {
-    explain_failure(*place, done.error());
+    const bool hangs = !pid && pid.error().is(static_cast<Code>(ETIMEDOUT));
+    explain_failure(*place, done.error(), hangs);
     return kExitFailed;
   }
   if (pid && !daemon.wait_for_end(*timeout)) {

@@ -225,5 +225,11 @@ TEST_F(HungMount, IsNotWaitedForWhenItIsAskedItself) {
   EXPECT_EQ(larder({"status", "--timeout", "soon"}).exit_code, 2);
 }
 
+TEST_F(HungMount, UmountSaysHowToGetRidOfIt) {
+  const auto busy = larder({"umount", hung_->mountpoint()});
+  EXPECT_EQ(busy.exit_code, 1);
+  EXPECT_THAT(busy.err, HasSubstr("umount -l " + hung_->mountpoint()));
+}
+
 }  // namespace
 }  // namespace larder::testing_support

@@ -55,6 +55,7 @@ bool abort_connection(int connection) {
   const std::string path = std::string(kConnections) + "/" + std::to_string(connection) + "/abort";
   const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
   if (fd < 0) {
+    if (errno == ENOENT) return false;  // it has ended by itself
     std::fprintf(stderr, "a hung mount cannot be aborted: %s: %s\n", path.c_str(),
                  std::strerror(errno));
     return false;
