@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace larder {
 
@@ -44,6 +45,13 @@ struct Caller {
   gid_t gid = 0;
   pid_t pid = 0;
   mode_t umask = 0;
+};
+
+// The same with all his groups, which are looked up only where they matter.
+struct Credentials {
+  uid_t uid = 0;
+  gid_t gid = 0;
+  std::vector<gid_t> groups{};
 };
 
 }  // namespace larder

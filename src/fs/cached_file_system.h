@@ -119,8 +119,8 @@ class CachedFileSystem final : public FileSystem {
   io::Task<Result<void>> sync_directory(uint64_t handle, bool data_only) override;
   io::Task<Result<struct statvfs>> space() override;
   io::Task<Result<std::string>> get_xattr(KernelId id, std::string name) override;
-  io::Task<Result<void>> set_xattr(KernelId id, std::string name, std::string value,
-                                   int flags) override;
+  io::Task<Result<void>> set_xattr(KernelId id, std::string name, std::string value, int flags,
+                                   std::optional<Credentials> as) override;
   io::Task<Result<std::vector<std::string>>> list_xattr(KernelId id) override;
   io::Task<Result<void>> remove_xattr(KernelId id, std::string name) override;
 
@@ -204,6 +204,9 @@ class CachedFileSystem final : public FileSystem {
   bool is_fresh(Node& node);
   void expire(Node& node);
   Error look_again(Node& node, const Error& error);
+  // Where a node without a name is still open; null when it has one, or is not.
+  static std::shared_ptr<source::SourceFile> held_source(Node& node);
+  std::optional<AttributesReply> change_nameless(Node& node, const AttributeChange& change);
   void invalidate_kernel(Node& node, std::optional<uint64_t> except_epoch);
 
   // files

@@ -3,6 +3,9 @@
 // The kernel asks for a file's ACL whenever somebody other than its owner is checked, so what a
 // file has, and has not, is kept in memory: any change of an extended attribute moves ctime, and
 // what is kept goes when ctime moves.
+//
+// Of a file without a name that is still open they are asked through what holds it; of a directory
+// or a special file, which nothing holds, nothing is known.
 
 #include "fs/cached_file_system.h"
 
@@ -38,8 +41,11 @@ io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::stri
       co_return fail(static_cast<Code>(ENODATA));
     }
   }
-  CO_TRY_ASSIGN(std::string path, path_of(*node));
-  source::Outcome<std::string> getting = source_.get_xattr(std::move(path), name);
+  Result<std::string> path = path_of(*node);
+  const std::shared_ptr<source::SourceFile> held = path ? nullptr : held_source(*node);
+  if (!path && !held) co_return fail(static_cast<Code>(ENODATA));
+  source::Outcome<std::string> getting =
+      held ? held->get_xattr(name) : source_.get_xattr(std::move(*path), name);
   const Result<std::string> got = co_await std::move(getting);
   if (got ? got->size() > kXattrBytesMax : !says_none(got.error())) co_return got;
   MutexLock lock(node->mutex_);
@@ -52,12 +58,16 @@ io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::stri
 }
 
 io::Task<Result<void>> CachedFileSystem::set_xattr(KernelId id, std::string name, std::string value,
-                                                   int flags) {
+                                                   int flags, std::optional<Credentials> as) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
-  CO_TRY_ASSIGN(std::string path, path_of(*node));
+  Result<std::string> path = path_of(*node);
+  const std::shared_ptr<source::SourceFile> held = path ? nullptr : held_source(*node);
+  if (!path && !held) co_return fail(Code::kNotSupported);
   expire(*node);
   source::Outcome<void> setting =
-      source_.set_xattr(std::move(path), std::move(name), std::move(value), flags);
+      held ? held->set_xattr(std::move(name), std::move(value), flags, std::move(as))
+           : source_.set_xattr(std::move(*path), std::move(name), std::move(value), flags,
+                               std::move(as));
   const Result<void> set = co_await std::move(setting);
   if (cache::CachedFile* file = node->cached_file()) file->expect_ctime_change();
   expire(*node);  // an ACL moves the mode, any of them ctime
@@ -66,16 +76,22 @@ io::Task<Result<void>> CachedFileSystem::set_xattr(KernelId id, std::string name
 
 io::Task<Result<std::vector<std::string>>> CachedFileSystem::list_xattr(KernelId id) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
-  CO_TRY_ASSIGN(std::string path, path_of(*node));
-  source::Outcome<std::vector<std::string>> listing = source_.list_xattr(std::move(path));
+  Result<std::string> path = path_of(*node);
+  const std::shared_ptr<source::SourceFile> held = path ? nullptr : held_source(*node);
+  if (!path && !held) co_return std::vector<std::string>();
+  source::Outcome<std::vector<std::string>> listing =
+      held ? held->list_xattr() : source_.list_xattr(std::move(*path));
   co_return co_await std::move(listing);
 }
 
 io::Task<Result<void>> CachedFileSystem::remove_xattr(KernelId id, std::string name) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
-  CO_TRY_ASSIGN(std::string path, path_of(*node));
+  Result<std::string> path = path_of(*node);
+  const std::shared_ptr<source::SourceFile> held = path ? nullptr : held_source(*node);
+  if (!path && !held) co_return fail(static_cast<Code>(ENODATA));
   expire(*node);
-  source::Outcome<void> removing = source_.remove_xattr(std::move(path), std::move(name));
+  source::Outcome<void> removing = held ? held->remove_xattr(std::move(name))
+                                        : source_.remove_xattr(std::move(*path), std::move(name));
   const Result<void> removed = co_await std::move(removing);
   if (cache::CachedFile* file = node->cached_file()) file->expect_ctime_change();
   expire(*node);

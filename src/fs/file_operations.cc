@@ -216,6 +216,28 @@ io::Task<Result<size_t>> CachedFileSystem::copy_range(uint64_t handle, uint64_t 
   co_return copied;
 }
 
+// A directory or a special file without a name is not on the source any more, though a program may
+// have it open: what is known here is all there is of it.
+std::optional<AttributesReply> CachedFileSystem::change_nameless(Node& node,
+                                                                 const AttributeChange& change) {
+  const int64_t wall_ns = env_.clock.wall().count();
+  {
+    MutexLock lock(node.mutex_);
+    Attributes& attributes = node.attributes_;
+    if (!node.deleted_ || S_ISREG(attributes.mode)) return std::nullopt;
+    if (change.permissions)
+      attributes.mode = (attributes.mode & S_IFMT) | (*change.permissions & 07777);
+    if (change.uid) attributes.uid = *change.uid;
+    if (change.gid) attributes.gid = *change.gid;
+    FileTimes& times = attributes.times;
+    if (change.atime_ns || change.atime_now) times.atime_ns = change.atime_ns.value_or(wall_ns);
+    if (change.mtime_ns || change.mtime_now) times.mtime_ns = change.mtime_ns.value_or(wall_ns);
+    times.ctime_ns = wall_ns;
+  }
+  const NodeReply reply = describe(node);
+  return AttributesReply{reply.attributes, reply.attributes_ttl};
+}
+
 io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
                                                                    AttributeChange change,
                                                                    uint64_t handle) {
@@ -225,8 +247,11 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
   Result<std::string> path = path_of(*node);
   if (!path && !through) {
     // Unlinked, still open, changed through a read-only handle or by path of a descriptor.
-    if (cache::CachedFile* file = node->file_if_any()) through = file->source_file();
-    if (!through) co_return fail(path.error());
+    through = held_source(*node);
+    if (!through) {
+      if (const auto changed = change_nameless(*node, change)) co_return *changed;
+      co_return fail(path.error());
+    }
   }
   io::AsyncMutex::Guard changing = co_await node->changing.lock();
   cache::CachedFile* file = node->is_regular() ? &node->file() : nullptr;

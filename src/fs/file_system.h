@@ -154,8 +154,9 @@ class FileSystem {
   // --- the rest
   virtual io::Task<Result<struct statvfs>> space() = 0;
   virtual io::Task<Result<std::string>> get_xattr(KernelId id, std::string name) = 0;
+  // as: see source::Source.
   virtual io::Task<Result<void>> set_xattr(KernelId id, std::string name, std::string value,
-                                           int flags) = 0;
+                                           int flags, std::optional<Credentials> as) = 0;
   virtual io::Task<Result<std::vector<std::string>>> list_xattr(KernelId id) = 0;
   virtual io::Task<Result<void>> remove_xattr(KernelId id, std::string name) = 0;
 };

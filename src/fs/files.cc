@@ -81,9 +81,16 @@ Error CachedFileSystem::look_again(Node& node, const Error& error) {
   return Error(Code::kStale, "replaced outside");
 }
 
+std::shared_ptr<source::SourceFile> CachedFileSystem::held_source(Node& node) {
+  cache::CachedFile* file = node.file_if_any();
+  return file == nullptr ? nullptr : file->source_file();
+}
+
 io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for_writing(
     NodePtr node, Opening how) {
-  CO_TRY_ASSIGN(std::string path, path_of(*node));
+  const Result<std::string> path = path_of(*node);
+  const std::shared_ptr<source::SourceFile> held = path ? nullptr : held_source(*node);
+  if (!path && !held) co_return fail(path.error());
   const bool truncates = how.truncates();
   cache::CachedFile& file = node->file();
   io::AsyncMutex::Guard changing;
@@ -94,13 +101,14 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
     co_await std::move(beginning);
   }
   const uint64_t asked_at = changes().now();
-  source::Outcome<source::Opened> opening =
-      source_.open_file(path, how.flags & (O_ACCMODE | O_TRUNC));
-  Result<source::Opened> opened = co_await std::move(opening);
+  const auto open_with = [&](int flags) {
+    return held ? held->reopen(flags) : source_.open_file(*path, flags);
+  };
+  source::Outcome<source::Opened> asking = open_with(how.flags & (O_ACCMODE | O_TRUNC));
+  Result<source::Opened> opened = co_await std::move(asking);
   if (!opened && opened.error().is(static_cast<Code>(EPERM)) && (how.flags & O_APPEND) != 0) {
     // Append-only (chattr +a).
-    source::Outcome<source::Opened> again =
-        source_.open_file(std::move(path), how.flags & (O_ACCMODE | O_APPEND));
+    source::Outcome<source::Opened> again = open_with(how.flags & (O_ACCMODE | O_APPEND));
     opened = co_await std::move(again);
   }
   if (truncates) {

@@ -37,6 +37,12 @@ Result<void> own_umask() {
   return {};
 }
 
+// Of this thread; the function of libc changes those of all.
+Result<void> set_groups(const std::vector<gid_t>& groups) {
+  if (::syscall(SYS_setgroups, groups.size(), groups.data()) != 0) return fail_errno("setgroups");
+  return {};
+}
+
 // setfsuid and setfsgid do not say whether they worked; asking with -1 does.
 Result<void> set_ids(uid_t uid, gid_t gid) {
   ::setfsgid(gid);
@@ -52,18 +58,33 @@ Result<void> set_ids(uid_t uid, gid_t gid) {
 CallerIdentity::CallerIdentity(const Caller& caller, bool act_as_caller)
     : status_(take_on(caller, act_as_caller)) {}
 
+CallerIdentity::CallerIdentity(const Credentials& caller) : status_(take_on_groups(caller)) {}
+
+Result<void> CallerIdentity::take_on_groups(const Credentials& caller) {
+  const int count = ::getgroups(0, nullptr);
+  if (count < 0) return fail_errno("getgroups");
+  groups_before_.resize(static_cast<size_t>(count));
+  if (::getgroups(count, groups_before_.data()) != count) return fail_errno("getgroups");
+  TRY(set_groups(caller.groups));
+  groups_changed_ = true;
+  return take_on_ids(caller.uid, caller.gid);
+}
+
 Result<void> CallerIdentity::take_on(const Caller& caller, bool act_as_caller) {
   TRY(own_umask());
   umask_before_ = ::umask(caller.umask & 0777);
   umask_changed_ = true;
   if (!act_as_caller) return {};
+  return take_on_ids(caller.uid, caller.gid);
+}
 
+Result<void> CallerIdentity::take_on_ids(uid_t uid, gid_t gid) {
   uid_before_ = ::geteuid();
   gid_before_ = ::getegid();
   TRY_ASSIGN(Capabilities kept, capabilities());
   ids_changed_ = true;
-  TRY(set_ids(caller.uid, caller.gid));
-  if (caller.uid == uid_before_) return {};
+  TRY(set_ids(uid, gid));
+  if (uid == uid_before_) return {};
   // Leaving uid 0 dropped the file capabilities from the effective set.
   kept[CAP_TO_INDEX(CAP_FSETID)].effective &= ~CAP_TO_MASK(CAP_FSETID);
   return set_capabilities(kept);
@@ -71,11 +92,10 @@ Result<void> CallerIdentity::take_on(const Caller& caller, bool act_as_caller) {
 
 CallerIdentity::~CallerIdentity() {
   if (umask_changed_) ::umask(umask_before_);
-  if (!ids_changed_) return;
   // A worker thread that kept a caller's identity would create the next one's files as him.  Going
   // back to uid 0 raises the file capabilities again.
-  const Result<void> restored = set_ids(uid_before_, gid_before_);
-  CHECK(restored.has_value());
+  if (ids_changed_) CHECK(set_ids(uid_before_, gid_before_).has_value());
+  if (groups_changed_) CHECK(set_groups(groups_before_).has_value());
 }
 
 }  // namespace larder::source

@@ -18,6 +18,8 @@ namespace larder::source {
 
 class CallerIdentity {
  public:
+  // With all his groups, and without his umask.
+  explicit CallerIdentity(const Credentials& caller);
   // With act_as_caller false only the umask is the caller's.
   CallerIdentity(const Caller& caller, bool act_as_caller);
   ~CallerIdentity();
@@ -29,12 +31,16 @@ class CallerIdentity {
 
  private:
   Result<void> take_on(const Caller& caller, bool act_as_caller);
+  Result<void> take_on_ids(uid_t uid, gid_t gid);
+  Result<void> take_on_groups(const Credentials& caller);
 
   bool umask_changed_ = false;
   mode_t umask_before_ = 0;
   bool ids_changed_ = false;
   uid_t uid_before_ = 0;
   gid_t gid_before_ = 0;
+  bool groups_changed_ = false;
+  std::vector<gid_t> groups_before_;
   Result<void> status_;
 };
 

@@ -120,12 +120,14 @@ class DirectorySource final : public Source {
                                return operations::get_xattr(*root, path, name);
                              });
   }
-  Outcome<void> set_xattr(std::string path, std::string name, std::string value,
-                          int flags) override {
-    return call<void>(
-        CallKind::kSetXattr,
-        [root = root_, path = std::move(path), name = std::move(name), value = std::move(value),
-         flags] { return operations::set_xattr(*root, path, name, value, flags); });
+  Outcome<void> set_xattr(std::string path, std::string name, std::string value, int flags,
+                          std::optional<Credentials> as) override {
+    if (!act_as_caller_) as.reset();
+    return call<void>(CallKind::kSetXattr,
+                      [root = root_, path = std::move(path), name = std::move(name),
+                       value = std::move(value), flags, as = std::move(as)] {
+                        return operations::set_xattr(*root, path, name, value, flags, as);
+                      });
   }
   Outcome<std::vector<std::string>> list_xattr(std::string path) override {
     return call<std::vector<std::string>>(

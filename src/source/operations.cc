@@ -173,6 +173,12 @@ Result<OpenedFd> open_file(const Root& root, const std::string& path, int flags)
   return opened_file(root, std::move(*fd));
 }
 
+Result<OpenedFd> reopen(const Root& root, int fd, int flags) {
+  UniqueFd again(::open(ProcPath(fd).c_str(), (flags & kOpenFlags) | (kOpenAlways & ~O_NOFOLLOW)));
+  if (!again) return fail_errno();
+  return opened_file(root, std::move(again));
+}
+
 Result<OpenedFd> create_file(const Root& root, const std::string& path, int flags, uint32_t mode,
                              const Creator& creator) {
   TRY_ASSIGN(const Root::Parent parent, root.parent(path));

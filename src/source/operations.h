@@ -42,6 +42,7 @@ Result<struct statvfs> space(const Root& root);
 
 // Regular files only: kInvalid, or EISDIR or ELOOP, for anything else.
 Result<OpenedFd> open_file(const Root& root, const std::string& path, int flags);
+Result<OpenedFd> reopen(const Root& root, int fd, int flags);
 Result<OpenedFd> create_file(const Root& root, const std::string& path, int flags, uint32_t mode,
                              const Creator& creator);
 Result<Attributes> make_directory(const Root& root, const std::string& path, uint32_t mode,
@@ -57,8 +58,15 @@ Result<void> rename(const Root& root, const std::string& path, const std::string
 
 Result<std::string> get_xattr(const Root& root, const std::string& path, const std::string& name);
 Result<void> set_xattr(const Root& root, const std::string& path, const std::string& name,
-                       const std::string& value, int flags);
+                       const std::string& value, int flags, const std::optional<Credentials>& as);
 Result<std::vector<std::string>> list_xattr(const Root& root, const std::string& path);
 Result<void> remove_xattr(const Root& root, const std::string& path, const std::string& name);
+
+// Of the file behind a descriptor, O_PATH ones included.
+Result<std::string> get_xattr(int fd, const std::string& name);
+Result<void> set_xattr(int fd, const std::string& name, const std::string& value, int flags,
+                       const std::optional<Credentials>& as);
+Result<std::vector<std::string>> list_xattr(int fd);
+Result<void> remove_xattr(int fd, const std::string& name);
 
 }  // namespace larder::source::operations

@@ -67,6 +67,12 @@ enum class Wait {
 template <class T>
 using Outcome = io::Task<Result<T>>;
 
+class SourceFile;
+struct Opened {
+  std::shared_ptr<SourceFile> file;
+  Attributes attributes;  // by fstat of the opened file
+};
+
 // An open file of the source.  Shared: the last owner closes it, on a worker thread.
 // After kTimedOut or kCancelled a hung thread may still use the buffer of a read or write: drop it,
 // never reuse its memory.
@@ -93,16 +99,18 @@ class SourceFile {
   // source.
   virtual Outcome<size_t> copy_range(uint64_t offset, std::shared_ptr<SourceFile> to,
                                      uint64_t to_offset, size_t length) = 0;
+  // For a file that has no name any more: as Source has them for one that does.
+  virtual Outcome<Opened> reopen(int flags) = 0;
+  virtual Outcome<std::string> get_xattr(std::string name) = 0;
+  virtual Outcome<void> set_xattr(std::string name, std::string value, int flags,
+                                  std::optional<Credentials> as) = 0;
+  virtual Outcome<std::vector<std::string>> list_xattr() = 0;
+  virtual Outcome<void> remove_xattr(std::string name) = 0;
 };
 
 struct Created {
   std::shared_ptr<SourceFile> file;
   Attributes attributes;
-};
-
-struct Opened {
-  std::shared_ptr<SourceFile> file;
-  Attributes attributes;  // by fstat of the opened file
 };
 
 // Thread-safe; tasks run on the reactor that awaits them.
@@ -135,8 +143,10 @@ class Source {
   virtual Outcome<Attributes> set_attributes(std::string path, AttributeChange change) = 0;
   virtual Outcome<void> sync_directory(std::string path, bool data_only) = 0;
   virtual Outcome<std::string> get_xattr(std::string path, std::string name) = 0;
-  virtual Outcome<void> set_xattr(std::string path, std::string name, std::string value,
-                                  int flags) = 0;
+  // as: whose set-group-id rights apply (acl(5): who is outside the file's group and sets an ACL
+  // costs the file its set-group-id bit); else larder's own.
+  virtual Outcome<void> set_xattr(std::string path, std::string name, std::string value, int flags,
+                                  std::optional<Credentials> as) = 0;
   virtual Outcome<std::vector<std::string>> list_xattr(std::string path) = 0;
   virtual Outcome<void> remove_xattr(std::string path, std::string name) = 0;
   virtual Outcome<struct statvfs> space() = 0;

@@ -132,4 +132,41 @@ Outcome<size_t> OpenFile::copy_range(uint64_t offset, std::shared_ptr<SourceFile
       });
 }
 
+Outcome<Opened> OpenFile::reopen(int flags) {
+  const auto dispatcher = dispatcher_;  // this file may go meanwhile
+  const auto root = root_;
+  auto opening = Dispatcher::call<operations::OpenedFd>(
+      dispatcher_, CallKind::kOpen,
+      [root = root_, fd = fd_, flags] { return operations::reopen(*root, fd->get(), flags); });
+  CO_TRY_ASSIGN(operations::OpenedFd opened, co_await std::move(opening));
+  auto file = std::make_shared<OpenFile>(dispatcher, root, std::move(opened.fd));
+  co_return Opened{std::move(file), opened.attributes};
+}
+
+Outcome<std::string> OpenFile::get_xattr(std::string name) {
+  return Dispatcher::call<std::string>(
+      dispatcher_, CallKind::kGetXattr,
+      [fd = fd_, name = std::move(name)] { return operations::get_xattr(fd->get(), name); });
+}
+
+Outcome<void> OpenFile::set_xattr(std::string name, std::string value, int flags,
+                                  std::optional<Credentials> as) {
+  return Dispatcher::call<void>(
+      dispatcher_, CallKind::kSetXattr,
+      [fd = fd_, name = std::move(name), value = std::move(value), flags, as = std::move(as)] {
+        return operations::set_xattr(fd->get(), name, value, flags, as);
+      });
+}
+
+Outcome<std::vector<std::string>> OpenFile::list_xattr() {
+  return Dispatcher::call<std::vector<std::string>>(
+      dispatcher_, CallKind::kListXattr, [fd = fd_] { return operations::list_xattr(fd->get()); });
+}
+
+Outcome<void> OpenFile::remove_xattr(std::string name) {
+  return Dispatcher::call<void>(
+      dispatcher_, CallKind::kRemoveXattr,
+      [fd = fd_, name = std::move(name)] { return operations::remove_xattr(fd->get(), name); });
+}
+
 }  // namespace larder::source

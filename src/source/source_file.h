@@ -48,6 +48,12 @@ class OpenFile final : public SourceFile {
   Outcome<uint64_t> seek(uint64_t offset, int whence) override;
   Outcome<size_t> copy_range(uint64_t offset, std::shared_ptr<SourceFile> to, uint64_t to_offset,
                              size_t length) override;
+  Outcome<Opened> reopen(int flags) override;
+  Outcome<std::string> get_xattr(std::string name) override;
+  Outcome<void> set_xattr(std::string name, std::string value, int flags,
+                          std::optional<Credentials> as) override;
+  Outcome<std::vector<std::string>> list_xattr() override;
+  Outcome<void> remove_xattr(std::string name) override;
 
  private:
   const std::shared_ptr<Dispatcher> dispatcher_;

@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <linux/limits.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
+#include "source/caller_identity.h"
 #include "source/operations.h"
 #include "source/proc_path.h"
 
@@ -29,26 +31,28 @@ Result<std::string> read_value(Ask ask) {
 
 }  // namespace
 
-Result<std::string> get_xattr(const Root& root, const std::string& path, const std::string& name) {
-  TRY_ASSIGN(const UniqueFd node, root.node(path));
-  const ProcPath itself(node.get());
+Result<std::string> get_xattr(int fd, const std::string& name) {
+  const ProcPath itself(fd);
   return read_value([&](char* into, size_t size) {
     return ::getxattr(itself.c_str(), name.c_str(), into, size);
   });
 }
 
-Result<void> set_xattr(const Root& root, const std::string& path, const std::string& name,
-                       const std::string& value, int flags) {
-  TRY_ASSIGN(const UniqueFd node, root.node(path));
-  if (::setxattr(ProcPath(node.get()).c_str(), name.c_str(), value.data(), value.size(), flags) !=
-      0)
+Result<void> set_xattr(int fd, const std::string& name, const std::string& value, int flags,
+                       const std::optional<Credentials>& as) {
+  const ProcPath itself(fd);
+  std::optional<CallerIdentity> identity;
+  if (as && ::geteuid() == 0) {  // as a user larder is nobody else
+    identity.emplace(*as);
+    TRY(identity->status());
+  }
+  if (::setxattr(itself.c_str(), name.c_str(), value.data(), value.size(), flags) != 0)
     return fail_errno();
   return {};
 }
 
-Result<std::vector<std::string>> list_xattr(const Root& root, const std::string& path) {
-  TRY_ASSIGN(const UniqueFd node, root.node(path));
-  const ProcPath itself(node.get());
+Result<std::vector<std::string>> list_xattr(int fd) {
+  const ProcPath itself(fd);
   TRY_ASSIGN(const std::string joined, read_value([&](char* into, size_t size) {
                return ::listxattr(itself.c_str(), into, size);
              }));
@@ -60,10 +64,30 @@ Result<std::vector<std::string>> list_xattr(const Root& root, const std::string&
   return names;
 }
 
+Result<void> remove_xattr(int fd, const std::string& name) {
+  if (::removexattr(ProcPath(fd).c_str(), name.c_str()) != 0) return fail_errno();
+  return {};
+}
+
+Result<std::string> get_xattr(const Root& root, const std::string& path, const std::string& name) {
+  TRY_ASSIGN(const UniqueFd node, root.node(path));
+  return get_xattr(node.get(), name);
+}
+
+Result<void> set_xattr(const Root& root, const std::string& path, const std::string& name,
+                       const std::string& value, int flags, const std::optional<Credentials>& as) {
+  TRY_ASSIGN(const UniqueFd node, root.node(path));
+  return set_xattr(node.get(), name, value, flags, as);
+}
+
+Result<std::vector<std::string>> list_xattr(const Root& root, const std::string& path) {
+  TRY_ASSIGN(const UniqueFd node, root.node(path));
+  return list_xattr(node.get());
+}
+
 Result<void> remove_xattr(const Root& root, const std::string& path, const std::string& name) {
   TRY_ASSIGN(const UniqueFd node, root.node(path));
-  if (::removexattr(ProcPath(node.get()).c_str(), name.c_str()) != 0) return fail_errno();
-  return {};
+  return remove_xattr(node.get(), name);
 }
 
 }  // namespace larder::source::operations

@@ -493,7 +493,7 @@ io::Task<Result<std::string>> FakeFileSystem::get_xattr(KernelId id, std::string
 }
 
 io::Task<Result<void>> FakeFileSystem::set_xattr(KernelId id, std::string name, std::string value,
-                                                 int flags) {
+                                                 int flags, std::optional<Credentials>) {
   PASS_GATE();
   auto& xattrs = find(id)->xattrs;
   if ((flags & XATTR_CREATE) != 0 && xattrs.contains(name)) co_return fail(Code::kExists);

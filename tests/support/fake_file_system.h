@@ -93,8 +93,8 @@ class FakeFileSystem final : public fs::FileSystem {
   io::Task<Result<void>> sync_directory(uint64_t handle, bool data_only) override;
   io::Task<Result<struct statvfs>> space() override;
   io::Task<Result<std::string>> get_xattr(fs::KernelId id, std::string name) override;
-  io::Task<Result<void>> set_xattr(fs::KernelId id, std::string name, std::string value,
-                                   int flags) override;
+  io::Task<Result<void>> set_xattr(fs::KernelId id, std::string name, std::string value, int flags,
+                                   std::optional<Credentials> as) override;
   io::Task<Result<std::vector<std::string>>> list_xattr(fs::KernelId id) override;
   io::Task<Result<void>> remove_xattr(fs::KernelId id, std::string name) override;
 

@@ -131,6 +131,53 @@ class FakeSourceFile final : public source::SourceFile {
                                     });
   }
 
+  FakeSource::Outcome<source::Opened> reopen(int flags) override {
+    return source_.call<source::Opened>(FakeSource::CallKind::kOpen,
+                                        [this, inode = inode_, flags]()
+                                            NO_THREAD_SAFETY_ANALYSIS -> Result<source::Opened> {
+                                              return source_.open_inode(inode, flags);
+                                            });
+  }
+  FakeSource::Outcome<std::string> get_xattr(std::string name) override {
+    return source_.call<std::string>(FakeSource::CallKind::kGetXattr,
+                                     [inode = inode_, name]() -> Result<std::string> {
+                                       const auto it = inode->xattrs.find(name);
+                                       if (it == inode->xattrs.end())
+                                         return fail(error_of(ENODATA));
+                                       return it->second;
+                                     });
+  }
+  FakeSource::Outcome<void> set_xattr(std::string name, std::string value, int,
+                                      std::optional<Credentials>) override {
+    return source_.call<void>(FakeSource::CallKind::kSetXattr,
+                              [this, inode = inode_, name, value]()
+                                  NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+                                    inode->xattrs[name] = value;
+                                    inode->attributes.times.ctime_ns = source_.stamp();
+                                    return {};
+                                  });
+  }
+  FakeSource::Outcome<std::vector<std::string>> list_xattr() override {
+    using Names = std::vector<std::string>;
+    return source_.call<Names>(FakeSource::CallKind::kListXattr,
+                               [inode = inode_]() -> Result<Names> {
+                                 Names names;
+                                 for (const auto& [name, value] : inode->xattrs)
+                                   names.push_back(name);
+                                 return names;
+                               });
+  }
+  FakeSource::Outcome<void> remove_xattr(std::string name) override {
+    return source_.call<void>(FakeSource::CallKind::kRemoveXattr,
+                              [this, inode = inode_, name]()
+                                  NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+                                    if (inode->xattrs.erase(name) == 0)
+                                      return fail(error_of(ENODATA));
+                                    inode->attributes.times.ctime_ns = source_.stamp();
+                                    return {};
+                                  });
+  }
+
  private:
   FakeSource& source_;
   const FakeSource::InodePtr inode_;
@@ -500,17 +547,20 @@ source::Outcome<std::vector<source::DirectoryEntry>> FakeSource::list(std::strin
 }
 
 source::Outcome<source::Opened> FakeSource::open_file(std::string path, int flags) {
-  return call<source::Opened>(
-      CallKind::kOpen, [this, path, flags]() UNDER_MUTEX -> Result<source::Opened> {
-        TRY_ASSIGN(const InodePtr inode, find(path));
-        if (!S_ISREG(inode->attributes.mode)) return fail(Code::kInvalid);
-        if ((flags & O_TRUNC) != 0) {
-          inode->data.clear();
-          changed(*inode);
-        }
-        return source::Opened{std::make_shared<FakeSourceFile>(*this, inode, flags),
-                              inode->shown()};
-      });
+  return call<source::Opened>(CallKind::kOpen,
+                              [this, path, flags]() UNDER_MUTEX -> Result<source::Opened> {
+                                TRY_ASSIGN(const InodePtr inode, find(path));
+                                return open_inode(inode, flags);
+                              });
+}
+
+Result<source::Opened> FakeSource::open_inode(const InodePtr& inode, int flags) {
+  if (!S_ISREG(inode->attributes.mode)) return fail(Code::kInvalid);
+  if ((flags & O_TRUNC) != 0) {
+    inode->data.clear();
+    changed(*inode);
+  }
+  return source::Opened{std::make_shared<FakeSourceFile>(*this, inode, flags), inode->shown()};
 }
 
 source::Outcome<source::Created> FakeSource::create_file(std::string path, int flags, uint32_t mode,
@@ -618,7 +668,7 @@ source::Outcome<std::string> FakeSource::get_xattr(std::string path, std::string
 }
 
 source::Outcome<void> FakeSource::set_xattr(std::string path, std::string name, std::string value,
-                                            int) {
+                                            int, std::optional<Credentials>) {
   return call<void>(CallKind::kSetXattr, [this, path, name, value]() UNDER_MUTEX -> Result<void> {
     TRY_ASSIGN(const InodePtr inode, find(path));
     inode->xattrs[name] = value;

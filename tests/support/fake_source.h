@@ -101,8 +101,8 @@ class FakeSource final : public source::Source {
   Outcome<Attributes> set_attributes(std::string path, source::AttributeChange change) override;
   Outcome<void> sync_directory(std::string path, bool data_only) override;
   Outcome<std::string> get_xattr(std::string path, std::string name) override;
-  Outcome<void> set_xattr(std::string path, std::string name, std::string value,
-                          int flags) override;
+  Outcome<void> set_xattr(std::string path, std::string name, std::string value, int flags,
+                          std::optional<Credentials> as) override;
   Outcome<std::vector<std::string>> list_xattr(std::string path) override;
   Outcome<void> remove_xattr(std::string path, std::string name) override;
   Outcome<struct statvfs> space() override;
@@ -134,6 +134,7 @@ class FakeSource final : public source::Source {
   Result<Attributes> change(Inode& inode, const source::AttributeChange& change) REQUIRES(mutex_);
   void write_to(Inode& inode, uint64_t offset, const char* bytes, size_t length) REQUIRES(mutex_);
   InodePtr must_find(const std::string& path) const REQUIRES(mutex_);
+  Result<source::Opened> open_inode(const InodePtr& inode, int flags) REQUIRES(mutex_);
   int64_t stamp() REQUIRES(mutex_);
   void changed(Inode& inode) REQUIRES(mutex_);  // mtime and ctime
 

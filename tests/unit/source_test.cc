@@ -322,10 +322,10 @@ TEST_F(SourceOperations, KeepsXattrsOfAllThings) {
   fs::create_directory(root() / "d");
   const std::string large(3000, 'x');
   for (const std::string path : {"f", "d", ""}) {
-    if (const auto set = run(source_->set_xattr(path, "user.small", "v", 0)); !set)
+    if (const auto set = run(source_->set_xattr(path, "user.small", "v", 0, {})); !set)
       GTEST_SKIP() << "no user xattrs here: " << set.error().message();
-    ASSERT_TRUE(run(source_->set_xattr(path, "user.large", large, XATTR_CREATE)));
-    EXPECT_EQ(error_of(run(source_->set_xattr(path, "user.large", "", XATTR_CREATE))),
+    ASSERT_TRUE(run(source_->set_xattr(path, "user.large", large, XATTR_CREATE, {})));
+    EXPECT_EQ(error_of(run(source_->set_xattr(path, "user.large", "", XATTR_CREATE, {}))),
               Code::kExists);
     EXPECT_EQ(run(source_->get_xattr(path, "user.small")), "v");
     EXPECT_EQ(run(source_->get_xattr(path, "user.large")), large);
@@ -343,7 +343,7 @@ TEST_F(SourceOperations, KeepsXattrsOfSymlinksThemselves) {
   if (::geteuid() != 0) GTEST_SKIP() << "symlinks take trusted xattrs only, which want root";
   write_file(root() / "f", "text");
   fs::create_symlink("f", root() / "l");
-  if (const auto set = run(source_->set_xattr("l", "trusted.t", "v", 0)); !set)
+  if (const auto set = run(source_->set_xattr("l", "trusted.t", "v", 0, {})); !set)
     GTEST_SKIP() << "no trusted xattrs here: " << set.error().message();
   EXPECT_EQ(run(source_->get_xattr("l", "trusted.t")), "v");
   EXPECT_EQ(error_of(run(source_->get_xattr("f", "trusted.t"))), code_of(ENODATA));
