@@ -220,8 +220,9 @@ std::string KillLoop::load_and_kill() {
 
 std::string KillLoop::check_mount() {
   source_.reset_requests();
-  const std::string wrong = model::compare(source_.directory(), mount_->mountpoint(),
-                                           {.xattrs = false, .times = true, .is_mount = true});
+  std::string wrong = model::compare(source_.directory(), mount_->mountpoint(),
+                                     {.xattrs = false, .times = true, .is_mount = true});
+  if (wrong.empty()) wrong = tree_.check_numbers(mount_->mountpoint());
   for (const auto& slot : tree_.slots())
     if (slot->content) totals_.checked_bytes += slot->content->data.size();
   totals_.source_reads += source_.requests("read");

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <set>
 
 #include "model/tree.h"
@@ -142,6 +143,22 @@ std::string KnownTree::settle(const std::string& root) {
   return {};
 }
 
+std::string KnownTree::check_numbers(const std::string& mount) {
+  std::map<ino_t, std::string> seen;
+  for (const auto& slot : slots_) {
+    struct stat status{};
+    if (!slot->content || lstat((mount + "/" + slot->name).c_str(), &status) != 0) continue;
+    if (const auto [other, is_new] = seen.emplace(status.st_ino, slot->name); !is_new)
+      return fmt::format("'{}' and '{}' have the same number {}", other->second, slot->name,
+                         status.st_ino);
+    if (slot->number != 0 && slot->number != status.st_ino)
+      return fmt::format("'{}' had number {} and has {} now (last {})", slot->name, slot->number,
+                         status.st_ino, slot->last_change);
+    slot->number = status.st_ino;
+  }
+  return {};
+}
+
 int rewrite(const std::string& path, const Content& to, Random& random) {
   if (random.one_in(3)) {
     const std::string aside = path + ".aside";
@@ -167,6 +184,7 @@ std::string KnownTree::change(const std::string& root, Random& random, uint64_t 
   for (const auto& slot : slots_) {
     if (!random.one_in(one_in)) continue;
     slot->last_change = "changed between two mounts";
+    slot->number = 0;
     const std::string path = root + "/" + slot->name;
     int error = 0;
     if (slot->content && random.one_in(6)) {

@@ -34,6 +34,9 @@ struct Slot {
   enum class Doubt { kNone, kWhole, kHalfway };
   Doubt doubt = Doubt::kNone;
   std::optional<Content> becoming;
+  // st_ino on the mount, which the file keeps over remounts; 0: not seen since it came to this
+  // name.
+  ino_t number = 0;
   std::string last_change = {};  // for messages
   bool in_doubt() const { return doubt != Doubt::kNone; }
 };
@@ -55,6 +58,8 @@ class KnownTree {
   // Compares with what is in the directory, takes that for what was in doubt and ends the doubt.
   // Empty, or what should not be so.
   std::string settle(const std::string& root);
+  // Whether the files on the mount have the numbers they had.  Empty, or what is wrong.
+  std::string check_numbers(const std::string& mount);
   // Changes about one file in `one_in` as another program would, and makes and removes some.
   std::string change(const std::string& root, Random& random, uint64_t one_in);
 

@@ -41,6 +41,7 @@ int checked(int result) {
 void begin(Slot& slot, const char* change, std::optional<Content> becoming,
            Slot::Doubt doubt = Slot::Doubt::kWhole) {
   slot.last_change = change;
+  if (!becoming || !slot.content) slot.number = 0;  // it goes, or another one comes
   slot.doubt = doubt;
   slot.becoming = std::move(becoming);
 }
@@ -233,6 +234,7 @@ void Load::remove(Slot& slot) {
 
 void Load::move(Slot& from, Slot& to) {
   begin(to, "moved here", from.content);
+  to.number = 0;
   begin(from, "moved away", std::nullopt);
   if (const int error = checked(rename(at(from).c_str(), at(to).c_str()))) {
     is_cut_off(error, fmt::format("renaming '{}' to '{}'", from.name, to.name));
@@ -249,6 +251,7 @@ void Load::change_outside(Random& random) {
   if (!slot.content || slot.in_doubt() || !random.one_in(4)) return;
   const bool same_size = random.one_in(2);
   slot.last_change = "rewritten on the source";
+  slot.number = 0;
   slot.content->data =
       fresh_data(random, same_size ? slot.content->data.size() : tree_.likely_size(random));
   if (const int error = rewrite(options_.directory + "/" + slot.name, *slot.content, random))
