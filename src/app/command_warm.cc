@@ -49,7 +49,7 @@ class WarmJob {
     TRY(send());
     TRY(client_.run_one("warm-end " + job_));
     for (Nanos pause = kPauseMin;; pause = std::min(pause * 2, kPauseMax)) {
-      TRY_ASSIGN(const control::WarmStatus status, show());
+      TRY_ASSIGN(control::WarmStatus status, show());
       if (status.done) return status;
       std::this_thread::sleep_for(pause);
     }

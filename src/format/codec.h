@@ -48,7 +48,7 @@ class Decoder {
       fail();
       return value;
     }
-    std::memcpy(&value, in_.data(), sizeof value);
+    in_.copy(reinterpret_cast<char*>(&value), sizeof value);
     in_.remove_prefix(sizeof value);
     return value;
   }

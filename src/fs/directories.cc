@@ -290,8 +290,8 @@ io::Task<Result<std::vector<DirectoryEntryReply>>> CachedFileSystem::read_direct
     open.attributes_to = from + wanted;
   }
   // Kept until the reader has gone past: what does not fit its buffer is asked for again.
-  for (size_t i = std::min(first, open.resolved.size()); i-- > 0 && open.resolved[i];)
-    open.resolved[i].reset();
+  for (size_t i = std::min(first, open.resolved.size()); i > 0 && open.resolved[i - 1]; --i)
+    open.resolved[i - 1].reset();
   for (size_t i = first; i < first + count; ++i) {
     const catalog::ListingEntry& listed = open.entries[i];
     DirectoryEntryReply entry;

@@ -269,8 +269,7 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
     co_await std::move(beginning);
   }
   source::Outcome<Attributes> setting =
-      through ? through->set_attributes(std::move(change))
-              : source_.set_attributes(std::move(*path), std::move(change));
+      through ? through->set_attributes(change) : source_.set_attributes(std::move(*path), change);
   const Result<Attributes> set = co_await std::move(setting);
   if (file != nullptr && new_size) {
     if (set)
