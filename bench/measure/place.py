@@ -8,6 +8,8 @@ import subprocess
 import tempfile
 import time
 
+from measure import data
+
 
 @dataclasses.dataclass
 class Tools:
@@ -58,6 +60,7 @@ class Place:
         self.wanted = set(filter(None, arguments.contenders.split(",")))
         self.stack = contextlib.ExitStack()
         self.count = 0
+        self.caches = {}  # mount point -> where its cache is
 
     def __enter__(self):
         self.root = os.path.realpath(tempfile.mkdtemp(prefix="larder-bench-", dir=self.arguments.place))
@@ -81,6 +84,15 @@ class Place:
                     "passthrough_hp": self.tools.passthrough_hp}
         return contender not in optional or optional[contender] is not None
 
+    def drop(self, root, source):
+        """Drops the pages of the files below a contender's root: its own, its cache's and the source's."""
+        os.sync()
+        local = [source] + [cache for cache in [self.caches.get(root)] if cache]
+        for directory in {root, *local}:
+            data.drop_pages(directory)
+        for directory in local:
+            data.check_dropped(directory)
+
     # Each of these yields the mount point, and unmounts at the end.
 
     @contextlib.contextmanager
@@ -98,9 +110,11 @@ class Place:
         mnt, cache = self.directory("larder"), self.directory("larder-cache")
         words = ",".join(filter(None, [f"cache_dir={cache}", options, self.arguments.larder_options]))
         run(self.tools.larder, "mount", "-o", words, source, mnt)
+        self.caches[mnt] = cache
         try:
             yield mnt
         finally:
+            del self.caches[mnt]
             run(self.tools.larder, "umount", mnt, stdout=subprocess.DEVNULL)
             shutil.rmtree(cache)
 
@@ -121,7 +135,9 @@ class Place:
         command = [self.tools.rclone, "mount", "--config", "/dev/null", "--vfs-cache-mode", "full", "--cache-dir", cache,
                    "--attr-timeout", attr_timeout, "--dir-cache-time", "1h", source, mnt]
         with self.foreground("rclone", command, mnt):
+            self.caches[mnt] = cache
             yield mnt
+            del self.caches[mnt]
         shutil.rmtree(cache)
 
     @contextlib.contextmanager
