@@ -91,7 +91,7 @@ Result<std::string> resolve_mountpoint(const std::string& path) {
   if (!name.empty() && name != "." && name != "..") {
     const files::path parent = files::canonical(plain.parent_path(), error);
     if (error) return fail(static_cast<Code>(error.value()), path);
-    const std::string place = (parent / name).string();
+    std::string place = (parent / name).string();
     TRY_ASSIGN(const auto table, read_mount_table());
     if (find_mount(table, place)) return place;
   }
