@@ -5,6 +5,7 @@
 #include <span>
 #include <thread>
 
+#include "app/in_words.h"
 #include "app/mount_table.h"
 #include "io/posix_disk.h"
 
@@ -46,7 +47,8 @@ Result<std::unique_ptr<io::Disk>> lock_directory(const std::string& path, const 
     auto disk = io::open_posix_disk_locked(path, kLock);
     if (disk) return disk;
     if (!disk.error().is(Code::kLocked))
-      return fail(disk.error().code(), fmt::format("cannot open cache directory {}", path));
+      return fail(disk.error().code(), fmt::format("cannot open cache directory {}: {}", path,
+                                                   code_name(disk.error().code())));
     const std::string holder = holder_of(path);
     const bool serves = !holder.empty() && wait.is_mounted(holder);
     if (serves || wait.clock.monotonic() >= give_up)
@@ -96,8 +98,8 @@ Result<void> check_mark(io::Disk& disk, const std::string& path, const std::stri
   const std::string wanted = std::string(kMarkHead) + source + "\n";
   const auto mark = read_text(disk, kMark);
   if (!mark) {
-    if (!mark.error().is(Code::kNotFound)) return fail(mark.error());
-    TRY_ASSIGN(const auto names, disk.list(""));
+    if (!mark.error().is(Code::kNotFound)) return fail(mark.error().code(), mark.error().message());
+    TRY_ASSIGN(const auto names, in_words(disk.list("")));
     for (const std::string& name : names)
       if (name != kLock && name != std::string(kMark) + kNewSuffix)
         return fail(
@@ -105,7 +107,7 @@ Result<void> check_mark(io::Disk& disk, const std::string& path, const std::stri
             fmt::format("cache directory {} is not empty and not a larder cache (it has \"{}\"); "
                         "give an empty directory",
                         path, name));
-    return write_text(disk, kMark, wanted);
+    return in_words(write_text(disk, kMark, wanted));
   }
   if (*mark == wanted) return {};
   if (mark->starts_with(kMarkHead) && mark->ends_with('\n')) {

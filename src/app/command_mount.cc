@@ -69,7 +69,7 @@ int serve(const MountRequest& request, StartReport& report) {
   log::set_level(request.config.log_level);
   auto mount = Mount::start(request);
   if (!mount) {
-    report.failed(kExitMountFailed, mount.error().message());
+    report.failed(kExitMountFailed, mount.error().detail());
     return kExitMountFailed;
   }
   signals.watch([&] { (*mount)->request_stop(); });

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "app/cache_directory.h"
+#include "app/in_words.h"
 #include "app/source_root.h"
 #include "base/log.h"
 #include "cache/census.h"
@@ -165,7 +166,7 @@ Result<void> RunningMount::open_store() {
   const std::string& path = request_.config.cache_dir;
   TRY_ASSIGN(disk_, open_cache_directory(path, request_.source, LockWait::of_this_system()));
   TRY(check_source_root(*disk_, request_.source, path));
-  TRY(disk_->make_directory(kJournalDirectory));
+  TRY(in_words(disk_->make_directory(kJournalDirectory)));
   journal::StoreOptions options;
   options.uuid_salt =
       static_cast<uint64_t>(clock_.wall().count()) ^ static_cast<uint64_t>(getpid());
@@ -186,13 +187,13 @@ Result<void> RunningMount::open_store() {
   if (!catalog) return unusable(catalog.error(), "");  // not closed: closing writes a checkpoint
   store_ = std::move(*store);
   catalog_ = std::move(*catalog);
-  TRY(sign_lock(*disk_, request_.mountpoint));
-  TRY(remember_source_root(*disk_, request_.source));
+  TRY(in_words(sign_lock(*disk_, request_.mountpoint)));
+  TRY(in_words(remember_source_root(*disk_, request_.source)));
   const journal::RecoveryReport& recovery = store_->recovery();
   log::info("opened {}: {}, {} records replayed, {} torn bytes dropped", path,
             recovery.clean ? "closed cleanly" : "not closed cleanly", recovery.records_replayed,
             recovery.tail_bytes_dropped);
-  TRY_ASSIGN(objects_, object::Objects::open(*disk_));
+  TRY_ASSIGN(objects_, in_words(object::Objects::open(*disk_)));
   return {};
 }
 
@@ -248,12 +249,12 @@ Result<void> RunningMount::build() {
   const Config& config = request_.config;
   raise_descriptor_limit();
   TRY(open_store());
-  TRY_ASSIGN(const io::SpaceInfo space, disk_->space());
+  TRY_ASSIGN(const io::SpaceInfo space, in_words(disk_->space()));
   pool_ = new buffer::Pool(config.memory_bytes + kTransitBytesMax);
   const std::string policy = "lru";
   memory_ = std::make_unique<memory::BlockCache>(
       memory::BlockCacheOptions{config.memory_bytes, 16, policy}, registry_);
-  TRY_ASSIGN(auto disk_policy, evict::make_policy(policy));
+  TRY_ASSIGN(auto disk_policy, in_words(evict::make_policy(policy)));
   residents_ = std::make_unique<cache::Residents>(
       std::move(disk_policy), config.size.resolve(space.total_bytes), registry_, clock_);
   metrics_ = std::make_unique<cache::Metrics>(registry_);
@@ -264,7 +265,8 @@ Result<void> RunningMount::build() {
   source_options.threads_max = config.source_threads;
   source_options.timeout = config.source_timeout;
   source_options.patience = config.source_patience;
-  TRY_ASSIGN(source_, source::Source::open(request_.source, source_options, registry_, clock_));
+  TRY_ASSIGN(source_,
+             in_words(source::Source::open(request_.source, source_options, registry_, clock_)));
   TRY(start_reactors());
   cache::Options cache_options;
   cache_options.block_shift = static_cast<uint8_t>(std::countr_zero(config.block_size_bytes));
@@ -292,8 +294,8 @@ Result<void> RunningMount::build() {
   session_options.read_only = config.read_only;
   session_options.workers = config.threads != 0 ? config.threads : std::max(2U, processors());
   session_options.passthrough = config.passthrough == Passthrough::kAuto;
-  TRY_ASSIGN(session_, fuse::Session::mount(session_options, *files_, control_.get(), *pool_,
-                                            registry_, clock_));
+  TRY_ASSIGN(session_, in_words(fuse::Session::mount(session_options, *files_, control_.get(),
+                                                     *pool_, registry_, clock_)));
   return {};
 }
 

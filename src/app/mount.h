@@ -19,6 +19,7 @@ struct MountRequest {
 // request_stop() or from outside.  request_stop() may be called on any thread, also more than once.
 class Mount {
  public:
+  // An error's detail() is one line that says what to do.
   static Result<std::unique_ptr<Mount>> start(const MountRequest& request);
   virtual ~Mount() = default;
   virtual Result<void> run() = 0;

@@ -96,7 +96,8 @@ Result<RootIdentity> identify_root(const std::string& path) {
 Result<void> check_source_root(io::Disk& disk, const std::string& source, const std::string& path) {
   const auto now = identify_root(source);
   const auto known = read_text(disk, kFile);
-  if (!known && !known.error().is(Code::kNotFound)) return fail(known.error());
+  if (!known && !known.error().is(Code::kNotFound))
+    return fail(known.error().code(), known.error().message());
   const auto before = known ? parse_root(*known) : std::nullopt;
   if (!now || !before || !may_be_uncovered(*before, *now)) return {};
   const auto empty = is_empty(source);

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/checksum.h"
+#include "base/error.h"
 #include "larder_fixture.h"
 
 namespace larder::testing_support {
@@ -39,9 +40,16 @@ class CacheDirectory : public LarderTest {
   static bool is_one_line(const std::string& text) {
     return text.starts_with("larder: ") && text.find('\n') == text.size() - 1;
   }
+  // The reason is in the message, not behind it.
+  static bool ends_with_a_code(const std::string& text) {
+    for (const Code code : {Code::kLocked, Code::kExists, Code::kCorrupt, Code::kNewerFormat})
+      if (text.ends_with(std::string(code_name(code)) + "\n")) return true;
+    return false;
+  }
   void expect_refused(const CommandResult& result, const testing::Matcher<std::string>& message) {
     EXPECT_EQ(result.exit_code, kMountFailed) << result.err;
     EXPECT_TRUE(is_one_line(result.err)) << result.err;
+    EXPECT_FALSE(ends_with_a_code(result.err)) << result.err;
     EXPECT_THAT(result.err, message);
   }
   const std::string data_ = pattern(kBlockBytes * 2 + 17);
