@@ -1,5 +1,6 @@
 """What block_size does to first reads over a distant source of limited bandwidth."""
 
+import json
 import os
 import random
 import statistics
@@ -7,6 +8,7 @@ import time
 
 from measure import data
 from measure.report import Result, interleave
+from measure.workloads import DISTANT
 
 SIZES = ["4K", "32K", "128K", "256K", "1M"]
 DEFAULT = "128K"
@@ -28,6 +30,14 @@ def random_reads(path):
     return RANDOM_READS / seconds
 
 
+def processor_seconds(root):
+    with open(os.path.join(root, ".larder", "stats.json"), encoding="utf-8") as stats:
+        pid = json.load(stats)["pid"]
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as text:
+        fields = text.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def measure(place):
     arguments = place.arguments
     source = place.directory("data")
@@ -38,10 +48,11 @@ def measure(place):
     results = [Result("first sequential read", "MB/s", DEFAULT, True),
                Result("first random reads of 4 KiB", "reads/s", DEFAULT, True),
                Result("small files, first read", "files/s", DEFAULT, True),
-               Result("resident, sequential, not in passthrough, dropped", "MB/s", DEFAULT, True)]
+               Result("resident, sequential, not in passthrough, dropped", "MB/s", DEFAULT, True),
+               Result("processor time of the daemon for all of these", "s", DEFAULT, False)]
 
     def one(size):
-        with place.slow_source(source, arguments.latency_ms, bandwidth_mb_s=BANDWIDTH_MB_S) as slow, \
+        with place.slow_source(source, arguments.latency_ms, bandwidth_mb_s=BANDWIDTH_MB_S, **DISTANT) as slow, \
                 place.larder(slow, f"block_size={size},profile=private,passthrough=off") as root:
             path = os.path.join(root, "file")
             start = time.monotonic()
@@ -57,7 +68,7 @@ def measure(place):
             start = time.monotonic()
             data.read_file(path)
             again = os.path.getsize(path) / 1e6 / (time.monotonic() - start)
-            return [sequential, scattered, small, again]
+            return [sequential, scattered, small, again, processor_seconds(root)]
 
     return interleave(results, SIZES, min(arguments.rounds, 3), one)
 

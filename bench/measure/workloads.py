@@ -169,7 +169,7 @@ def cold_tree(place):
         return [seconds, timed(data.read_all, data.files_below(root))]
 
     contenders = cold_contenders(place, source, walk_then_read)
-    return interleave(results, contenders, min(arguments.rounds, 5), lambda name: contenders[name]())
+    return interleave(results, contenders, min(arguments.rounds, 3), lambda name: contenders[name]())
 
 
 DROP_DENTRIES = "/proc/sys/vm/drop_caches"
