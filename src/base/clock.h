@@ -15,8 +15,6 @@ class Clock {
   virtual ~Clock() = default;
   // Since an arbitrary start; never goes back.
   virtual Nanos monotonic() const = 0;
-  // The same clock read in a fraction of the time; up to some milliseconds ahead, never behind.
-  virtual Nanos monotonic_coarse() const { return monotonic(); }
   // Since 1970 (UTC); may jump.
   virtual Nanos wall() const = 0;
 

@@ -239,7 +239,7 @@ bool CachedFileSystem::is_racy(const Attributes& attributes) const {
 
 bool CachedFileSystem::is_fresh(Node& node) {
   MutexLock lock(node.mutex_);
-  return about_now() < node.valid_until_;
+  return now() < node.valid_until_;
 }
 
 void CachedFileSystem::expire(Node& node) {
@@ -376,7 +376,7 @@ NodeReply CachedFileSystem::describe_locked(Node& node) {
   reply.id = KernelId::make(node.id().value, node.epoch_);
   reply.attributes = node.attributes_;
   reply.attributes.inode = node.id().value;
-  reply.attributes_ttl = reply.entry_ttl = std::max(Nanos(0), node.valid_until_ - about_now());
+  reply.attributes_ttl = reply.entry_ttl = std::max(Nanos(0), node.valid_until_ - now());
   // Two kernel inodes of one node do not hear of each other's changes.
   if (node.kernel_inodes_.size() > 1) reply.attributes_ttl = Nanos(0);
   return reply;
@@ -386,7 +386,7 @@ std::optional<Result<AttributesReply>> CachedFileSystem::attributes_hit(KernelId
   std::optional<Result<AttributesReply>> hit;
   table_.visit(NodeId{id.node()}, [&](Node& node) {
     MutexLock lock(node.mutex_);
-    const Nanos left = node.valid_until_ - about_now();
+    const Nanos left = node.valid_until_ - now();
     if (left <= Nanos(0)) return;
     AttributesReply& reply = *hit.emplace(AttributesReply{node.attributes_, left});
     reply.attributes.inode = node.id_.value;

@@ -166,8 +166,6 @@ class CachedFileSystem final : public FileSystem {
   static OpenFile& file_of(uint64_t handle);
   static OpenDirectory& directory_of(uint64_t handle);
   Nanos now() const { return env_.clock.monotonic(); }
-  // For comparing with times to live.
-  Nanos about_now() const { return env_.clock.monotonic_coarse(); }
 
   // names
   Result<std::string> child_path(const Node& parent, const std::string& name) const;

@@ -35,7 +35,7 @@ CachedFileSystem::NodePtr CachedFileSystem::fresh_child(Node& parent, std::strin
     MutexLock lock(parent.mutex_);
     const auto it = parent.children_.find(name);
     if (it != parent.children_.end()) {
-      if (about_now() >= it->second.valid_until) return nullptr;
+      if (now() >= it->second.valid_until) return nullptr;
       if (!it->second.child) {
         *negative = true;
         return nullptr;
@@ -54,7 +54,7 @@ CachedFileSystem::NodePtr CachedFileSystem::fresh_child(Node& parent, std::strin
   NodePtr node = load(id);
   if (!node) return nullptr;
   MutexLock lock(node->mutex_);
-  if (about_now() >= node->valid_until_) {
+  if (now() >= node->valid_until_) {
     const Nanos age = env_.clock.wall() - Nanos(node->validated_at_ns_);
     if (node->validated_at_ns_ == 0 || age < Nanos(0) || age >= coherence_.attributes_ttl)
       return nullptr;
