@@ -18,6 +18,10 @@ constexpr Nanos kSpaceTtlMax = std::chrono::seconds(1);
 
 }  // namespace
 
+bool is_gone(const Error& error) {
+  return error.is(Code::kStale) || error.is(Code::kNotFound);
+}
+
 bool is_outage(const Error& error) {
   return error.is(Code::kTimedOut) || error.is(Code::kSourceDown) || error.is(Code::kLimit) ||
          source::fault_of(error.code()) != source::Fault::kNone;
@@ -365,6 +369,24 @@ io::Task<Result<void>> CachedFileSystem::refresh(NodePtr node, source::Wait wait
   co_return Result<void>();
 }
 
+io::Task<Result<void>> CachedFileSystem::refresh_open(NodePtr node) {
+  io::Task<Result<void>> refreshing = refresh(node);
+  Result<void> refreshed = co_await std::move(refreshing);
+  if (refreshed || !is_gone(refreshed.error())) co_return refreshed;
+  // Removed or replaced outside: the kernel is not to go on believing the name, and the file is
+  // asked through what is open.
+  if (const Name name = first_name(*node); name.parent)
+    kernel_->invalidate_entry(KernelId{name.parent->id().value}, name.name);
+  const std::shared_ptr<source::SourceFile> held = held_source(*node);
+  if (!held) co_return refreshed;
+  const uint64_t asked_at = changes().now();
+  source::Outcome<Attributes> asking = held->attributes();
+  CO_TRY_ASSIGN(const Attributes attributes, co_await std::move(asking));
+  if (!same_file(*node, attributes)) co_return refreshed;
+  apply(*node, attributes, asked_at);
+  co_return Result<void>();
+}
+
 NodeReply CachedFileSystem::describe(Node& node) {
   MutexLock lock(node.mutex_);
   node.leave_stale_epoch();
@@ -399,17 +421,24 @@ std::optional<Result<AttributesReply>> CachedFileSystem::attributes_hit(KernelId
 io::Task<Result<AttributesReply>> CachedFileSystem::attributes(KernelId id) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
   metrics_.attribute_misses.add();
-  io::Task<Result<void>> refreshing = refresh(node);
+  bool is_open = false;
+  {
+    MutexLock lock(node->mutex_);
+    is_open = node->handles_ > 0;
+  }
+  io::Task<Result<void>> refreshing = is_open ? refresh_open(node) : refresh(node);
   const Result<void> refreshed = co_await std::move(refreshing);
   if (!refreshed) {
-    if (!is_outage(refreshed.error())) co_return fail(refreshed.error());
+    // Who has it open is told what was last known.
+    const bool last_known = is_open && is_gone(refreshed.error());
+    if (!is_outage(refreshed.error()) && !last_known) co_return fail(refreshed.error());
     bool known = false;
     {
       MutexLock lock(node->mutex_);
       known = node->attributes_.mode != 0;
     }
     if (!known) co_return fail(refreshed.error());
-    metrics_.served_offline.add();
+    if (!last_known) metrics_.served_offline.add();
   }
   const NodeReply reply = describe(*node);
   AttributesReply answer{reply.attributes, reply.attributes_ttl};

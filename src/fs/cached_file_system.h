@@ -199,9 +199,12 @@ class CachedFileSystem final : public FileSystem {
   // Asks the source again what it has.  An outage is an error like any other: the caller knows
   // whether what was known before will do.
   io::Task<Result<void>> refresh(NodePtr node, source::Wait wait = source::Wait::kPatiently);
+  // The same for who has the file open, whatever the name leads to by now.
+  io::Task<Result<void>> refresh_open(NodePtr node);
   bool is_fresh(Node& node);
   void expire(Node& node);
-  Error look_again(Node& node, const Error& error);
+  Error look_again(Node& node, const Error& error, bool returned);
+  bool may_follow_name(Node& node) const;
   // Where a node without a name is still open; null when it has one, or is not.
   static std::shared_ptr<source::SourceFile> held_source(Node& node);
   std::optional<AttributesReply> change_nameless(Node& node, const AttributeChange& change);
@@ -233,7 +236,7 @@ class CachedFileSystem final : public FileSystem {
   // True when that was the node's last handle.
   bool close_inode(Node& node, const OpenFile& open);
   io::Task<Result<std::shared_ptr<source::SourceFile>>> open_for_writing(NodePtr node, Opening how);
-  io::Task<Result<void>> revalidate_for_reading(NodePtr node);
+  io::Task<Result<void>> revalidate_for_reading(NodePtr node, bool returned);
   io::Task<Result<Attributes>> ask_attributes(NodePtr node, source::Wait wait);
   io::Task<Result<std::shared_ptr<source::SourceFile>>> source_of(OpenFile* open);
 
@@ -281,6 +284,8 @@ class CachedFileSystem final : public FileSystem {
   Nanos space_valid_until_ GUARDED_BY(space_mutex_){0};
 };
 
+// The name does not lead to the file any more.
+bool is_gone(const Error& error);
 // The source cannot be asked now: what is cached may be used beyond its time.
 bool is_outage(const Error& error);
 

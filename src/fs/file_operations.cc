@@ -68,10 +68,14 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
       (*done ? env_.metrics.miss_latency : env_.metrics.hit_latency).record(now() - start);
       co_return reply;
     }
-    if (!done.error().is(Code::kStale) || attempt == kStaleReadsMax) co_return fail(done.error());
+    if (!is_gone(done.error())) co_return fail(done.error());
+    if (attempt == kStaleReadsMax) co_return fail(Code::kIo, "changes faster than it can be read");
     if (attempt == 0) unchanged = co_await node->changing.lock();
-    io::Task<Result<void>> refreshing = refresh(node);
-    CO_TRY(co_await std::move(refreshing));
+    io::Task<Result<void>> refreshing = refresh_open(node);
+    const Result<void> refreshed = co_await std::move(refreshing);
+    if (!refreshed && is_gone(refreshed.error()))
+      co_return fail(Code::kIo, "neither cached nor on the source any more");
+    CO_TRY(refreshed);
   }
 }
 
@@ -131,7 +135,10 @@ io::Task<Result<void>> CachedFileSystem::sync(uint64_t handle, bool data_only) {
     if (!opened.error().is(Code::kStale) || attempt == kStaleReadsMax)
       co_return fail(opened.error());
     io::Task<Result<void>> refreshing = refresh(node);
-    CO_TRY(co_await std::move(refreshing));
+    const Result<void> refreshed = co_await std::move(refreshing);
+    // Replaced outside, and nothing was written through this handle: the same.
+    if (!refreshed && is_gone(refreshed.error())) co_return Result<void>();
+    CO_TRY(refreshed);
   }
 }
 

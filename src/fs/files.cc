@@ -60,7 +60,7 @@ io::Task<Result<OpenReply>> CachedFileSystem::try_open(NodePtr node, Opening ope
     io::Task<Result<std::shared_ptr<source::SourceFile>>> opened = open_for_writing(node, opening);
     CO_TRY_ASSIGN(source, co_await std::move(opened));
   } else {
-    io::Task<Result<void>> revalidating = revalidate_for_reading(node);
+    io::Task<Result<void>> revalidating = revalidate_for_reading(node, opening.returned);
     CO_TRY(co_await std::move(revalidating));
   }
   io::AsyncMutex::Guard deciding = co_await node->opening.lock();
@@ -75,10 +75,19 @@ io::Task<Result<OpenReply>> CachedFileSystem::try_open(NodePtr node, Opening ope
 
 // What an open answers when the name led to the node only until now: the kernel looks the name up
 // again, and that look-up asks the source.
-Error CachedFileSystem::look_again(Node& node, const Error& error) {
+Error CachedFileSystem::look_again(Node& node, const Error& error, bool returned) {
   if (!error.is(Code::kNotFound)) return error;
   expire(node);
+  if (returned) return error;  // he has looked
   return Error(Code::kStale, "replaced outside");
+}
+
+// Whether the node may become the file its name leads to now, for an opener who has looked the name
+// up and cannot do so again.
+bool CachedFileSystem::may_follow_name(Node& node) const {
+  ReaderLock tree_lock(tree_mutex_);
+  MutexLock lock(node.mutex_);
+  return node.names_.size() == 1 && node.handles_ == 0;
 }
 
 std::shared_ptr<source::SourceFile> CachedFileSystem::held_source(Node& node) {
@@ -120,15 +129,15 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
     // The kernel empties the inode itself when it has the answer.
     invalidate_kernel(*node, opened ? std::optional(how.id.epoch()) : std::nullopt);
   }
-  if (!opened) co_return fail(look_again(*node, opened.error()));
-  if (!same_file(*node, opened->attributes))
-    co_return fail(look_again(*node, Error(Code::kNotFound)));
+  if (!opened) co_return fail(look_again(*node, opened.error(), how.returned));
+  if (!same_file(*node, opened->attributes) && !(how.returned && may_follow_name(*node)))
+    co_return fail(look_again(*node, Error(Code::kNotFound), false));
   apply(*node, opened->attributes, truncates ? changes().now() : asked_at);
   co_return std::move(opened->file);
 }
 
 // Close-to-open: what a reader gets is what the source had when it opened.
-io::Task<Result<void>> CachedFileSystem::revalidate_for_reading(NodePtr node) {
+io::Task<Result<void>> CachedFileSystem::revalidate_for_reading(NodePtr node, bool returned) {
   cache::CachedFile& file = node->file();
   const bool resident = file.resident();
   if (!coherence_.revalidate_at_open && is_fresh(*node)) co_return Result<void>();
@@ -140,7 +149,7 @@ io::Task<Result<void>> CachedFileSystem::revalidate_for_reading(NodePtr node) {
       metrics_.served_offline.add();
       co_return Result<void>();
     }
-    co_return fail(look_again(*node, refreshed.error()));
+    if (!returned) co_return fail(look_again(*node, refreshed.error(), false));
   }
   // It will be read from the source: opening it there answers both questions at once.
   Result<std::string> path = path_of(*node);
@@ -156,10 +165,13 @@ io::Task<Result<void>> CachedFileSystem::revalidate_for_reading(NodePtr node) {
       metrics_.served_offline.add();  // what is there can be read
       co_return Result<void>();
     }
-    co_return fail(look_again(*node, opened.error()));
+    co_return fail(look_again(*node, opened.error(), returned));
   }
-  if (!same_file(*node, opened->attributes))
-    co_return fail(look_again(*node, Error(Code::kNotFound)));
+  if (!same_file(*node, opened->attributes)) {
+    if (!returned) co_return fail(look_again(*node, Error(Code::kNotFound), false));
+    // His look-up found this file: he reads it with those who have it open.
+    if (!may_follow_name(*node)) co_return Result<void>();
+  }
   apply(*node, opened->attributes, asked_at);
   file.offer_source(std::move(opened->file));
   co_return Result<void>();

@@ -35,7 +35,7 @@ io::Task<Result<CachedFileSystem::Warmed>> CachedFileSystem::warm(std::string pa
     warmed.outcome = WarmOutcome::kSkipped;
     co_return warmed;
   }
-  io::Task<Result<void>> revalidating = revalidate_for_reading(node);
+  io::Task<Result<void>> revalidating = revalidate_for_reading(node, false);
   CO_TRY(co_await std::move(revalidating));
   io::Task<Result<void>> fetching = node->file().fetch_all();
   CO_TRY(co_await std::move(fetching));

@@ -508,101 +508,6 @@ TEST_F(FsTest, OpenRevalidatesWithinTheTimeToLive) {
   release(opened);
 }
 
-TEST_F(FsTest, ASizeTheKernelHasFromBeforeAChangeOutsideIsNotOpened) {
-  source_.put("file", "short");
-  mount();
-  let_ttl_pass();
-  // Never opened: nothing is cached of it but what the kernel was told.
-  const KernelId id = lookup(kRoot, "file").id;
-  source_.overwrite("file", 0, "a longer text");
-  let_ttl_pass();
-  list(kRoot, true);  // tells the kernel, which may believe another answer
-  const auto refused = try_open(id);
-  ASSERT_FALSE(refused);
-  EXPECT_TRUE(refused.error().is(Code::kStale));
-  const NodeReply fresh = lookup(kRoot, "file");
-  EXPECT_EQ(fresh.attributes.size_bytes, 13U);
-  release(open(fresh.id));
-}
-
-TEST_F(FsTest, AFileHandleLeadsToTheKernelInodeItWasMadeOf) {
-  source_.put("file", "first");
-  mount();
-  let_ttl_pass();
-  const KernelId id = lookup(kRoot, "file").id;
-  read_path("file");
-  source_.overwrite("file", 0, "second version");
-  let_ttl_pass();
-  const KernelId fresh = lookup(kRoot, "file").id;
-  ASSERT_NE(fresh, id);
-  forget_all();
-  for (const KernelId handle : {id, fresh}) EXPECT_EQ(lookup(handle, ".").id, handle);
-  forget_all();
-}
-
-TEST_F(FsTest, AnOpenerIsSentBackOnce) {
-  source_.put("file", "first");
-  mount();
-  let_ttl_pass();
-  read_path("file");
-  const KernelId id = lookup(kRoot, "file").id;
-  constexpr pid_t kOpener = 7, kOther = 8;
-  source_.overwrite("file", 0, "second version");
-  EXPECT_FALSE(try_open(id, O_RDONLY, kOpener));
-  const KernelId fresh = lookup(kRoot, "file").id;
-  source_.overwrite("file", 0, "third version of it");
-  EXPECT_FALSE(try_open(fresh, O_RDONLY, kOther));
-  const OpenReply opened = open(fresh, O_RDONLY, kOpener);
-  EXPECT_FALSE(opened.keep_cache);
-  EXPECT_EQ(read(opened), "third version of it");
-  release(opened);
-  // By a descriptor's name in /proc, without a look-up.
-  EXPECT_FALSE(try_open(id, O_RDONLY, kOpener));
-  release(open(id, O_RDONLY, kOpener));
-  // He may have been killed and never come again.
-  EXPECT_FALSE(try_open(id, O_RDONLY, kOpener));
-  clock_.advance(SentBack::kTimeMax);
-  EXPECT_FALSE(try_open(id, O_RDONLY, kOpener));
-}
-
-TEST_F(FsTest, WhereAnOpenerIsSentIsStillKnownWhenHeComes) {
-  source_.put("file", "first");
-  mount();
-  let_ttl_pass();
-  read_path("file");
-  const KernelId id = lookup(kRoot, "file").id;
-  source_.overwrite("file", 0, "second version");
-  EXPECT_FALSE(try_open(id));
-  forget_all();  // the kernel lets go of the old inode before it asks for the name
-  const KernelId fresh = lookup(kRoot, "file").id;
-  EXPECT_NE(fresh, id);
-  const OpenReply opened = open(fresh);
-  EXPECT_EQ(read(opened), "second version");
-  release(opened);
-  forget_all();
-  clock_.advance(SentBack::kTimeMax);
-  try_open(id);
-  forget_all();
-}
-
-TEST_F(FsTest, AnInodeForEachVersionThatIsStillOpenUntilThereIsNoneLeft) {
-  source_.put("file", "0");
-  mount();
-  let_ttl_pass();
-  std::vector<OpenReply> opens;
-  KernelId id = lookup(kRoot, "file").id;
-  for (uint64_t version = 1; version < 2 * kVirtualEpoch; ++version) {
-    opens.push_back(reopen(id, "file"));
-    EXPECT_EQ(read(opens.back()), source_.content("file"));
-    source_.overwrite("file", 0, std::to_string(version));
-    let_ttl_pass();
-    id = lookup(kRoot, "file").id;
-    EXPECT_LT(id.epoch(), kVirtualEpoch);
-  }
-  for (const OpenReply& open : opens) release(open);
-  forget_all();
-}
-
 TEST_F(FsTest, TheKernelsPagesAreKeptWhileTheyAreRight) {
   source_.put("file", random_text(1, 3 * kBlock));
   mount();
@@ -738,6 +643,44 @@ TEST_F(FsPassthroughTest, AWriterGetsAnInodeOfItsOwn) {
   EXPECT_EQ(read(reader).substr(0, 3), "new");
   release(writer);
   release(reader);
+  EXPECT_EQ(kernel().backings(), 0U);
+}
+
+TEST_F(FsPassthroughTest, TheInodeAWriterIsSentToIsKeptForHim) {
+  const OpenReply reader = open_resident();
+  const KernelId old_id = lookup(kRoot, "file").id;
+  constexpr pid_t kWriter = 7, kOther = 8;
+  EXPECT_FALSE(try_open(old_id, O_RDWR, kWriter));
+  // Another finds the fresh inode first, and would make it a passthrough one.
+  const KernelId fresh = lookup(kRoot, "file").id;
+  const OpenReply other = open(fresh, O_RDONLY, kOther);
+  EXPECT_EQ(other.backing_id, 0);
+  release(other);
+  forget_all();  // nor is it forgotten which it was
+  EXPECT_EQ(lookup(kRoot, "file").id, fresh);
+  const OpenReply writer = open(fresh, O_RDWR, kWriter);
+  release(writer);
+  const OpenReply later = open(fresh, O_RDONLY, kOther);
+  EXPECT_GT(later.backing_id, 0);
+  release(later);
+  release(reader);
+  forget_all();
+  EXPECT_EQ(kernel().backings(), 0U);
+}
+
+TEST_F(FsPassthroughTest, WhoWasSentBackJoinsTheReadersHeFinds) {
+  const OpenReply reader = open_resident();
+  const KernelId old_id = lookup(kRoot, "file").id;
+  const std::string first = read(reader);
+  constexpr pid_t kOpener = 7;
+  source_.overwrite("file", 0, "another version");
+  EXPECT_FALSE(try_open(old_id, O_RDONLY, kOpener));
+  // As through /proc/self/fd: there is no name to look up.
+  const OpenReply joined = open(old_id, O_RDONLY, kOpener);
+  EXPECT_EQ(joined.backing_id, reader.backing_id);
+  release(reader);
+  release(joined);
+  forget_all();
   EXPECT_EQ(kernel().backings(), 0U);
 }
 

@@ -1,0 +1,293 @@
+// Changes made elsewhere, or here by others, while a file is looked up, opened and read.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/falloc.h>
+
+#include <thread>
+
+#include "fs_fixture.h"
+
+namespace larder::fs {
+namespace {
+
+using testing::random_text;
+
+TEST_F(FsTest, ASizeTheKernelHasFromBeforeAChangeOutsideIsNotOpened) {
+  source_.put("file", "short");
+  mount();
+  let_ttl_pass();
+  // Never opened: nothing is cached of it but what the kernel was told.
+  const KernelId id = lookup(kRoot, "file").id;
+  source_.overwrite("file", 0, "a longer text");
+  let_ttl_pass();
+  list(kRoot, true);  // tells the kernel, which may believe another answer
+  const auto refused = try_open(id);
+  ASSERT_FALSE(refused);
+  EXPECT_TRUE(refused.error().is(Code::kStale));
+  const NodeReply fresh = lookup(kRoot, "file");
+  EXPECT_EQ(fresh.attributes.size_bytes, 13U);
+  release(open(fresh.id));
+}
+
+TEST_F(FsTest, AFileHandleLeadsToTheKernelInodeItWasMadeOf) {
+  source_.put("file", "first");
+  mount();
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  read_path("file");
+  source_.overwrite("file", 0, "second version");
+  let_ttl_pass();
+  const KernelId fresh = lookup(kRoot, "file").id;
+  ASSERT_NE(fresh, id);
+  forget_all();
+  for (const KernelId handle : {id, fresh}) EXPECT_EQ(lookup(handle, ".").id, handle);
+  forget_all();
+}
+
+TEST_F(FsTest, AnOpenerIsSentBackOnce) {
+  source_.put("file", "first");
+  mount();
+  let_ttl_pass();
+  read_path("file");
+  const KernelId id = lookup(kRoot, "file").id;
+  constexpr pid_t kOpener = 7, kOther = 8;
+  source_.overwrite("file", 0, "second version");
+  EXPECT_FALSE(try_open(id, O_RDONLY, kOpener));
+  const KernelId fresh = lookup(kRoot, "file").id;
+  source_.overwrite("file", 0, "third version of it");
+  EXPECT_FALSE(try_open(fresh, O_RDONLY, kOther));
+  const OpenReply opened = open(fresh, O_RDONLY, kOpener);
+  EXPECT_FALSE(opened.keep_cache);
+  EXPECT_EQ(read(opened), "third version of it");
+  release(opened);
+  // By a descriptor's name in /proc, without a look-up.
+  EXPECT_FALSE(try_open(id, O_RDONLY, kOpener));
+  release(open(id, O_RDONLY, kOpener));
+  // He may have been killed and never come again.
+  EXPECT_FALSE(try_open(id, O_RDONLY, kOpener));
+  clock_.advance(SentBack::kTimeMax);
+  EXPECT_FALSE(try_open(id, O_RDONLY, kOpener));
+}
+
+TEST_F(FsTest, WhereAnOpenerIsSentIsStillKnownWhenHeComes) {
+  source_.put("file", "first");
+  mount();
+  let_ttl_pass();
+  read_path("file");
+  const KernelId id = lookup(kRoot, "file").id;
+  source_.overwrite("file", 0, "second version");
+  EXPECT_FALSE(try_open(id));
+  forget_all();  // the kernel lets go of the old inode before it asks for the name
+  const KernelId fresh = lookup(kRoot, "file").id;
+  EXPECT_NE(fresh, id);
+  const OpenReply opened = open(fresh);
+  EXPECT_EQ(read(opened), "second version");
+  release(opened);
+  forget_all();
+  clock_.advance(SentBack::kTimeMax);
+  try_open(id);
+  forget_all();
+}
+
+TEST_F(FsTest, AnInodeForEachVersionThatIsStillOpenUntilThereIsNoneLeft) {
+  source_.put("file", "0");
+  mount();
+  let_ttl_pass();
+  std::vector<OpenReply> opens;
+  KernelId id = lookup(kRoot, "file").id;
+  for (uint64_t version = 1; version < 2 * kVirtualEpoch; ++version) {
+    opens.push_back(reopen(id, "file"));
+    EXPECT_EQ(read(opens.back()), source_.content("file"));
+    source_.overwrite("file", 0, std::to_string(version));
+    let_ttl_pass();
+    id = lookup(kRoot, "file").id;
+    EXPECT_LT(id.epoch(), kVirtualEpoch);
+  }
+  for (const OpenReply& open : opens) release(open);
+  forget_all();
+}
+
+// --- a name that leads elsewhere by now
+
+TEST_F(FsTest, WhoHasAFileOpenKeepsItWhenItIsReplacedOutside) {
+  const std::string first = random_text(1, 3 * kBlock);
+  source_.put("file", first);
+  mount();
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  auto hold = source_.hold(CallKind::kRead);  // nothing is cached yet
+  const OpenReply opened = open(id);
+  source_.put("new", "another file");
+  source_.move("new", "file");
+  hold->release();
+  let_ttl_pass();
+  EXPECT_EQ(attributes(id).attributes.size_bytes, first.size());
+  EXPECT_THAT(kernel().take_invalidated_entries(), ::testing::SizeIs(1));
+  EXPECT_EQ(read(opened), first);
+  release(opened);
+  EXPECT_EQ(read_path("file"), "another file");
+}
+
+TEST_F(FsTest, WhatIsOpenIsShownAsLastKnownWhenItsFileIsGone) {
+  source_.put("file", "text");
+  mount();
+  let_ttl_pass();
+  read_path("file");
+  const KernelId id = lookup(kRoot, "file").id;
+  const OpenReply opened = open(id);  // from the cache: the source is not held open
+  source_.remove("file");
+  let_ttl_pass();
+  EXPECT_EQ(attributes(id).attributes.size_bytes, 4U);
+  EXPECT_EQ(read(opened), "text");
+  ASSERT_TRUE(files().evict(NodeId{id.node()}));
+  const auto lost = try_read(opened);
+  ASSERT_FALSE(lost);
+  EXPECT_TRUE(lost.error().is(Code::kIo));
+  release(opened);
+  EXPECT_FALSE(try_attributes(id));
+}
+
+TEST_F(FsTest, AnOpenerWhoseFileIsReplacedTwiceOpensTheLast) {
+  for (const int flags : {O_RDONLY, O_RDWR}) {
+    source_.put("file", "first");
+    mount();
+    let_ttl_pass();
+    const KernelId id = lookup(kRoot, "file").id;
+    source_.put("second", "the second");
+    source_.move("second", "file");
+    EXPECT_FALSE(try_open(id, flags));
+    const KernelId found = lookup(kRoot, "file").id;
+    source_.overwrite("file", 0, "THE");
+    EXPECT_FALSE(try_open(found, flags));  // sent back, and now it is
+    source_.put("third", "the third");
+    source_.move("third", "file");
+    const OpenReply opened = open(found, flags);
+    EXPECT_EQ(read(opened), "the third");
+    release(opened);
+    forget_all();
+  }
+}
+
+TEST_F(FsTest, AnOpenerWhoseFileGoesMeanwhileIsToldSo) {
+  source_.put("file", "first");
+  mount();
+  let_ttl_pass();
+  read_path("file");
+  const KernelId id = lookup(kRoot, "file").id;
+  source_.overwrite("file", 0, "other");
+  EXPECT_FALSE(try_open(id));
+  source_.remove("file");
+  const auto gone = try_open(id);
+  ASSERT_FALSE(gone);
+  EXPECT_TRUE(gone.error().is(Code::kNotFound));
+}
+
+// --- beside changes made here
+
+TEST_F(FsTest, AttributesDoNotGoBackBehindAChangeThatEndedBeforeTheQuestion) {
+  source_.put("file", std::string(100, 'a'));
+  mount();
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  const OpenReply writer = open(id, O_RDWR);
+  ASSERT_TRUE(write(writer, std::string(100, 'b'), 100));
+  // Answered by the source, and on its way when the next change is made.
+  auto hold = source_.hold(CallKind::kAttributes, Stage::kAfter);
+  auto asking = fs_->start(id, files().attributes(id));
+  hold->wait_for_calls(1);
+  ASSERT_TRUE(write(writer, std::string(100, 'c'), 200));
+  hold->release();
+  const auto overtaken = asking.get();
+  ASSERT_TRUE(overtaken);
+  EXPECT_GE(overtaken->attributes.size_bytes, 200U);
+  EXPECT_EQ(overtaken->ttl, Nanos(0));  // nobody may keep it
+  EXPECT_EQ(attributes(id).attributes.size_bytes, 300U);
+  release(writer);
+  EXPECT_EQ(attributes(id).attributes.size_bytes, 300U);
+}
+
+TEST_F(FsTest, AReaderGetsPastAFileThatIsChangedAllTheTime) {
+  constexpr uint64_t kBlocks = 16;
+  source_.put("file", random_text(1, kBlocks * kBlock));
+  mount();
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  auto hold = source_.hold(CallKind::kRead);
+  const OpenReply reader = open(id);
+  auto reading = fs_->start(id, files().read(reader.handle, 0, kBlocks * kBlock));
+  const auto is_done = [&] {
+    return reading.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+  };
+  // Each time it is about to be given its data the file is cut short.
+  std::vector<std::future<Result<AttributesReply>>> changes;
+  for (uint64_t blocks = kBlocks - 1; blocks > 0 && !is_done(); --blocks) {
+    while (hold->arrived() == 0 && !is_done()) std::this_thread::yield();
+    auto next = source_.hold(CallKind::kRead);
+    AttributeChange change;
+    change.size_bytes = blocks * kBlock;
+    changes.push_back(fs_->start(id, files().set_attributes(id, change, 0)));
+    hold->release();
+    hold = std::move(next);
+  }
+  hold->release();
+  const auto read = reading.get();
+  EXPECT_TRUE(read) << read.error().message();
+  for (auto& change : changes) EXPECT_TRUE(change.get());
+  release(reader);
+}
+
+class FsMemoryOnlyTest : public FsTest {
+ protected:
+  // Cached in memory, and nowhere else: there is no room on the disk.
+  OpenReply open_in_memory() {
+    source_.put("file", random_text(1, 8 * kBlock));
+    source_.put("other", random_text(2, 8 * kBlock));
+    testing::StackOptions options;
+    options.limit_bytes = 0;
+    options.memory_bytes = 64 << 20;
+    mount({}, options);
+    let_ttl_pass();
+    const OpenReply opened = open(lookup(kRoot, "file").id, O_RDWR);
+    read(opened);
+    fs_->stack.settle();
+    ReadReply reply;
+    EXPECT_TRUE(files().read_hit(opened.handle, 0, 8 * kBlock, reply));
+    return opened;
+  }
+};
+
+TEST_F(FsMemoryOnlyTest, ARangeOfZerosIsReadAsSuch) {
+  for (const int mode : {FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE}) {
+    const OpenReply opened = open_in_memory();
+    ASSERT_TRUE(fs_->run(files().allocate(opened.handle, mode, kBlock + 10, 3 * kBlock)));
+    EXPECT_EQ(read(opened), source_.content("file")) << mode;
+    release(opened);
+  }
+}
+
+TEST_F(FsMemoryOnlyTest, WhatIsCopiedOverItIsRead) {
+  const OpenReply opened = open_in_memory();
+  const OpenReply other = open(lookup(kRoot, "other").id);
+  ASSERT_TRUE(
+      fs_->run(files().copy_range(other.handle, 7, opened.handle, 2 * kBlock + 5, 3 * kBlock)));
+  EXPECT_EQ(read(opened), source_.content("file"));
+  release(other);
+  release(opened);
+}
+
+TEST_F(FsMemoryOnlyTest, WhatIsWrittenAndCutIsRead) {
+  const OpenReply opened = open_in_memory();
+  ASSERT_TRUE(write(opened, random_text(3, 2 * kBlock), kBlock / 2));
+  EXPECT_EQ(read(opened), source_.content("file"));
+  AttributeChange change;
+  change.size_bytes = kBlock + 7;
+  const KernelId id = lookup(kRoot, "file").id;
+  ASSERT_TRUE(fs_->run(files().set_attributes(id, change, opened.handle), id));
+  ASSERT_TRUE(write(opened, "end", 3 * kBlock));
+  EXPECT_EQ(read(opened), source_.content("file"));
+  release(opened);
+}
+
+}  // namespace
+}  // namespace larder::fs
