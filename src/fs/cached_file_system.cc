@@ -336,6 +336,8 @@ io::Task<Result<Attributes>> CachedFileSystem::ask_attributes(NodePtr node, sour
     co_return co_await std::move(asking);
   }
   MutexLock lock(node->mutex_);
+  // Of its other names, known to the source alone, none has been looked up yet.
+  if (!node->deleted_) co_return fail(Code::kStale, "no known name");
   co_return node->attributes_;  // nobody can change it any more but through here
 }
 

@@ -185,6 +185,26 @@ TEST_F(FsTest, AnOpenerWhoseFileGoesMeanwhileIsToldSo) {
 
 // --- beside changes made here
 
+TEST_F(FsTest, ANameThatWasNotLookedUpYetShowsTheChangeMadeByAnother) {
+  source_.put("one", "text");
+  CoherenceOptions coherence;
+  coherence.attributes_ttl = std::chrono::hours(1);
+  mount(coherence);
+  const KernelId known = lookup(kRoot, "one").id;
+  note(fs_->run(files().link(known, kRoot, "two")));
+  fs_->stack.claim();
+  remount();
+  // From here on larder knows of the other name by its record alone.
+  const KernelId id = lookup(kRoot, "one").id;
+  clock_.advance(std::chrono::seconds(1));
+  ASSERT_TRUE(fs_->run(files().unlink(kRoot, "one")));
+  try_attributes(id);
+  const NodeReply left = lookup(kRoot, "two");
+  EXPECT_EQ(left.id, id);
+  EXPECT_EQ(left.attributes.nlink, 1U);
+  EXPECT_EQ(left.attributes.times, source_.attributes_of("two").times);
+}
+
 TEST_F(FsTest, AttributesDoNotGoBackBehindAChangeThatEndedBeforeTheQuestion) {
   source_.put("file", std::string(100, 'a'));
   mount();
