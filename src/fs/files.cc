@@ -229,6 +229,8 @@ Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& 
     if (inode.passthrough_opens > 0 && inode.generation == pin->generation) {
       backing = inode.backing_id;
     } else if (inode.passthrough_opens == 0 && inode.cached_opens == 0) {
+      // Under the lock, as two opens of one inode must get one id; the kernel only takes a
+      // reference to the open file, without I/O.
       if (const auto opened = kernel_->open_backing(pin->file->fd()))
         backing = inode.backing_id = *opened;
       else

@@ -59,6 +59,8 @@ cache::CachedFile& Node::file() {
                                                 version, fs_.is_racy(attributes_));
     loaded = file_.get();
     if (!known) return *loaded;
+    // Under the lock, though its records may have to come from the cache disk: whoever finds file_
+    // must find it loaded, and this is once in the life of a node that is opened.
     loaded->load(stored_);
   }
   // The attributes may have moved on since the data were cached.

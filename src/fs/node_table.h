@@ -40,7 +40,8 @@ class NodeTable {
     return true;
   }
   // The node in memory, or what `make` gives (which may be null), entered.  `make` runs under the
-  // shard's lock.
+  // shard's lock, also when it reads the node's record, which may have to come from the cache disk:
+  // a record read before could be older than one that a node of this id wrote, and went, meanwhile.
   std::shared_ptr<Node> find_or_make(NodeId id, const std::function<std::shared_ptr<Node>()>& make);
   // Called by a node's destructor.
   void erase(Node& node);
