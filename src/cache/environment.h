@@ -42,11 +42,12 @@ struct Metrics {
   Histogram& miss_latency;
 };
 
-// Orders the changes made through this mount and the questions asked of the source: an answer to a
-// question that was asked before a change ended says nothing about what is here now.  Thread-safe.
+// Orders the changes made through this mount and the questions asked of the source; each is a tick
+// of its own.  An answer to a question that was asked before a change ended says nothing about what
+// is here now, and one to an earlier question nothing that the answer to a later one did not say.
+// Thread-safe.
 class ChangeClock {
  public:
-  uint64_t now() const { return now_.load(std::memory_order_acquire); }
   uint64_t tick() { return now_.fetch_add(1, std::memory_order_acq_rel) + 1; }
 
  private:

@@ -67,7 +67,7 @@ io::Reactor& CachedFileSystem::home(KernelId id) {
 
 io::Task<Result<void>> CachedFileSystem::load_root() {
   NodePtr root = load(kRootNode);
-  const uint64_t asked_at = changes().now();
+  const uint64_t asked_at = changes().tick();
   source::Outcome<Attributes> asking = source_.attributes("");
   const Result<Attributes> attributes = co_await std::move(asking);
   if (!attributes && (!root || !is_outage(attributes.error()))) co_return fail(attributes.error());
@@ -263,13 +263,14 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
   bool other = false;  // than the kernel may have been told
   {
     MutexLock lock(node.mutex_);
+    if (asked_at < node.attributes_asked_at_)
+      return false;  // a later question's answer overtook it
     other = node.attributes_.mode != 0 &&
             (node.attributes_.size_bytes != attributes.size_bytes ||
              node.attributes_.times.mtime_ns != attributes.times.mtime_ns);
     if (asked_at < node.attributes_changed_at_) {
       // A change overtook the answer, so nobody may keep it; but it has all that was done before
       // the question, and what is known here may not.
-      if (asked_at < node.attributes_asked_at_) return false;
       node.attributes_asked_at_ = asked_at;
       const auto nlink = node.attributes_.nlink;
       node.attributes_ = attributes;
@@ -357,7 +358,7 @@ bool CachedFileSystem::forget_name(Node& node, const Name& gone) {
 }
 
 io::Task<Result<void>> CachedFileSystem::refresh(NodePtr node, source::Wait wait) {
-  const uint64_t asked_at = changes().now();
+  const uint64_t asked_at = changes().tick();
   io::Task<Result<Attributes>> asking = ask_attributes(node, wait);
   const Result<Attributes> attributes = co_await std::move(asking);
   // Gone or replaced: the next look-up of the name must ask the source.
@@ -381,7 +382,7 @@ io::Task<Result<void>> CachedFileSystem::refresh_open(NodePtr node) {
     kernel_->invalidate_entry(KernelId{name.parent->id().value}, name.name);
   const std::shared_ptr<source::SourceFile> held = held_source(*node);
   if (!held) co_return refreshed;
-  const uint64_t asked_at = changes().now();
+  const uint64_t asked_at = changes().tick();
   source::Outcome<Attributes> asking = held->attributes();
   CO_TRY_ASSIGN(const Attributes attributes, co_await std::move(asking));
   if (!same_file(*node, attributes)) co_return refreshed;

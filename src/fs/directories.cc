@@ -59,7 +59,7 @@ io::Task<Result<void>> CachedFileSystem::load_listing(OpenDirectory* open) {
   uint32_t stored_parts = 0;
   bool stored_is_current = false;
   Attributes attributes;
-  const uint64_t asked_at = changes().now();
+  const uint64_t asked_at = changes().tick();
   {
     MutexLock lock(node->mutex_);
     attributes = node->attributes_;

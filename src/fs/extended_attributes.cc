@@ -33,7 +33,7 @@ io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::stri
   int64_t ctime_ns = 0;
   {
     MutexLock lock(node->mutex_);
-    asked_at = changes().now();
+    asked_at = changes().tick();
     ctime_ns = node->attributes_.times.ctime_ns;
     const auto known = node->xattrs_.find(name);
     if (node->xattrs_ctime_ns_ == ctime_ns && known != node->xattrs_.end()) {

@@ -114,7 +114,7 @@ io::Task<Result<void>> CachedFileSystem::flush(uint64_t handle) {
 // what others change after that must be seen as theirs.
 io::Task<void> CachedFileSystem::settle(OpenFile* open) {
   if (!open->source || !open->wrote.exchange(false)) co_return;
-  const uint64_t asked_at = changes().now();
+  const uint64_t asked_at = changes().tick();
   source::Outcome<Attributes> asking = open->source->attributes();
   if (const Result<Attributes> now = co_await std::move(asking)) apply(*open->node, *now, asked_at);
 }
@@ -299,7 +299,7 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
   expire(*node);
   if (!set) co_return fail(set.error());
   if (handle != 0 && new_size) file_of(handle).wrote.store(true);
-  apply(*node, *set, changes().now());
+  apply(*node, *set, changes().tick());
   const NodeReply reply = describe(*node);
   co_return AttributesReply{reply.attributes, reply.attributes_ttl};
 }

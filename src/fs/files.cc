@@ -109,7 +109,7 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
     io::Task<void> beginning = file.begin_change(0, UINT64_MAX);
     co_await std::move(beginning);
   }
-  const uint64_t asked_at = changes().now();
+  const uint64_t asked_at = changes().tick();
   const auto open_with = [&](int flags) {
     return held ? held->reopen(flags) : source_.open_file(*path, flags);
   };
@@ -132,7 +132,7 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
   if (!opened) co_return fail(look_again(*node, opened.error(), how.returned));
   if (!same_file(*node, opened->attributes) && !(how.returned && may_follow_name(*node)))
     co_return fail(look_again(*node, Error(Code::kNotFound), false));
-  apply(*node, opened->attributes, truncates ? changes().now() : asked_at);
+  apply(*node, opened->attributes, truncates ? changes().tick() : asked_at);
   co_return std::move(opened->file);
 }
 
@@ -157,7 +157,7 @@ io::Task<Result<void>> CachedFileSystem::revalidate_for_reading(NodePtr node, bo
     if (file.source_file()) co_return Result<void>();  // unlinked, and held
     co_return fail(path.error());
   }
-  const uint64_t asked_at = changes().now();
+  const uint64_t asked_at = changes().tick();
   source::Outcome<source::Opened> opening = source_.open_file(std::move(*path), O_RDONLY);
   Result<source::Opened> opened = co_await std::move(opening);
   if (!opened) {
@@ -304,7 +304,7 @@ io::Task<Result<CreateReply>> CachedFileSystem::create(KernelId parent_id, std::
   Result<source::Created> created = co_await std::move(creating);
   change_directory(*parent);
   if (!created) co_return fail(created.error());
-  const NodePtr node = adopt(parent, name, created->attributes, changes().now());
+  const NodePtr node = adopt(parent, name, created->attributes, changes().tick());
   if (!node) co_return fail(Code::kIo, "no node id");
   CreateReply reply;
   io::AsyncMutex::Guard deciding = co_await node->opening.lock();

@@ -117,7 +117,7 @@ io::Task<Result<CachedFileSystem::NodePtr>> CachedFileSystem::resolve(NodePtr pa
   // An answer from before a change of the name made here would undo what is known of it since.
   for (int attempt = 0; attempt < kOvertakenMax; ++attempt) {
     known = known_child(*parent, name);
-    asked_at = changes().now();
+    asked_at = changes().tick();
     CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
     const source::Wait wait =
         known && load(*known) ? source::Wait::kPatiently : source::Wait::kForAnswer;

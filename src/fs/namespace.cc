@@ -13,7 +13,7 @@ io::Task<Result<NodeReply>> CachedFileSystem::finish_making(NodePtr parent, std:
   change_directory(
       *parent);  // also after a failure: a call that timed out may have been carried out
   if (!made) co_return fail(made.error());
-  const NodePtr node = adopt(parent, name, *made, changes().now());
+  const NodePtr node = adopt(parent, name, *made, changes().tick());
   if (!node) co_return fail(Code::kIo, "no node id");
   co_return reply_to_lookup(node);
 }
@@ -61,8 +61,8 @@ io::Task<Result<NodeReply>> CachedFileSystem::link(KernelId id, KernelId new_par
   if (!linked) co_return fail(linked.error());
   if (cache::CachedFile* file = node->cached_file()) file->expect_ctime_change();
   add_name(node, parent, new_name);
-  apply(*node, *linked, changes().now());
-  remember_child(*parent, new_name, node->id(), coherence_.attributes_ttl, changes().now());
+  apply(*node, *linked, changes().tick());
+  remember_child(*parent, new_name, node->id(), coherence_.attributes_ttl, changes().tick());
   catalog::Batch batch;
   batch.put(parent->id(), new_name, {node->id(), linked->mode & S_IFMT});
   if (S_ISREG(linked->mode) && linked->inode != 0) batch.put_inode(linked->inode, node->id());
@@ -205,7 +205,7 @@ io::Task<Result<void>> CachedFileSystem::rename(KernelId parent_id, std::string 
     expire(*node);
     if (cache::CachedFile* file = node->cached_file()) file->expect_ctime_change();
     batch.put(in->id(), as, {node->id(), node->type()});
-    remember_child(*in, as, node->id(), coherence_.attributes_ttl, changes().now());
+    remember_child(*in, as, node->id(), coherence_.attributes_ttl, changes().tick());
   };
   if (moved) settle(moved, new_parent, new_name);
   if (other && exchange) settle(other, parent, name);

@@ -36,7 +36,7 @@ uint32_t Node::type() const {
 
 io::Task<Result<std::shared_ptr<source::SourceFile>>> Node::open_source() {
   CO_TRY_ASSIGN(std::string path, fs_.path_of(*this));
-  const uint64_t asked_at = fs_.changes().now();
+  const uint64_t asked_at = fs_.changes().tick();
   source::Outcome<source::Opened> asking = fs_.source().open_file(std::move(path), O_RDONLY);
   CO_TRY_ASSIGN(source::Opened opened, co_await std::move(asking));
   if (!fs_.same_file(*this, opened.attributes)) co_return fail(Code::kStale, "replaced outside");
@@ -64,7 +64,7 @@ cache::CachedFile& Node::file() {
     loaded->load(stored_);
   }
   // The attributes may have moved on since the data were cached.
-  loaded->observe(seen, fs_.changes().now(), false);
+  loaded->observe(seen, fs_.changes().tick(), false);
   return *loaded;
 }
 

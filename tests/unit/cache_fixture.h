@@ -37,7 +37,7 @@ class TestOwner final : public FileOwner, public std::enable_shared_from_this<Te
   std::shared_ptr<FileOwner> self() override { return shared_from_this(); }
   CachedFile& file() override { return *file_; }
   io::Task<Result<std::shared_ptr<source::SourceFile>>> open_source() override {
-    const uint64_t asked_at = stack_.changes.now();
+    const uint64_t asked_at = stack_.changes.tick();
     source::Outcome<source::Opened> asking = source_.open_file(path_, O_RDONLY);
     CO_TRY_ASSIGN(source::Opened opened, co_await std::move(asking));
     if (file_->observe(source_.validator(opened.attributes), asked_at, racy_))
@@ -55,7 +55,7 @@ class TestOwner final : public FileOwner, public std::enable_shared_from_this<Te
   // is seen at opening from now on.
   bool observe(bool racy = false) {
     racy_ = racy;
-    const uint64_t asked_at = stack_.changes.now();
+    const uint64_t asked_at = stack_.changes.tick();
     return file_->observe(source_.validator(source_.attributes_of(path_)), asked_at, racy);
   }
   const std::string& path() const { return path_; }

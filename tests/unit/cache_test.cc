@@ -238,7 +238,7 @@ TEST_F(CachedFileTest, AChangeOfMtimeMadeHereKeepsTheData) {
 TEST_F(CachedFileTest, AnAnswerToAQuestionFromBeforeAChangeSaysNothing) {
   make(random_text(1, kBlock));
   fill();
-  const uint64_t asked_at = stack_->changes.now();
+  const uint64_t asked_at = stack_->changes.tick();
   const Validator old = source_.validator(source_.attributes_of("file"));
   ASSERT_TRUE(write("written here", 3));
   EXPECT_FALSE(file().observe(old, asked_at, false));

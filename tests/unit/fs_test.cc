@@ -132,6 +132,23 @@ TEST_F(FsTest, ALateAnswerDoesNotUndoAChange) {
   release(opened);
 }
 
+TEST_F(FsTest, ALateAnswerDoesNotUndoALaterOne) {
+  source_.put("file", "text");
+  mount();
+  const KernelId id = lookup(kRoot, "file").id;
+  let_ttl_pass();
+  auto hold = source_.hold(CallKind::kAttributes, Stage::kAfter);
+  auto late = fs_->start(id, files().attributes(id));
+  hold->wait_for_calls(1);
+  source_.overwrite("file", 0, "text that is longer");
+  let_ttl_pass();
+  try_open(id);  // asks the source in another way, and learns of it
+  hold->release();
+  ASSERT_TRUE(late.get());
+  EXPECT_EQ(attributes(id).attributes.size_bytes, 19U);
+  EXPECT_EQ(read_path("file"), "text that is longer");
+}
+
 TEST_F(FsTest, ALateAnswerDoesNotBringBackARemovedName) {
   source_.put("file", "text");
   mount();
