@@ -427,7 +427,8 @@ io::Task<Result<AttributesReply>> CachedFileSystem::attributes(KernelId id) {
   bool is_open = false;
   {
     MutexLock lock(node->mutex_);
-    is_open = node->handles_ > 0;
+    // Of directories and special files it is not known.
+    is_open = node->handles_ > 0 || !S_ISREG(node->attributes_.mode);
   }
   io::Task<Result<void>> refreshing = is_open ? refresh_open(node) : refresh(node);
   const Result<void> refreshed = co_await std::move(refreshing);
