@@ -5,8 +5,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,7 +12,7 @@
 #include "base/check.h"
 #include "base/random.h"
 #include "fs/cached_file_system.h"
-#include "io/posix_disk.h"
+#include "scratch_disk.h"
 #include "support/cache_stack.h"
 #include "support/fake_kernel.h"
 #include "support/fake_source.h"
@@ -32,26 +30,6 @@ struct File {
   std::string name;
   KernelId id;
   uint64_t handle = 0;  // open, not in passthrough
-};
-
-class Directory {
- public:
-  Directory() {
-    const char* base = std::getenv("LARDER_BENCH_DIR");
-    path_ = std::string(base != nullptr ? base : "/var/tmp") + "/fs-bench-XXXXXX";
-    CHECK(mkdtemp(path_.data()) != nullptr);
-    auto disk = io::open_posix_disk(path_);
-    CHECK_MSG(disk.has_value(), disk.error().message());
-    disk_ = std::move(*disk);
-  }
-  ~Directory() { std::filesystem::remove_all(path_); }
-  Directory(const Directory&) = delete;
-  Directory& operator=(const Directory&) = delete;
-  io::Disk& disk() { return *disk_; }
-
- private:
-  std::string path_;
-  std::unique_ptr<io::Disk> disk_;
 };
 
 // A mount of files that are all looked up, cached and in the memory tier.
@@ -114,10 +92,10 @@ class Mount {
     if (!files_->release_hit(handle)) run(files_->release(handle));
   }
 
-  Directory directory_;
+  bench::ScratchDisk scratch_;
   testing::FakeSource source_;
   testing::FakeKernel kernel_;
-  testing::CacheStack stack_{directory_.disk(), Clock::system(), {.memory_bytes = 48 << 20}};
+  testing::CacheStack stack_{scratch_.disk(), Clock::system(), {.memory_bytes = 48 << 20}};
   std::unique_ptr<CachedFileSystem> files_;
   std::vector<File> all_;
 };

@@ -2,15 +2,14 @@
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
-#include <cstdlib>
-#include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/check.h"
 #include "base/random.h"
-#include "io/posix_disk.h"
 #include "journal/store.h"
+#include "scratch_disk.h"
 
 namespace larder::journal {
 namespace {
@@ -22,29 +21,16 @@ std::string key_of(uint64_t i) {
   return fmt::format("node-{:012x}", i);
 }
 
-class Directory {
+class Scratch {
  public:
-  Directory() {
-    const char* base = std::getenv("LARDER_BENCH_DIR");
-    path_ = std::string(base != nullptr ? base : "/var/tmp") + "/journal-bench-XXXXXX";
-    CHECK(mkdtemp(path_.data()) != nullptr);
-    auto disk = io::open_posix_disk(path_);
-    CHECK_MSG(disk.has_value(), disk.error().message());
-    disk_ = std::move(*disk);
-  }
-  ~Directory() { std::filesystem::remove_all(path_); }
-  Directory(const Directory&) = delete;
-  Directory& operator=(const Directory&) = delete;
-
   std::unique_ptr<Store> open(StoreOptions options = {}) {
-    auto store = Store::open(*disk_, "journal", options, registry_, Clock::system());
+    auto store = Store::open(disk_.disk(), "journal", options, registry_, Clock::system());
     CHECK_MSG(store.has_value(), store.error().message());
     return std::move(*store);
   }
 
  private:
-  std::string path_;
-  std::unique_ptr<io::Disk> disk_;
+  bench::ScratchDisk disk_;
   Registry registry_;
 };
 
@@ -59,8 +45,8 @@ void fill(Store& store, uint64_t keys) {
 }
 
 void append(benchmark::State& state) {
-  Directory directory;
-  const auto store = directory.open();
+  Scratch scratch;
+  const auto store = scratch.open();
   std::vector<Change> batch{{key_of(0), std::string(kValueBytes, 'v')}};
   uint64_t i = 0;
   for (auto _ : state) {
@@ -72,16 +58,16 @@ void append(benchmark::State& state) {
 BENCHMARK(append);
 
 void append_and_commit(benchmark::State& state) {
-  Directory directory;
-  const auto store = directory.open();
+  Scratch scratch;
+  const auto store = scratch.open();
   const std::vector<Change> batch{{key_of(0), std::string(kValueBytes, 'v')}};
   for (auto _ : state) CHECK(store->apply(batch).has_value() && store->commit().has_value());
 }
 BENCHMARK(append_and_commit)->UseRealTime();
 
 void get_hot(benchmark::State& state) {
-  Directory directory;
-  const auto store = directory.open();
+  Scratch scratch;
+  const auto store = scratch.open();
   constexpr uint64_t kHotKeys = 10'000;
   fill(*store, kHotKeys);
   std::vector<std::string> keys;
@@ -97,8 +83,8 @@ BENCHMARK(get_hot);
 
 // The records are in the page cache most likely: the cost of the path, not of the device.
 void get_cold(benchmark::State& state) {
-  Directory directory;
-  const auto store = directory.open();
+  Scratch scratch;
+  const auto store = scratch.open();
   fill(*store, kKeys);
   Random random(1);
   for (auto _ : state) {
@@ -112,8 +98,8 @@ void get_cold(benchmark::State& state) {
 BENCHMARK(get_cold);
 
 void checkpoint(benchmark::State& state) {
-  Directory directory;
-  const auto store = directory.open();
+  Scratch scratch;
+  const auto store = scratch.open();
   fill(*store, kKeys);
   CHECK(store->commit().has_value());
   for (auto _ : state) CHECK(store->checkpoint().has_value());
@@ -121,24 +107,24 @@ void checkpoint(benchmark::State& state) {
 BENCHMARK(checkpoint)->Unit(benchmark::kMillisecond)->UseRealTime()->Iterations(3);
 
 void recover_from_checkpoint(benchmark::State& state) {
-  Directory directory;
+  Scratch scratch;
   {
-    const auto store = directory.open();
+    const auto store = scratch.open();
     fill(*store, kKeys);
     CHECK(store->close().has_value());
   }
   for (auto _ : state) {
-    const auto store = directory.open();
+    const auto store = scratch.open();
     CHECK(store->recovery().clean && store->key_count() == kKeys);
   }
 }
 BENCHMARK(recover_from_checkpoint)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 void recover_by_replay(benchmark::State& state) {
-  Directory directory;
-  fill(*directory.open({.checkpoint_after_bytes = UINT64_MAX}), kKeys);
+  Scratch scratch;
+  fill(*scratch.open({.checkpoint_after_bytes = UINT64_MAX}), kKeys);
   for (auto _ : state) {
-    const auto store = directory.open({.checkpoint_after_bytes = UINT64_MAX});
+    const auto store = scratch.open({.checkpoint_after_bytes = UINT64_MAX});
     CHECK(store->recovery().records_replayed == kKeys && store->key_count() == kKeys);
   }
   state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(kKeys));

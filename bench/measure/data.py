@@ -97,3 +97,7 @@ def read_all(paths):
 def stat_all(paths):
     for path in paths:
         os.stat(path)
+
+
+def largest_file(root):
+    return max(files_below(root), key=os.path.getsize)

@@ -43,7 +43,7 @@ def number(value):
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-ORDER = ["local", "source", "larder", "rclone", "bindfs", "passthrough_hp"]
+ORDER = ["local", "source", "larder", "object", "rclone", "bindfs", "passthrough_hp"]
 
 
 def table(results):

@@ -1,6 +1,7 @@
 """The groups of workloads.  Each returns its results; contenders take turns in every round."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -31,12 +32,14 @@ def fio(path, *options):
 
 def random_read(path, seconds, depth=1, hot=False):
     runtime = f"--runtime={round(seconds * 1000)}ms"
+    # At depth 1 what most programs do, pread; deeper needs io_uring, which the kernel serves for any FUSE file with
+    # worker threads, in passthrough too.
+    engine = ["--ioengine=psync"] if depth == 1 else ["--ioengine=io_uring", f"--iodepth={depth}"]
     if hot:
-        return fio(path, "--rw=randread", "--bs=4k", "--ioengine=psync", runtime, "--time_based", "--norandommap")[1]
+        return fio(path, "--rw=randread", "--bs=4k", *engine, runtime, "--time_based", "--norandommap")[1]
     # Buffered reads, each block once.  No hint: that reaches the file it is given for, and not the one that a FUSE
     # file system reads behind it, so readahead would be off on one side only.
-    return fio(path, "--rw=randread", "--bs=4k", "--ioengine=io_uring", f"--iodepth={depth}", "--fadvise_hint=0",
-               runtime)[1]
+    return fio(path, "--rw=randread", "--bs=4k", *engine, "--fadvise_hint=0", runtime)[1]
 
 
 def sequential_read(path):
@@ -58,27 +61,38 @@ def settle(place, roots):
     os.sync()
 
 
+def roots_near_the_disk(place, stack, source):
+    """The directory itself, and each contender over it with no distance between; unmounted with the stack."""
+    roots = {"local": source}
+    if place.wants("larder"):
+        slow = stack.enter_context(place.slow_source(source, 0))
+        roots["larder"] = stack.enter_context(place.larder(slow, PRIVATE))
+    if place.wants("rclone"):
+        slow = stack.enter_context(place.slow_source(source, 0))
+        roots["rclone"] = stack.enter_context(place.rclone(slow))
+    if place.wants("bindfs"):
+        roots["bindfs"] = stack.enter_context(place.bindfs(source))
+    if place.wants("passthrough_hp"):
+        roots["passthrough_hp"] = stack.enter_context(place.passthrough_hp(source))
+    return roots
+
+
 def resident(place):
     """A file that is wholly cached: larder against the disk it is cached on."""
     arguments = place.arguments
     source = place.directory("data")
     data.make_file(os.path.join(source, "file"), arguments.file_mib)
     with contextlib.ExitStack() as stack:
-        roots = {"local": source}
-        if place.wants("larder"):
-            slow = stack.enter_context(place.slow_source(source, 0))
-            roots["larder"] = stack.enter_context(place.larder(slow, PRIVATE))
-        if place.wants("rclone"):
-            slow = stack.enter_context(place.slow_source(source, 0))
-            roots["rclone"] = stack.enter_context(place.rclone(slow))
-        if place.wants("bindfs"):
-            roots["bindfs"] = stack.enter_context(place.bindfs(source))
-        if place.wants("passthrough_hp"):
-            roots["passthrough_hp"] = stack.enter_context(place.passthrough_hp(source))
+        roots = roots_near_the_disk(place, stack, source)
         paths = {name: os.path.join(root, "file") for name, root in roots.items()}
         for path in paths.values():
             data.read_file(path)
         settle(place, roots)
+        if "larder" in roots:
+            # Read without FUSE: tells what comes from where on the disk the copy lies.
+            paths["object"] = data.largest_file(place.caches[roots["larder"]])
+            roots["object"] = os.path.dirname(paths["object"])
+            place.caches[roots["object"]] = roots["object"]
 
         dropped = [
             (Result("resident, random 4 KiB, depth 1, dropped", "IOPS", "local", True, 0.95),
@@ -107,7 +121,14 @@ def resident(place):
             data.read_file(path)
         for result, work in hot:
             interleave([result], paths, arguments.rounds, lambda name, work=work: [work(paths[name])])
-        return [result for result, _ in dropped + hot]
+        results = [result for result, _ in dropped + hot]
+        return results + [on_the_same_blocks(result) for result in results if "object" in result.samples]
+
+
+def on_the_same_blocks(result):
+    """Larder against its own copy: files of one disk differ by where they lie, and that is not larder's doing."""
+    return dataclasses.replace(result, workload=result.workload + ", same blocks", baseline="object",
+                               samples={name: result.samples[name] for name in ("larder", "object")})
 
 
 def cold_contenders(place, source, work):
@@ -196,17 +217,7 @@ def cached_tree(place):
     if not os.access(DROP_DENTRIES, os.W_OK):
         forgotten = []
     with contextlib.ExitStack() as stack:
-        roots = {"local": source}
-        if place.wants("larder"):
-            slow = stack.enter_context(place.slow_source(source, 0))
-            roots["larder"] = stack.enter_context(place.larder(slow, PRIVATE))
-        if place.wants("rclone"):
-            slow = stack.enter_context(place.slow_source(source, 0))
-            roots["rclone"] = stack.enter_context(place.rclone(slow))
-        if place.wants("bindfs"):
-            roots["bindfs"] = stack.enter_context(place.bindfs(source))
-        if place.wants("passthrough_hp"):
-            roots["passthrough_hp"] = stack.enter_context(place.passthrough_hp(source))
+        roots = roots_near_the_disk(place, stack, source)
         paths = {name: data.files_below(root) for name, root in roots.items()}
         for below in paths.values():
             data.read_all(below)
