@@ -10,16 +10,13 @@
 // Invariants
 //   - Once an object exists, its size is size_, so that the kernel can read it in passthrough.
 //   - A block is set present only by whoever wrote the whole of it to object_, under mutex_, after
-//   checking
-//     that neither the object nor the block's bytes changed meanwhile (Fetch::detached).
+//     checking that neither the object nor the block's bytes changed meanwhile (Fetch::detached).
 //   - While changes_in_progress_ > 0, or until the version was observed after the last change, the
-//   record says
-//     data_stable = false.
+//     record says data_stable = false.
 //   - object_ is replaced, never emptied, when the data are dropped: whoever still reads the old
-//   object's file
-//     reads the old version's bytes.
+//     object's file reads the old version's bytes.
 //   - What Residents counts for the node is the sum of disk_bytes() of the present blocks; it
-//   changes with them, under mutex_.
+//     changes with them, under mutex_.
 //
 // Locking: mutex_ guards everything below it and is held for memory operations only.  The owner's
 // locks may be held when calling; owner_ is called without mutex_.  Coroutines run on the node's

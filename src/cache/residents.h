@@ -11,7 +11,7 @@
 //
 // Invariants
 //   - used_bytes_ is the sum of the entries' bytes, plus what is reserved and neither charged nor
-//   cancelled yet.
+//     cancelled yet.
 //   - An entry is in slots_ and in the policy, or in neither.
 // Thread-safe.  mutex_ is held for memory operations only, never across the eviction itself; all
 // but reserve() and trim() may be called under a file's lock.

@@ -5,8 +5,7 @@
 //
 // Invariants
 //   - Ids are handed out in increasing order from ranges reserved durably beforehand, so none is
-//   ever used
-//     twice, whatever was lost in a crash.
+//     ever used twice, whatever was lost in a crash.
 //   - A ChunkRecord is written only for blocks whose bytes were synced before (cache/claims).
 #pragma once
 

@@ -5,10 +5,10 @@
 //   - There is at most one Node per NodeId (NodeTable).
 //   - keep_ is set exactly while the kernel holds lookups of one of the node's kernel inodes.
 //   - A kernel inode is in one mode at a time: cached_opens and passthrough_opens are never both
-//   above zero, and
-//     all its passthrough opens use backing_id, which is the object of `generation`.
+//     above zero, and all its passthrough opens use backing_id, which is the object of
+//     `generation`.
 //   - names_ is empty only for the root and for a node without a name left (unlinked, still in
-//   use).
+//     use).
 //
 // Locking: the tree's lock (Tree, held by the file system) guards names_; mutex_ everything else.
 // The tree's lock is taken before mutex_, mutex_ before the file's own.  The async mutexes may be

@@ -5,8 +5,8 @@
 //
 // Invariants, of a shard under its lock
 //   - A node is in the chain of its bucket from when it is entered until its destructor, or a
-//   successor entered meanwhile, takes it out; so what a chain leads to is memory of a node, whose
-//   destructor may have begun.
+//     successor entered meanwhile, takes it out; so what a chain leads to is memory of a node,
+//     whose destructor may have begun.
 //   - buckets is a power of two, and grows with the number of nodes.
 #pragma once
 

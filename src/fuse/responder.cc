@@ -1,8 +1,7 @@
 // Invariants:
 //   - `answered` goes from false to true once; who changes it owns the request and replies;
 //   - the interrupt function is taken away from libfuse before the reply, which waits for one that
-//   is
-//     running, so `Shared` outlives it;
+//     is running, so `Shared` outlives it;
 //   - the interrupt function never replies itself: libfuse may call it from within
 //     fuse_req_interrupt_func(), which still uses the request afterwards.
 #include "fuse/responder.h"
