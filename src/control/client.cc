@@ -119,7 +119,8 @@ Result<std::string> conclude(Question& question) {
 std::vector<Result<std::string>> read_virtual_files(const std::vector<std::string>& paths,
                                                     Nanos timeout) {
   std::vector<Question> questions;
-  for (const std::string& path : paths) ask(questions.emplace_back(Question{.path = path, .said = {}}));
+  for (const std::string& path : paths)
+    ask(questions.emplace_back(Question{.path = path, .said = {}}));
   const Clock& clock = Clock::system();
   const Nanos end = clock.monotonic() + timeout;
   for (;;) {
