@@ -32,8 +32,8 @@ def fio(path, *options):
 
 def random_read(path, seconds, depth=1, hot=False):
     runtime = f"--runtime={round(seconds * 1000)}ms"
-    # At depth 1 what most programs do, pread; deeper needs io_uring, which the kernel presumably serves for FUSE files with
-    # worker threads, in passthrough too (peers lose there alike).
+    # At depth 1 what most programs do, pread; deeper needs io_uring, which the kernel presumably serves for FUSE files
+    # with worker threads, in passthrough too (peers lose there alike).
     engine = ["--ioengine=psync"] if depth == 1 else ["--ioengine=io_uring", f"--iodepth={depth}"]
     if hot:
         return fio(path, "--rw=randread", "--bs=4k", *engine, runtime, "--time_based", "--norandommap")[1]
