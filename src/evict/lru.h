@@ -5,8 +5,7 @@
 // front.
 #pragma once
 
-#include <vector>
-
+#include "base/paged_array.h"
 #include "evict/policy.h"
 
 namespace larder::evict {
@@ -30,7 +29,7 @@ class Lru final : public Policy {
   void link_front(Slot slot);
   void unlink(Slot slot);
 
-  std::vector<Link> links_;
+  PagedArray<Link, 512> links_;
   Slot front_ = kEnd;
   Slot back_ = kEnd;
 };

@@ -6,6 +6,9 @@
 // Not thread-safe: all calls are made under the shard's exclusive lock, except hit(), for which
 // hit_lock() says what it needs.
 //
+// What is worth keeping is decided by victim() alone: a new item always comes in and, with a policy
+// that admits by frequency, is itself the next to go when it is worth less than the others.
+//
 // A slot is either in the policy (insert ... erase) or not; victim() only names one, the user
 // erases it.
 #pragma once
@@ -28,8 +31,10 @@ enum class HitLock {
 
 struct Item {
   uint64_t key_hash = 0;      // well mixed; the same key has the same hash each time it comes in
-  uint64_t weight_bytes = 0;  // the room it takes
-  uint32_t now_s = 0;         // coarse monotonic time
+  uint64_t weight_bytes = 0;  // the room it takes; resize() when that changes
+  uint32_t now_s = 0;         // coarse time, never going back
+  uint32_t expires_s = 0;     // on the same clock; 0: never
+  uint32_t cost_us = 0;       // what fetching it again would take, roughly; 0: not known
 };
 
 // Asks the user whether a slot may go now (it may be pinned, dirty, or in use).  Refers to the
@@ -56,20 +61,25 @@ class Policy {
   virtual HitLock hit_lock() const = 0;
   // From here on slots below `slots` may be used.  Never shrinks.
   virtual void reserve(Slot slots) = 0;
-  // Whether `item` is worth the place of `victim`, the slot that victim() named to make room for
-  // it.
-  virtual bool admit(const Item& item, Slot victim) {
-    (void)item;
-    (void)victim;
-    return true;
-  }
   virtual void insert(Slot slot, const Item& item) = 0;
   virtual void hit(Slot slot) = 0;
+  // The item in the slot takes another room now.
+  virtual void resize(Slot slot, uint64_t weight_bytes) {
+    (void)slot;
+    (void)weight_bytes;
+  }
   virtual void erase(Slot slot) = 0;
   // The slot to evict next among those the filter lets go; none when there is none.  Each slot
   // passed over costs a step: what cannot go for long is better kept out of the policy until it
   // can.
   virtual std::optional<Slot> victim(SlotFilter evictable) = 0;
+  // A slot whose time is over among those the filter lets go, room needed or not; none when there
+  // is none or the policy does not look at time.
+  virtual std::optional<Slot> expired(uint32_t now_s, SlotFilter evictable) {
+    (void)now_s;
+    (void)evictable;
+    return std::nullopt;
+  }
 };
 
 }  // namespace larder::evict

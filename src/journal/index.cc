@@ -30,16 +30,6 @@ uint64_t identity_of(uint64_t entry, size_t bucket) {
 
 }  // namespace
 
-void BucketArray::resize(size_t size) {
-  while (pieces_.size() * kPieceBuckets < size)
-    pieces_.push_back(std::make_unique<Bucket[]>(kPieceBuckets));
-  size_ = size;
-}
-
-uint64_t BucketArray::size_bytes() const {
-  return pieces_.size() * kPieceBuckets * sizeof(Bucket) + pieces_.capacity() * sizeof(pieces_[0]);
-}
-
 IndexShard::IndexShard() {
   const WriterLock lock(mutex);
   buckets_.resize(kBucketsMin);
@@ -176,8 +166,8 @@ std::vector<std::byte> IndexShard::save(uint64_t log_address) const {
   std::memcpy(bytes.data(), &image, sizeof image);
   std::byte* at = bytes.data() + sizeof image;
   for (const BucketArray* array : {&buckets_, &overflow_}) {
-    for (size_t i = 0; i < array->size(); i += BucketArray::kPieceBuckets) {
-      const size_t n = std::min(BucketArray::kPieceBuckets, array->size() - i);
+    for (size_t i = 0; i < array->size(); i += kPieceBuckets) {
+      const size_t n = std::min(kPieceBuckets, array->size() - i);
       std::memcpy(at, &(*array)[i], n * sizeof(Bucket));
       at += n * sizeof(Bucket);
     }

@@ -22,36 +22,24 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
 #include "base/mutex.h"
+#include "base/paged_array.h"
 
 namespace larder::journal {
 
-// Buckets at addresses that stay, in pieces of one page.
-class BucketArray {
- public:
+// A cache line of entries.
+struct alignas(64) Bucket {
   static constexpr size_t kEntries = 7;
-  struct alignas(64) Bucket {
-    std::array<uint64_t, kEntries> entries{};
-    uint64_t overflow = 0;  // number of the next bucket in the overflow array plus one; 0: none
-  };
-  static constexpr size_t kPieceBuckets = 64;
-
-  Bucket& operator[](size_t i) { return pieces_[i / kPieceBuckets][i % kPieceBuckets]; }
-  const Bucket& operator[](size_t i) const { return pieces_[i / kPieceBuckets][i % kPieceBuckets]; }
-  size_t size() const { return size_; }
-  void resize(size_t size);  // only grows
-  uint64_t size_bytes() const;
-
- private:
-  std::vector<std::unique_ptr<Bucket[]>> pieces_;
-  size_t size_ = 0;
+  std::array<uint64_t, kEntries> entries{};
+  uint64_t overflow = 0;  // number of the next bucket in the overflow array plus one; 0: none
 };
+inline constexpr size_t kPieceBuckets = 64;  // neighbours in memory
+using BucketArray = PagedArray<Bucket, kPieceBuckets>;
 
 // What a checkpoint keeps of a shard, and the buckets behind it.
 struct ShardImage {
@@ -94,8 +82,6 @@ class IndexShard {
   Result<void> load(Read&& read) REQUIRES(mutex);
 
  private:
-  using Bucket = BucketArray::Bucket;
-
   size_t bucket_of(uint64_t identity) const REQUIRES_SHARED(mutex);
   void insert(uint64_t identity, uint64_t entry) REQUIRES(mutex);
   void split() REQUIRES(mutex);
@@ -149,7 +135,7 @@ Result<void> IndexShard::load(Read&& read) {
   for (const auto& [array, count] :
        {std::pair(&buckets_, image.bucket_count), std::pair(&overflow_, image.overflow_count)}) {
     for (size_t i = 0; i < count;) {
-      const size_t n = std::min<size_t>(BucketArray::kPieceBuckets, count - i);
+      const size_t n = std::min<size_t>(kPieceBuckets, count - i);
       array->resize(i + n);
       TRY(read(std::as_writable_bytes(std::span(&(*array)[i], n))));
       i += n;

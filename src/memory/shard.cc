@@ -49,7 +49,6 @@ Shard::PutOutcome Shard::put(BlockKey key, uint64_t hash, buffer::BufferRef bloc
   while (used_bytes() + weight_bytes > budget_bytes_) {
     const auto victim = policy_->victim([](Slot) { return true; });
     CHECK(victim.has_value());
-    if (!policy_->admit(item, *victim)) return outcome;
     outcome.evicted_bytes += remove(*victim);
   }
   const Slot slot = take_free_slot();
