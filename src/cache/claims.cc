@@ -97,10 +97,10 @@ void Claims::run_once() {
       metrics_.claims.add();
   }
   if (const auto committed = catalog_.commit(); !committed) metrics_.store_errors.add();
-  for (Result<bool> more = true; more && *more;) {
-    more = catalog_.maintain();
-    if (!more) metrics_.store_errors.add();
-  }
+  constexpr int kStepsMax = 16;  // a round is not to wait for a whole compaction
+  Result<bool> more = true;
+  for (int step = 0; step < kStepsMax && more && *more; ++step) more = catalog_.maintain();
+  if (!more) metrics_.store_errors.add();
 }
 
 }  // namespace larder::cache

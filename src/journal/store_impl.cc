@@ -21,10 +21,14 @@ StoreImpl::StoreImpl(StoreFiles files, std::unique_ptr<Index> index, const Store
       appender_(segments_, *index_, log_, registry, cold_reads_),
       holds_(log_),
       checkpointer_(segments_, *index_, log_, commit_, poison_, options, registry, clock),
-      compaction_(segments_, log_, appender_, options.dead_share, registry, clock) {}
+      compaction_(segments_, log_, appender_, options.dead_share, registry, clock),
+      gauges_(registry) {}
 
 Result<void> StoreImpl::recover(const LoadedCheckpoint& checkpoint) {
   TRY_ASSIGN(const ReplayedLog replayed, replay_log(segments_, checkpoint, *index_));
+  // Entries that compaction had taken away, or superseded, since the checkpoint was made.
+  if (replayed.watermarks.begin > checkpoint.full.begin)
+    index_->drop_below(replayed.watermarks.begin);
   // Nothing was changed so far, and nothing is before the store says who may read it.
   TRY(upgrade_superblock(files()));
   TRY_ASSIGN(auto active, repair_log(segments_, replayed));
@@ -40,6 +44,7 @@ Result<void> StoreImpl::recover(const LoadedCheckpoint& checkpoint) {
                .checkpoints_rejected = checkpoint.rejected,
                .records_replayed = replayed.records,
                .tail_bytes_dropped = replayed.dropped_bytes};
+  gauges_.show(segments_, log_);
   return {};
 }
 
@@ -152,6 +157,7 @@ Result<Address> StoreImpl::apply(std::span<const Change> changes) {
 Result<void> StoreImpl::commit() {
   TRY(poison_.check());
   TRY(commit_.wait_durable(log_.tail()));
+  gauges_.show(segments_, log_);
   if (!checkpointer_.is_overdue()) return {};
   // What was asked for is durable; a checkpoint that fails only makes the next recovery longer.
   const auto kind = checkpointer_.due();
@@ -194,9 +200,10 @@ bool StoreImpl::is_maintenance_due() const {
 
 Result<bool> StoreImpl::maintain() {
   TRY(poison_.check());
-  if (!maintenance_mutex_.try_lock()) return false;
+  if (is_maintaining_.exchange(true, std::memory_order_acquire)) return false;
   auto more = maintain_step();
-  maintenance_mutex_.unlock();
+  gauges_.show(segments_, log_);
+  is_maintaining_.store(false, std::memory_order_release);
   return more;
 }
 

@@ -5,6 +5,7 @@
 // the index then, and what is below it in a chain is the chain's end.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -15,6 +16,7 @@
 #include "journal/group_commit.h"
 #include "journal/index.h"
 #include "journal/log.h"
+#include "journal/log_gauges.h"
 #include "journal/record_reader.h"
 #include "journal/recovery.h"
 #include "journal/segments.h"
@@ -59,7 +61,7 @@ class StoreImpl final : public Store {
 
   bool is_truncation_due() const;
   bool wants_begin_recorded() const;
-  Result<bool> maintain_step() REQUIRES(maintenance_mutex_);
+  Result<bool> maintain_step();
 
   Segments segments_;
   const std::unique_ptr<Index> index_;
@@ -71,8 +73,9 @@ class StoreImpl final : public Store {
   TruncationHolds holds_;
   Checkpointer checkpointer_;
   Compaction compaction_;
+  LogGauges gauges_;
   RecoveryReport recovery_;
-  Mutex maintenance_mutex_;  // held while maintain() works, also while it waits for the disk
+  std::atomic<bool> is_maintaining_{false};  // whoever set it has compaction_ to himself
 };
 
 }  // namespace larder::journal
