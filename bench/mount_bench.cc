@@ -74,7 +74,8 @@ void measure(io::Disk& disk, uint64_t files, const char* after, bool close) {
   CHECK((*(*catalog)->node(NodeId{kFirstNode + files / 2})).has_value());
   const double answered = seconds();
   const double heap_open = heap_bytes();
-  cache::Residents residents(std::move(*evict::make_policy("lru")), UINT64_MAX, registry,
+  cache::Budget budget({}, disk, [] { return cache::Overhead{}; }, registry, Clock::system());
+  cache::Residents residents([] { return std::move(*evict::make_policy("lru")); }, budget, registry,
                              Clock::system());
   const std::atomic<bool> stop{false};
   CHECK(cache::take_census(**catalog, residents, stop).has_value());
