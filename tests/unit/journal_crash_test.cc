@@ -22,6 +22,7 @@ class History {
   void expect_prefix(Store& store, bool is_power_loss) {
     const Model recovered = contents(store);
     EXPECT_EQ(store.key_count(), recovered.size());
+    EXPECT_EQ(store.live_bytes(), space_of(recovered));
     for (size_t i = states_.size(); i-- > committed_;) {
       if (states_[i] != recovered) continue;
       states_.resize(i + 1);
@@ -60,10 +61,14 @@ class JournalCrashTest : public JournalTest {
           history.commit();
           break;
         case 1:
-          if (random.one_in(4)) {
+          if (random.one_in(8)) {
             if (!store.checkpoint()) return;
             history.commit();
           }
+          break;
+        case 2:
+        case 3:
+          if (!store.maintain()) return;
           break;
         default: {
           const auto batch = random_batch(random, 60);
@@ -260,7 +265,7 @@ TEST_F(JournalTailTest, DamageBehindNothingDurableIsATornTail) {
   // Nothing was synced, so pages may have been written in any order: a later valid frame proves
   // nothing.
   const LastFrame frame = make(false);
-  disk_.corrupt(log(), 4096 + 30, 1);
+  disk_.corrupt(log(), 4096 + 60, 1);
   expect_holds(*must_open(), {});
   EXPECT_GT(frame.begin, 4096u);
 }
