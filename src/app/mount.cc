@@ -339,6 +339,14 @@ void RunningMount::add_duties() {
                      log::warning("cannot count what is cached: {}", taken.error().message());
                    return cache::kWhenPoked;
                  }});
+  const auto journal = janitor_->add({.name = "journal", .step = [this] {
+                                        const auto more = store_->maintain();
+                                        if (!more) log::warning("{}", more.error().message());
+                                        return more && *more ? cache::kAtOnce : cache::kWhenPoked;
+                                      }});
+  claims_->set_committed([this, journal] {
+    if (store_->is_maintenance_due()) janitor_->poke(journal);
+  });
   // When the cache itself takes room it is poked; others who fill the disk are looked for.
   static constexpr Nanos kLookAround = std::chrono::minutes(1);
   static constexpr uint32_t kEvictionsAtOnce = 64;

@@ -104,10 +104,7 @@ void Claims::run_once() {
   }
   for (Claim& claim : claims) store(*claim.owner, claim.state);
   if (const auto committed = catalog_.commit(); !committed) metrics_.store_errors.add();
-  for (Result<bool> more = true; more && *more;) {
-    more = catalog_.maintain();
-    if (!more) metrics_.store_errors.add();
-  }
+  if (committed_) committed_();
 }
 
 }  // namespace larder::cache

@@ -28,6 +28,9 @@ class Claims {
   // Stops.
   ~Claims();
 
+  // Called after each round that committed something, on its thread: the journal has grown.  Set
+  // before the first round.
+  void set_committed(std::function<void()> committed) { committed_ = std::move(committed); }
   // The owner's file has something to claim.
   void add(std::shared_ptr<FileOwner> owner);
   // Claims what there is now and returns when it is durable.
@@ -46,6 +49,7 @@ class Claims {
   object::Objects& objects_;
   Metrics& metrics_;
   const Nanos interval_;
+  std::function<void()> committed_;
   Mutex mutex_;
   CondVar wake_;
   bool stopping_ GUARDED_BY(mutex_) = false;

@@ -65,8 +65,6 @@ class Catalog {
 
   Result<void> apply(const Batch& batch);
   Result<void> commit() { return store_.commit(); }
-  // One bounded piece of what the store needs done: journal::Store::maintain().
-  Result<bool> maintain() { return store_.maintain(); }
   // Visits every stored node until `visit` returns false.
   Result<void> for_each_node(const std::function<bool(NodeId, const NodeRecord&)>& visit);
 

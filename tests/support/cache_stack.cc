@@ -43,6 +43,11 @@ CacheStack::CacheStack(io::Disk& disk, const Clock& clock_in, const StackOptions
       [] { return std::move(*evict::make_policy("lru")); }, *budget, registry, clock);
   residents->set_evict([](NodeId, uint64_t) { return false; });
   claims = std::make_unique<cache::Claims>(*catalog, *objects, metrics, std::chrono::hours(24));
+  // What the janitor does, at once.
+  claims->set_committed([this] {
+    while (store->is_maintenance_due())
+      if (const auto more = store->maintain(); !more || !*more) return;
+  });
   for (uint32_t i = 0; i < options.reactors; ++i) {
     io::ReactorOptions reactor;
     reactor.engine = io::EngineKind::kThreads;
