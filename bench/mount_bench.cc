@@ -53,10 +53,10 @@ void fill(io::Disk& disk, uint64_t files) {
     record.block_shift = 17;
     record.data_stable = true;
     record.used_at_ns = static_cast<int64_t>(i);
+    record.first_chunk = {1, {static_cast<uint32_t>(i)}};
     catalog::Batch batch;
     batch.put(NodeId{kFirstNode + i}, record);
     batch.put(record.parent, record.name, {NodeId{kFirstNode + i}, S_IFREG});
-    batch.put(record.object, 0, {1, {static_cast<uint32_t>(i)}});
     CHECK((*catalog)->apply(batch).has_value());
     if (i % 50'000 == 0) CHECK((*store)->commit().has_value());
   }

@@ -39,9 +39,11 @@ void CachedFile::load(const catalog::NodeRecord& record) {
   object_created_ = true;
   block_shift_ = record.block_shift;
   ctime_moved_ = record.ctime_moved;
+  cached_at_ns_ = record.cached_at_ns;
+  first_chunk_ = record.first_chunk;
   const uint64_t blocks = block_count(size_bytes_, block_shift_);
   for (uint64_t chunk = 0; chunk * catalog::kBlocksPerChunk < blocks; ++chunk) {
-    const auto found = env_.catalog.chunk(object_, chunk);
+    const auto found = env_.catalog.chunk(record, chunk);
     if (found && *found) blocks_.load(chunk, **found);
   }
   const uint64_t object_bytes = bytes_of_object(record);
@@ -52,6 +54,7 @@ void CachedFile::load(const catalog::NodeRecord& record) {
     // claimed later can bring them back.
     untrusted_ = true;
     unsettled_ = true;
+    first_chunk_.reset();
     blocks_.clear_all();
     extra_bytes_ = static_cast<int64_t>(object_bytes);
   }
@@ -69,6 +72,8 @@ uint64_t CachedFile::bytes_of_object(const catalog::NodeRecord& record) const {
 void CachedFile::describe(catalog::NodeRecord& record) const {
   MutexLock lock(mutex_);
   record.object = object_created_ ? object_ : ObjectId{};
+  record.cached_at_ns = object_created_ ? cached_at_ns_ : 0;
+  record.first_chunk = object_created_ ? first_chunk_ : std::nullopt;
   record.version = version_;
   record.block_shift = block_shift_;
   record.data_stable = !unsettled_ && !racy_;
@@ -187,13 +192,15 @@ CachedFile::Dropped CachedFile::drop_locked() {
     env_.memory.erase_object(object_);
     if (object_created_) {
       dropped.object = object_;
-      for (const uint64_t chunk : blocks_.chunks()) dropped.batch.remove(object_, chunk);
+      for (const uint64_t chunk : blocks_.chunks())
+        if (chunk != 0 || !first_chunk_) dropped.batch.remove(object_, chunk);
     }
   }
   env_.residents.forget(owner_.id());
   dropped.file = std::exchange(object_file_, nullptr);
   object_ = {};
   object_created_ = false;
+  first_chunk_.reset();
   untrusted_ = false;
   extra_bytes_ = 0;
   pins_ = 0;  // whoever holds a pin of the old generation goes on reading the old object
@@ -280,7 +287,11 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId* object) {
     if (object_ != *object) return fail(Code::kStale, "object");  // dropped meanwhile
     if (object_file_) return object_file_;
     object_file_ = *file;
-    object_created_ = true;
+    if (!object_created_) {
+      object_created_ = true;
+      cached_at_ns_ = env_.clock.wall().count();
+      first_chunk_.emplace();
+    }
     size_now = size_bytes_;
   }
   while (size_now != size_bytes) {
@@ -364,7 +375,12 @@ catalog::Batch CachedFile::end_claim(const ClaimableState& state, uint64_t alloc
   MutexLock lock(mutex_);
   if (object_ != state.object || changed_at_ != state.changed_at || own_change_) return batch;
   for (const auto& [chunk, record] : state.chunks) {
-    batch.put(state.object, chunk, record);
+    if (chunk != 0) {
+      batch.put(state.object, chunk, record);
+    } else {
+      if (!first_chunk_) batch.remove(state.object, 0);  // where older larders put it
+      first_chunk_ = record;
+    }
     // Blocks that came meanwhile are still unsynced: they wait for the next round.
     if (blocks_.record(chunk).present == record.present) blocks_.mark_claimed(chunk);
   }

@@ -160,7 +160,8 @@ class CachedFile {
   };
   // What could be claimed once object is synced; nullopt when nothing can be now.
   std::optional<ClaimableState> begin_claim();
-  // After the sync: the chunk records to store.  Empty when things changed meanwhile.
+  // After the sync: what to store beside the node's record, which has chunk 0.  Claims nothing when
+  // things changed meanwhile.
   // allocated_bytes: what the object takes on the disk now.
   catalog::Batch end_claim(const ClaimableState& state, uint64_t allocated_bytes);
 
@@ -265,6 +266,9 @@ class CachedFile {
   uint32_t changes_in_progress_ GUARDED_BY(mutex_) = 0;
   ObjectId object_ GUARDED_BY(mutex_);  // taken before the first fetch: the memory tier's key
   bool object_created_ GUARDED_BY(mutex_) = false;  // there is a file of that name
+  int64_t cached_at_ns_ GUARDED_BY(mutex_) = 0;     // of the object
+  // What is claimed of chunk 0; nullopt: a record of its own says it.
+  std::optional<catalog::ChunkRecord> first_chunk_ GUARDED_BY(mutex_);
   std::shared_ptr<io::File> object_file_ GUARDED_BY(mutex_);
   BlockMap blocks_ GUARDED_BY(mutex_);
   int64_t extra_bytes_ GUARDED_BY(mutex_) = 0;  // the object's, beyond its blocks

@@ -96,6 +96,7 @@ std::optional<CachedFile::Hole> CachedFile::begin_punch(ObjectId object,
       env_.memory.erase({object_, block});
     }
     blocks_.erase_chunk(chunk);
+    if (chunk == 0 && first_chunk_) first_chunk_.emplace();
     hole.chunks.push_back(chunk);
   }
   if (hole.chunks.empty()) return std::nullopt;
