@@ -144,6 +144,20 @@ bool zero_from(std::span<std::byte> bytes) {
   return was_dirty;
 }
 
+// Writes what is there from `from` to `to` once more: should a sync have failed before the process
+// ended, the page cache has these bytes, takes them for written, and would never write them.
+Result<void> write_again(const MappedSegment& segment, uint64_t from, uint64_t to) {
+  constexpr uint64_t kChunk = 64 << 10;
+  std::vector<std::byte> chunk;
+  for (; from < to; from += chunk.size()) {
+    const auto bytes =
+        segment.bytes().subspan(from - segment.begin, std::min<uint64_t>(kChunk, to - from));
+    chunk.assign(bytes.begin(), bytes.end());
+    TRY(segment.file->write_at(chunk, from - segment.begin));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<ReplayedLog> replay_log(Segments& segments, const LoadedCheckpoint& checkpoint,
@@ -160,14 +174,19 @@ Result<std::shared_ptr<MappedSegment>> repair_log(Segments& segments, const Repl
   if (!replayed.segments_behind.empty()) TRY(files.disk.sync_directory(files.directory));
 
   const uint64_t last = segments.number_of(replayed.watermarks.tail);
-  // What only the page cache has of full segments; the last one is synced by the next commit.
+  // What perhaps only the page cache has of full segments; the last one is synced by the next
+  // commit.
   for (uint64_t number = segments.number_of(replayed.watermarks.durable); number < last; ++number) {
     TRY_ASSIGN(const auto segment, segments.open_mapped(number));
+    TRY(write_again(*segment, std::max(replayed.watermarks.durable, segments.first_frame(number)),
+                    segment->end()));
     TRY(segment->file->sync_data());
   }
   auto active = segments.open_mapped(last);
   if (!active && active.error().is(Code::kNotFound)) return segments.create(last);
   if (!active) return active;
+  TRY(write_again(**active, std::max(replayed.watermarks.durable, segments.first_frame(last)),
+                  replayed.watermarks.tail));
   const auto rest = (*active)->bytes().subspan(replayed.watermarks.tail - (*active)->begin);
   if (zero_from(rest)) TRY((*active)->file->sync_data());
   return active;

@@ -100,9 +100,11 @@ inline int settle(Store& store) {
   return kStepsMax;
 }
 
-// Seeds of a randomised test: LARDER_TEST_SEED alone when it is set, else 1 to `count`.
+// Seeds of a randomised test: LARDER_TEST_SEED alone when it is set, else 1 to `count`, or to
+// LARDER_TEST_SEEDS.
 inline std::vector<uint64_t> seeds(uint64_t count) {
   if (const char* text = std::getenv("LARDER_TEST_SEED")) return {std::strtoull(text, nullptr, 10)};
+  if (const char* text = std::getenv("LARDER_TEST_SEEDS")) count = std::strtoull(text, nullptr, 10);
   std::vector<uint64_t> all;
   for (uint64_t seed = 1; seed <= count; ++seed) all.push_back(seed);
   return all;
