@@ -3,8 +3,8 @@
 //
 //   mount_bench DIRECTORY [FILES]
 //
-// Makes a cache directory's journal in DIRECTORY (node, name and chunk records, as one read of each
-// file leaves them: three entries a file), then opens it after a clean stop and after a kill, looks
+// Makes a cache directory's journal in DIRECTORY (node and name records, as one read of each
+// file leaves them: two entries a file), then opens it after a clean stop and after a kill, looks
 // files up at random, lets most of its log die and has it compacted, and shows what requests meet
 // meanwhile.
 #include <fmt/format.h>
@@ -71,6 +71,7 @@ catalog::NodeRecord record_of(uint64_t i) {
   record.block_shift = 17;
   record.data_stable = true;
   record.used_at_ns = static_cast<int64_t>(i);
+  record.first_chunk = {1, {static_cast<uint32_t>(i)}};
   return record;
 }
 
@@ -87,7 +88,6 @@ void fill(io::Disk& disk, uint64_t files) {
     catalog::Batch batch;
     batch.put(NodeId{kFirstNode + i}, record);
     batch.put(record.parent, record.name, {NodeId{kFirstNode + i}, S_IFREG});
-    batch.put(record.object, 0, {1, {static_cast<uint32_t>(i)}});
     CHECK(opened.catalog->apply(batch).has_value());
     if (i % 50'000 != 0) continue;
     CHECK(opened.store->commit().has_value());
@@ -179,8 +179,10 @@ void measure(io::Disk& disk, uint64_t files, const char* after, bool close) {
   CHECK((*opened.catalog->node(NodeId{kFirstNode + files / 2})).has_value());
   const double answered = seconds();
   const double heap_open = heap_bytes();
-  cache::Residents residents(std::move(*evict::make_policy("lru")), UINT64_MAX, opened.registry,
-                             Clock::system());
+  cache::Budget budget(
+      {}, disk, [] { return cache::Overhead{}; }, opened.registry, Clock::system());
+  cache::Residents residents([] { return std::move(*evict::make_policy("lru")); }, budget,
+                             opened.registry, Clock::system());
   const std::atomic<bool> stop{false};
   CHECK(cache::take_census(*opened.catalog, residents, stop).has_value());
   const double counted = seconds();

@@ -58,15 +58,14 @@ class Catalog {
 
   Result<std::optional<NodeRecord>> node(NodeId node);
   Result<std::optional<NameRecord>> name(NodeId parent, std::string_view name);
-  Result<std::optional<ChunkRecord>> chunk(ObjectId object, uint64_t chunk);
+  // Of the node's object.
+  Result<std::optional<ChunkRecord>> chunk(const NodeRecord& node, uint64_t chunk);
   Result<std::optional<NodeId>> by_inode(uint64_t source_inode);
   // All parts, or nullopt when one is missing.
   Result<std::optional<std::vector<ListingEntry>>> listing(NodeId directory, uint32_t parts);
 
   Result<void> apply(const Batch& batch);
   Result<void> commit() { return store_.commit(); }
-  // One bounded piece of what the store needs done: journal::Store::maintain().
-  Result<bool> maintain() { return store_.maintain(); }
   // Visits every stored node until `visit` returns false.
   Result<void> for_each_node(const std::function<bool(NodeId, const NodeRecord&)>& visit);
 
