@@ -81,6 +81,11 @@ void CachedFile::describe(catalog::NodeRecord& record) const {
   record.object_bytes = held_bytes();
 }
 
+ObjectId CachedFile::object() const {
+  MutexLock lock(mutex_);
+  return object_;
+}
+
 uint64_t CachedFile::size_bytes() const {
   MutexLock lock(mutex_);
   return size_bytes_;
