@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "evict/hybrid.h"
+#include "evict/lfu.h"
 #include "evict/lru.h"
+#include "evict/ttl.h"
 
 namespace larder::evict {
 
@@ -21,6 +24,9 @@ std::unique_ptr<Policy> make() {
 
 constexpr Row kPolicies[] = {
     {"lru", make<Lru>},
+    {"lfu", make<Lfu>},
+    {"ttl", make<Ttl>},
+    {"hybrid", make<Hybrid>},
 };
 
 }  // namespace
