@@ -45,8 +45,26 @@ Result<void> StoreFiles::sync_entries() const {
 }
 
 Result<void> StoreFiles::publish(const std::string& name) const {
-  TRY(disk.rename(path(name + std::string(kNewSuffix)), path(name)));
+  const std::string new_name = name + std::string(kNewSuffix);
+  TRY(disk.rename(path(new_name), path(name)));
+  sizes->rename(new_name, name);
   return disk.sync_directory(directory);
+}
+
+Result<void> StoreFiles::remove(const std::string& name) const {
+  TRY(disk.remove(path(name)));
+  sizes->erase(name);
+  return {};
+}
+
+Result<void> StoreFiles::measure() const {
+  TRY_ASSIGN(const std::vector<std::string> names, disk.list(directory));
+  for (const std::string& name : names) {
+    TRY_ASSIGN(const auto file, disk.open(path(name), io::OpenMode::kReadOnly));
+    TRY_ASSIGN(const io::FileInfo info, file->info());
+    sizes->set(name, info.size_bytes);
+  }
+  return {};
 }
 
 namespace {
@@ -70,11 +88,10 @@ format::Uuid make_uuid(const StoreOptions& options, const Clock& clock) {
   return {.high = high, .low = mix64(up ^ mix64(high))};
 }
 
-Result<void> create_superblock(StoreFiles& files, const StoreOptions& options, const Clock& clock) {
-  TRY(check_segment_bytes(options.segment_bytes, Code::kInvalid));
-  const auto page =
-      format::make_header_page_of(format::kSuperblockMagic, make_uuid(options, clock),
-                                  format::SuperblockBody{.segment_bytes = options.segment_bytes});
+Result<void> write_superblock(const StoreFiles& files, const format::Uuid& uuid,
+                              uint64_t segment_bytes) {
+  const auto page = format::make_header_page_of(
+      format::kSuperblockMagic, uuid, format::SuperblockBody{.segment_bytes = segment_bytes});
   const std::string name(kSuperblockName);
   TRY_ASSIGN(const auto file,
              files.disk.open(files.path(name + std::string(kNewSuffix)), io::OpenMode::kCreate));
@@ -98,12 +115,18 @@ Result<StoreFiles> open_superblock(io::Disk& disk, const std::string& directory,
   if (std::ranges::find(*names, kSuperblockName) == names->end()) {
     // The superblock is durable before anything else is written.
     for (const std::string& name : *names)
-      if (number_of_name(name, kSegmentPrefix) || number_of_name(name, kCheckpointPrefix))
+      if (number_of_name(name, kSegmentPrefix) || number_of_name(name, kCheckpointPrefix) ||
+          number_of_name(name, kIncrementPrefix))
         return fail(Code::kCorrupt,
                     fmt::format("{} is there, but no superblock", files.path(name)));
-    TRY(create_superblock(files, options, clock));
+    TRY(check_segment_bytes(options.segment_bytes, Code::kInvalid));
+    TRY(write_superblock(files, make_uuid(options, clock), options.segment_bytes));
   }
+  return read_superblock(disk, directory);
+}
 
+Result<StoreFiles> read_superblock(io::Disk& disk, const std::string& directory) {
+  StoreFiles files{.disk = disk, .directory = directory};
   const std::string path = files.path(kSuperblockName);
   TRY_ASSIGN(const auto file, disk.open(path, io::OpenMode::kReadOnly));
   format::HeaderPage page{};
@@ -112,10 +135,16 @@ Result<StoreFiles> open_superblock(io::Disk& disk, const std::string& directory,
              format::parse_header_page(std::span(page).first(size), format::kSuperblockMagic,
                                        nullptr, path));
   files.uuid = header.store;
+  files.version = header.version;
   files.seed = format::seed_of(header.store);
   files.segment_bytes = format::body_of<format::SuperblockBody>(header).segment_bytes;
   TRY(check_segment_bytes(files.segment_bytes, Code::kCorrupt));
   return files;
+}
+
+Result<void> upgrade_superblock(const StoreFiles& files) {
+  if (files.version == format::kJournalVersion) return {};
+  return write_superblock(files, files.uuid, files.segment_bytes);
 }
 
 }  // namespace larder::journal
