@@ -1,8 +1,8 @@
 // The lists of W-TinyLFU (Einziger, Friedman, Manes 2017) and its two ways to choose a victim.
 //
 // A new item comes into the window.  What falls out of it is a candidate until the next item comes:
-// if something has to go meanwhile it is judged, and goes or joins the main part, else it joins that
-// at once: probation, and protected when it is used again.
+// if something has to go meanwhile it is judged, and goes or joins the main part, else it joins
+// that at once: probation, and protected when it is used again.
 //   - By frequency: the candidate duels with the end of probation.  It stays when it is worth more:
 //     by the odds that it is used sooner (DuelOdds), by the room it takes, and by what fetching it
 //     again would cost (as in GreedyDual-Size-Frequency: Cherkasova 1998).

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 
+#include "evict/registry.h"
 #include "evict/ttl.h"
 #include "evict_testing.h"
 
@@ -81,6 +82,25 @@ TEST(Ttl, NothingMayGo) {
   const auto none = [](Slot) { return false; };
   EXPECT_EQ(ttl.victim(none), std::nullopt);
   EXPECT_EQ(ttl.expired(UINT32_MAX, none), std::nullopt);
+}
+
+TEST(Expiring, AnyPolicyNamesWhatIsOver) {
+  for (const std::string_view name : policy_names()) {
+    const auto policy = *make_policy(name, Expiry::kHonoured);
+    policy->reserve(3);
+    policy->insert(0, {.key_hash = 1, .weight_bytes = 1});
+    policy->insert(1, {.key_hash = 2, .weight_bytes = 1, .expires_s = 9});
+    policy->insert(2, {.key_hash = 3, .weight_bytes = 1, .expires_s = 8});
+    EXPECT_EQ(policy->expired(7, any_slot), std::nullopt) << name;
+    EXPECT_EQ(policy->expired(8, any_slot), Slot{2}) << name;
+    policy->resize(2, 5);
+    policy->hit(2);
+    policy->erase(2);
+    EXPECT_EQ(policy->expired(9, any_slot), Slot{1}) << name;
+    policy->insert(2, {.key_hash = 3, .weight_bytes = 1});
+    EXPECT_EQ(drain(*policy).size(), 3u) << name;
+    EXPECT_EQ(policy->expired(UINT32_MAX, any_slot), std::nullopt) << name;
+  }
 }
 
 TEST(TtlDeathTest, RefusesMisuse) {
