@@ -14,6 +14,7 @@
 #include "app/cache_directory.h"
 #include "app/in_words.h"
 #include "app/source_root.h"
+#include "base/check.h"
 #include "base/log.h"
 #include "cache/census.h"
 #include "cache/claims.h"
@@ -130,6 +131,7 @@ class RunningMount final : public Mount {
   Result<void> load_root();
   void add_duties();
   cache::Overhead overhead() const;
+  std::unique_ptr<evict::Policy> make_disk_policy() const;
   control::MountFacts facts() const;
 
   const MountRequest request_;
@@ -273,13 +275,12 @@ Result<void> RunningMount::build() {
   TRY(open_store());
   TRY_ASSIGN(const io::SpaceInfo space, in_words(disk_->space()));
   pool_ = new buffer::Pool(config.memory_bytes + kTransitBytesMax);
-  const std::string policy = config.policy;
   memory_ = std::make_unique<memory::BlockCache>(
-      memory::BlockCacheOptions{config.memory_bytes, 16, policy}, registry_);
+      memory::BlockCacheOptions{config.memory_bytes, 16, config.policy}, registry_);
   budget_ = std::make_unique<cache::Budget>(
       limits_of(config, space), *disk_, [this] { return overhead(); }, registry_, clock_);
-  residents_ = std::make_unique<cache::Residents>(
-      [policy] { return std::move(*evict::make_policy(policy)); }, *budget_, registry_, clock_);
+  residents_ = std::make_unique<cache::Residents>([this] { return make_disk_policy(); }, *budget_,
+                                                  config.ttl, registry_, clock_);
   metrics_ = std::make_unique<cache::Metrics>(registry_);
   claims_ =
       std::make_unique<cache::Claims>(*catalog_, *objects_, *metrics_, config.commit_interval);
@@ -326,6 +327,14 @@ Result<void> RunningMount::build() {
   return {};
 }
 
+std::unique_ptr<evict::Policy> RunningMount::make_disk_policy() const {
+  const bool expires = request_.config.ttl != Nanos(0);
+  auto policy = evict::make_policy(request_.config.policy,
+                                   expires ? evict::Expiry::kHonoured : evict::Expiry::kIgnored);
+  CHECK(policy.has_value());  // the key takes no other names
+  return std::move(*policy);
+}
+
 cache::Overhead RunningMount::overhead() const {
   return {.journal_bytes = store_->disk_bytes(), .headroom_bytes = journal_headroom_bytes_};
 }
@@ -356,6 +365,14 @@ void RunningMount::add_duties() {
                                   ? cache::kAtOnce
                                   : cache::NextStep(clock_.monotonic() + kLookAround);
                      }});
+  if (const Nanos ttl = request_.config.ttl; ttl != Nanos(0)) {
+    const Nanos pause = std::clamp<Nanos>(ttl / 20, std::chrono::seconds(1), kLookAround);
+    janitor_->add({.name = "expire", .first = clock_.monotonic() + pause, .step = [this, pause] {
+                     return residents_->expire(kEvictionsAtOnce)
+                                ? cache::kAtOnce
+                                : cache::NextStep(clock_.monotonic() + pause);
+                   }});
+  }
   residents_->set_pressed([this, relieve] { janitor_->poke(relieve); });
 }
 

@@ -95,8 +95,8 @@ class CachedFile {
   void drop();
   // Drops all data to make room; false when it may not be done now (open in passthrough).
   bool evict();
-  // Whether so much is held that punch() is to be called instead.
-  bool is_large() const;
+  // Whether so much more than wanted is held that punch() is to be called instead.
+  bool is_large(uint64_t wanted_bytes) const;
   // Takes at least so many bytes from the end of a large object, whole chunks of blocks at a time,
   // and syncs the catalog before: not on a reactor.  False when nothing of it may go now.
   bool punch(uint64_t wanted_bytes);
