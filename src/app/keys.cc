@@ -6,6 +6,8 @@
 #include <bit>
 #include <numeric>
 
+#include "evict/registry.h"
+
 namespace larder::app {
 namespace {
 
@@ -48,7 +50,13 @@ std::vector<Key> make_keys() {
       {"memory", SizeField{&Config::memory_bytes, 0, kTiB}, "256M", "memory for hot blocks"},
       {"block_size", SizeField{&Config::block_size_bytes, 4 * kKiB, kMiB, true}, "128K",
        "unit of presence and of fetching; what is cached keeps the one it came with"},
-      {"policy", choice<&Config::policy, Policy::kLru>({"lru"}), "lru", "what to evict first"},
+      {"policy",
+       ChoiceField{
+           evict::policy_names(),
+           [](Config& config, size_t index) { config.policy = evict::policy_names()[index]; }},
+       "hybrid", "what to evict first"},
+      {"ttl", DurationField{&Config::ttl, seconds(1), kYear, true}, "0",
+       "how long a file stays cached after it came in; 0: until it is evicted"},
       {"profile",
        choice<&Config::profile, Profile::kPrivate, Profile::kShared, Profile::kImmutable>(
            {"private", "shared", "immutable"}),
@@ -119,7 +127,8 @@ struct Describe {
     return fmt::format("{}% to {}%", f.min, f.max);
   }
   std::string operator()(const DurationField& f) const {
-    return fmt::format("{} to {} (ms, s, m, h)", format_duration(f.min), format_duration(f.max));
+    return fmt::format("{}{} to {} (ms, s, m, h)", f.zero_allowed ? "0, or " : "",
+                       format_duration(f.min), format_duration(f.max));
   }
   std::string operator()(const CountField& f) const {
     return fmt::format("{} to {}{}", f.min, f.max, f.auto_allowed ? ", or auto" : "");
@@ -157,7 +166,8 @@ struct Store {
   }
   Result<void> operator()(const DurationField& f) const {
     TRY_ASSIGN(const Nanos duration, parse_duration(value));
-    if (duration < f.min || duration > f.max) return fail(Code::kInvalid);
+    const bool is_zero = f.zero_allowed && duration == Nanos(0);
+    if (!is_zero && (duration < f.min || duration > f.max)) return fail(Code::kInvalid);
     config.*f.member = duration;
     return {};
   }

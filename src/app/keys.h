@@ -36,6 +36,7 @@ struct DurationField {
   Nanos Config::* member;
   Nanos min;
   Nanos max;
+  bool zero_allowed = false;  // besides
 };
 struct CountField {
   uint32_t Config::* member;

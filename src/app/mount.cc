@@ -272,7 +272,7 @@ Result<void> RunningMount::build() {
   TRY(open_store());
   TRY_ASSIGN(const io::SpaceInfo space, in_words(disk_->space()));
   pool_ = new buffer::Pool(config.memory_bytes + kTransitBytesMax);
-  const std::string policy = "lru";
+  const std::string policy = config.policy;
   memory_ = std::make_unique<memory::BlockCache>(
       memory::BlockCacheOptions{config.memory_bytes, 16, policy}, registry_);
   budget_ = std::make_unique<cache::Budget>(

@@ -198,6 +198,8 @@ class CachedFile {
   Result<void> ensure_object_id();
   io::Task<Result<void>> fetch_from_source(std::shared_ptr<Fetch> fetch);
   io::Task<void> store(std::shared_ptr<Fetch> fetch);
+  bool end_store(const Fetch& fetch, bool has_begun, const std::vector<uint32_t>& checksums,
+                 uint64_t bytes);
   void finish(const std::shared_ptr<Fetch>& fetch);
   void keep_in_memory(const Fetch& fetch) REQUIRES(mutex_);
   void spawn_fetches(const std::vector<std::shared_ptr<Fetch>>& started);

@@ -1,5 +1,6 @@
 #include "app/config.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +9,7 @@
 
 #include "app/keys.h"
 #include "app/values.h"
+#include "evict/registry.h"
 
 namespace larder::app {
 namespace {
@@ -107,7 +109,8 @@ TEST(Config, DefaultsAreThoseOfTheTable) {
 TEST(Config, OptionsSetEveryKindOfKey) {
   const auto config = from_options(
       "cache_dir=/"
-      "c,size=50G,memory=1G,block_size=64K,policy=lru,profile=private,attr_ttl=3s,io=threads,"
+      "c,size=50G,memory=1G,block_size=64K,policy=lfu,ttl=90s,profile=private,attr_ttl=3s,io="
+      "threads,"
       "passthrough=off,source_timeout=2s,source_threads=9,threads=3,allow_other,ro,control_dir=."
       "ctl,"
       "log_level=debug,log_file=/l,readahead=0,commit_interval=50ms,compact_at=30%");
@@ -116,6 +119,8 @@ TEST(Config, OptionsSetEveryKindOfKey) {
   EXPECT_EQ(config->size.bytes, 50ULL << 30);
   EXPECT_EQ(config->memory_bytes, 1u << 30);
   EXPECT_EQ(config->block_size_bytes, 64u << 10);
+  EXPECT_EQ(config->policy, "lfu");
+  EXPECT_EQ(config->ttl, std::chrono::seconds(90));
   EXPECT_EQ(config->profile, Profile::kPrivate);
   EXPECT_EQ(config->attr_ttl, std::chrono::seconds(3));
   EXPECT_EQ(config->io, IoChoice::kThreads);
@@ -184,6 +189,15 @@ TEST(Config, ValuesOutsideTheirRangeAreRefused) {
         "source_timeout=1ms", "cache_dir=relative", "control_dir=..", "control_dir=", "memory=2T",
         "attr_ttl=8761h"})
     EXPECT_THAT(error_of(text), HasSubstr("bad value")) << text;
+}
+
+TEST(Config, EveryPolicyOfTheRegistryCanBeChosen) {
+  for (const std::string_view name : evict::policy_names())
+    EXPECT_EQ(from_options(fmt::format("policy={}", name))->policy, name);
+  EXPECT_THAT(error_of("policy=mru"), HasSubstr("accepted: lru, lfu, ttl, hybrid"));
+  EXPECT_EQ(from_options("ttl=0")->ttl, Nanos(0));
+  EXPECT_EQ(error_of("ttl=900ms"),
+            "-o: bad value '900ms' for ttl: accepted: 0, or 1s to 8760h (ms, s, m, h)");
 }
 
 TEST(Config, AKeyThatNeedsAValueSaysSo) {
