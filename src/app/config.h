@@ -47,6 +47,7 @@ struct Config {
   Nanos source_patience{0};
   uint32_t source_threads = 0;
   Nanos commit_interval{0};
+  uint32_t compact_at_percent = 0;
   uint32_t threads = 0;  // FUSE workers; 0: as many as there are processors
   bool read_only = false;
   bool allow_other = false;

@@ -139,7 +139,6 @@ class RunningMount final : public Mount {
   Registry registry_;
   std::unique_ptr<io::Disk> disk_;
   std::unique_ptr<journal::Store> store_;
-  uint64_t journal_headroom_bytes_ = 0;  // its next log file and checkpoint
   std::unique_ptr<catalog::Catalog> catalog_;
   std::unique_ptr<object::Objects> objects_;
   // Outlives this object when a hung thread still holds a buffer.
@@ -191,7 +190,7 @@ Result<void> RunningMount::open_store() {
   journal::StoreOptions options;
   options.segment_bytes = segment_bytes_of(request_.config.size.resolve(space.total_bytes));
   options.checkpoint_after_bytes = 4 * options.segment_bytes;
-  journal_headroom_bytes_ = 2 * options.segment_bytes;
+  options.dead_share = request_.config.compact_at_percent / 100.0;
   options.uuid_salt =
       static_cast<uint64_t>(clock_.wall().count()) ^ static_cast<uint64_t>(getpid());
   const auto unusable = [&path](const Error& error, std::string_view state) {
@@ -336,7 +335,7 @@ std::unique_ptr<evict::Policy> RunningMount::make_disk_policy() const {
 }
 
 cache::Overhead RunningMount::overhead() const {
-  return {.journal_bytes = store_->disk_bytes(), .headroom_bytes = journal_headroom_bytes_};
+  return {.journal_bytes = store_->disk_bytes(), .headroom_bytes = store_->headroom_bytes()};
 }
 
 // What is done in the background: a duty is one entry here.
