@@ -14,6 +14,7 @@
 #include "app/cache_directory.h"
 #include "app/in_words.h"
 #include "app/source_root.h"
+#include "base/check.h"
 #include "base/log.h"
 #include "cache/activity.h"
 #include "cache/audit.h"
@@ -138,6 +139,7 @@ class RunningMount final : public Mount {
   void add_pass_commands(control::CommandTable& commands, const std::string& name, Duty& duty,
                          cache::Janitor::DutyId id);
   cache::Overhead overhead() const;
+  std::unique_ptr<evict::Policy> make_disk_policy() const;
   control::MountFacts facts() const;
 
   const MountRequest request_;
@@ -145,7 +147,6 @@ class RunningMount final : public Mount {
   Registry registry_;
   std::unique_ptr<io::Disk> disk_;
   std::unique_ptr<journal::Store> store_;
-  uint64_t journal_headroom_bytes_ = 0;  // its next log file and checkpoint
   std::unique_ptr<catalog::Catalog> catalog_;
   std::unique_ptr<object::Objects> objects_;
   // Outlives this object when a hung thread still holds a buffer.
@@ -201,7 +202,7 @@ Result<void> RunningMount::open_store() {
   journal::StoreOptions options;
   options.segment_bytes = segment_bytes_of(request_.config.size.resolve(space.total_bytes));
   options.checkpoint_after_bytes = 4 * options.segment_bytes;
-  journal_headroom_bytes_ = 2 * options.segment_bytes;
+  options.dead_share = request_.config.compact_at_percent / 100.0;
   options.uuid_salt =
       static_cast<uint64_t>(clock_.wall().count()) ^ static_cast<uint64_t>(getpid());
   const auto unusable = [&path](const Error& error, std::string_view state) {
@@ -285,13 +286,12 @@ Result<void> RunningMount::build() {
   TRY(open_store());
   TRY_ASSIGN(const io::SpaceInfo space, in_words(disk_->space()));
   pool_ = new buffer::Pool(config.memory_bytes + kTransitBytesMax);
-  const std::string policy = "lru";
   memory_ = std::make_unique<memory::BlockCache>(
-      memory::BlockCacheOptions{config.memory_bytes, 16, policy}, registry_);
+      memory::BlockCacheOptions{config.memory_bytes, 16, config.policy}, registry_);
   budget_ = std::make_unique<cache::Budget>(
       limits_of(config, space), *disk_, [this] { return overhead(); }, registry_, clock_);
-  residents_ = std::make_unique<cache::Residents>(
-      [policy] { return std::move(*evict::make_policy(policy)); }, *budget_, registry_, clock_);
+  residents_ = std::make_unique<cache::Residents>([this] { return make_disk_policy(); }, *budget_,
+                                                  config.ttl, registry_, clock_);
   metrics_ = std::make_unique<cache::Metrics>(registry_);
   claims_ =
       std::make_unique<cache::Claims>(*catalog_, *objects_, *metrics_, config.commit_interval);
@@ -339,8 +339,16 @@ Result<void> RunningMount::build() {
   return {};
 }
 
+std::unique_ptr<evict::Policy> RunningMount::make_disk_policy() const {
+  const bool expires = request_.config.ttl != Nanos(0);
+  auto policy = evict::make_policy(request_.config.policy,
+                                   expires ? evict::Expiry::kHonoured : evict::Expiry::kIgnored);
+  CHECK(policy.has_value());  // the key takes no other names
+  return std::move(*policy);
+}
+
 cache::Overhead RunningMount::overhead() const {
-  return {.journal_bytes = store_->disk_bytes(), .headroom_bytes = journal_headroom_bytes_};
+  return {.journal_bytes = store_->disk_bytes(), .headroom_bytes = store_->headroom_bytes()};
 }
 
 // What is done in the background: a duty is one entry here.
@@ -403,6 +411,14 @@ void RunningMount::add_duties(control::CommandTable& commands) {
                                   ? cache::kAtOnce
                                   : cache::NextStep(clock_.monotonic() + kLookAround);
                      }});
+  if (const Nanos ttl = request_.config.ttl; ttl != Nanos(0)) {
+    const Nanos pause = std::clamp<Nanos>(ttl / 20, std::chrono::seconds(1), kLookAround);
+    janitor_->add({.name = "expire", .first = clock_.monotonic() + pause, .step = [this, pause] {
+                     return residents_->expire(kEvictionsAtOnce)
+                                ? cache::kAtOnce
+                                : cache::NextStep(clock_.monotonic() + pause);
+                   }});
+  }
   residents_->set_pressed([this, relieve] { janitor_->poke(relieve); });
 }
 

@@ -58,7 +58,7 @@ void CachedFile::load(const catalog::NodeRecord& record) {
     blocks_.clear_all();
     extra_bytes_ = static_cast<int64_t>(object_bytes);
   }
-  env_.residents.introduce(owner_.id(), object_bytes);
+  env_.residents.introduce(owner_.id(), object_bytes, record.cached_at_ns);
   env_.residents.settle(owner_.id(), object_bytes);  // if the census had only the record
 }
 

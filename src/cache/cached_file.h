@@ -97,8 +97,8 @@ class CachedFile {
   void drop();
   // Drops all data to make room; false when it may not be done now (open in passthrough).
   bool evict();
-  // Whether so much is held that punch() is to be called instead.
-  bool is_large() const;
+  // Whether so much more than wanted is held that punch() is to be called instead.
+  bool is_large(uint64_t wanted_bytes) const;
   // Takes at least so many bytes from the end of a large object, whole chunks of blocks at a time,
   // and syncs the catalog before: not on a reactor.  False when nothing of it may go now.
   bool punch(uint64_t wanted_bytes);
@@ -210,6 +210,8 @@ class CachedFile {
   Result<void> ensure_object_id();
   io::Task<Result<void>> fetch_from_source(std::shared_ptr<Fetch> fetch);
   io::Task<void> store(std::shared_ptr<Fetch> fetch);
+  bool end_store(const Fetch& fetch, bool has_begun, const std::vector<uint32_t>& checksums,
+                 uint64_t bytes);
   void finish(const std::shared_ptr<Fetch>& fetch);
   void keep_in_memory(const Fetch& fetch) REQUIRES(mutex_);
   void spawn_fetches(const std::vector<std::shared_ptr<Fetch>>& started);

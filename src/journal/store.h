@@ -125,6 +125,9 @@ class Store {
   // The sizes of all files in the store's directory (segments take theirs in full when they are
   // made), those being made included.  An atomic load.
   virtual uint64_t disk_bytes() const = 0;
+  // By how much disk_bytes() may grow before the next look at it: the next log files and a full
+  // checkpoint.  A few atomic loads.
+  virtual uint64_t headroom_bytes() const = 0;
   // The sticky error, if there is one.
   virtual std::optional<Error> poisoned() const = 0;
 };

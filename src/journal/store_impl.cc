@@ -124,6 +124,15 @@ Result<void> StoreImpl::count_live() {
   return {};
 }
 
+uint64_t StoreImpl::headroom_bytes() const {
+  // Of a full checkpoint: an entry with its part of half empty buckets, and what an empty index
+  // takes with the last page.
+  constexpr uint64_t kBytesPerKey = 12;
+  constexpr uint64_t kBytesMin = 512 << 10;
+  constexpr uint64_t kSegments = 2;
+  return kSegments * files().segment_bytes + kBytesMin + kBytesPerKey * log_.live().keys;
+}
+
 // --- Writing ---
 
 Result<Address> StoreImpl::apply(std::span<const Change> changes) {

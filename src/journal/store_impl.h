@@ -51,6 +51,7 @@ class StoreImpl final : public Store {
   uint64_t index_bytes() const override { return index_->size_bytes(); }
   uint64_t log_bytes() const override { return log_.tail(); }
   uint64_t disk_bytes() const override { return files().sizes->total_bytes(); }
+  uint64_t headroom_bytes() const override;
   std::optional<Error> poisoned() const override { return poison_.get(); }
 
  private:
