@@ -10,8 +10,6 @@ namespace {
 // Ids reserved with one sync.  Large, so that a sync is rare; ids are 64-bit, so waste is no
 // concern (56 bits of node id remain beside the kernel's epoch: 2^36 reservations).
 constexpr uint64_t kReservation = 1 << 20;
-constexpr std::string_view kNodeCounter = "node-limit";
-constexpr std::string_view kObjectCounter = "object-limit";
 // Entries of one listing part: about 64 KiB with common names.
 constexpr size_t kListingPartEntries = 1500;
 
@@ -75,13 +73,12 @@ Result<std::unique_ptr<Catalog>> Catalog::open(journal::Store& store) {
   {
     MutexLock lock(catalog->mutex_);
     // What was reserved before may have been handed out: start behind it.
-    TRY_ASSIGN(const auto nodes, get_as<uint64_t>(store, meta_key(kNodeCounter), decode_number));
+    TRY_ASSIGN(const auto nodes, get_as<uint64_t>(store, meta_key(kNodeLimit), decode_number));
     catalog->nodes_.next = catalog->nodes_.limit = nodes.value_or(kRootNode.value + 1);
-    TRY_ASSIGN(const auto objects,
-               get_as<uint64_t>(store, meta_key(kObjectCounter), decode_number));
+    TRY_ASSIGN(const auto objects, get_as<uint64_t>(store, meta_key(kObjectLimit), decode_number));
     catalog->objects_.next = catalog->objects_.limit = objects.value_or(1);
-    TRY(catalog->reserve(kNodeCounter, catalog->nodes_));
-    TRY(catalog->reserve(kObjectCounter, catalog->objects_));
+    TRY(catalog->reserve(kNodeLimit, catalog->nodes_));
+    TRY(catalog->reserve(kObjectLimit, catalog->objects_));
   }
   TRY(store.commit());
   return catalog;
@@ -106,13 +103,13 @@ Result<uint64_t> Catalog::allocate(std::string_view counter, Range& range) {
 
 Result<NodeId> Catalog::allocate_node() {
   MutexLock lock(mutex_);
-  TRY_ASSIGN(const uint64_t id, allocate(kNodeCounter, nodes_));
+  TRY_ASSIGN(const uint64_t id, allocate(kNodeLimit, nodes_));
   return NodeId{id};
 }
 
 Result<ObjectId> Catalog::allocate_object() {
   MutexLock lock(mutex_);
-  TRY_ASSIGN(const uint64_t id, allocate(kObjectCounter, objects_));
+  TRY_ASSIGN(const uint64_t id, allocate(kObjectLimit, objects_));
   return ObjectId{id};
 }
 
@@ -151,11 +148,10 @@ Result<void> Catalog::apply(const Batch& batch) {
 
 Result<void> Catalog::for_each_node(const std::function<bool(NodeId, const NodeRecord&)>& visit) {
   return store_.scan([&](std::string_view key, std::string_view value) {
-    if (key.size() != 9 || key[0] != 'n') return true;
-    NodeId node;
-    for (const char byte : key.substr(1)) node.value = node.value << 8 | static_cast<uint8_t>(byte);
+    const auto parsed = parse_key(key);
+    if (!parsed || parsed->kind != RecordKind::kNode) return true;
     const auto record = decode_node(value);
-    return !record || visit(node, *record);
+    return !record || visit(NodeId{parsed->id}, *record);
   });
 }
 

@@ -88,6 +88,17 @@ Result<FileInfo> File::info() {
   return do_info();
 }
 
+Result<std::optional<uint64_t>> File::next_data(uint64_t offset) {
+  TRY(check_file_range(offset, 0));
+  return do_next_data(offset);
+}
+
+Result<std::optional<uint64_t>> File::do_next_data(uint64_t offset) {
+  TRY_ASSIGN(const FileInfo file, do_info());
+  if (offset >= file.size_bytes) return std::nullopt;
+  return offset;
+}
+
 Result<std::unique_ptr<Mapping>> File::map(uint64_t offset, size_t length) {
   static const uint64_t page_bytes = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   TRY(check_file_range(offset, length));

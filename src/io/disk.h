@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -56,6 +57,9 @@ class File {
   // Gives the range's disk space back; it reads as zeros.  The size stays.
   Result<void> punch(uint64_t offset, uint64_t length);
   Result<FileInfo> info();
+  // The first offset from `offset` on that is not in a hole; nullopt: there is none.  Where the
+  // file system does not tell holes, all up to the end of the file counts as data.
+  Result<std::optional<uint64_t>> next_data(uint64_t offset);
   // offset is a multiple of the page size.
   Result<std::unique_ptr<Mapping>> map(uint64_t offset, size_t length);
 
@@ -73,6 +77,7 @@ class File {
   virtual Result<void> do_allocate(uint64_t offset, uint64_t length) = 0;
   virtual Result<void> do_punch(uint64_t offset, uint64_t length) = 0;
   virtual Result<FileInfo> do_info() = 0;
+  virtual Result<std::optional<uint64_t>> do_next_data(uint64_t offset);
   virtual Result<std::unique_ptr<Mapping>> do_map(uint64_t offset, size_t length) = 0;
 
  private:

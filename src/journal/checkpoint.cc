@@ -40,18 +40,6 @@ Result<OpenCheckpoint> open_checkpoint(const StoreFiles& files, uint64_t sequenc
   return checkpoint;
 }
 
-Result<format::CheckpointBody> load(const StoreFiles& files, uint64_t sequence, Index& index) {
-  TRY_ASSIGN(const OpenCheckpoint checkpoint, open_checkpoint(files, sequence));
-  PagedReader pages = checkpoint.pages(files);
-  for (size_t i = 0; i < Index::kShards; ++i) {
-    IndexShard& shard = index.shard(i);
-    const WriterLock lock(shard.mutex);
-    TRY(shard.load([&](std::span<std::byte> into) { return pages.read(into); }));
-  }
-  TRY(pages.verify_rest());
-  return checkpoint.body;
-}
-
 Result<void> verify(const StoreFiles& files, uint64_t sequence) {
   TRY_ASSIGN(const OpenCheckpoint checkpoint, open_checkpoint(files, sequence));
   return checkpoint.pages(files).verify_rest();
@@ -107,13 +95,26 @@ Result<uint64_t> write_checkpoint(const StoreFiles& files, uint64_t sequence, bo
   return body.replay_from;
 }
 
+Result<format::CheckpointBody> load_checkpoint(const StoreFiles& files, uint64_t sequence,
+                                               Index& index) {
+  TRY_ASSIGN(const OpenCheckpoint checkpoint, open_checkpoint(files, sequence));
+  PagedReader pages = checkpoint.pages(files);
+  for (size_t i = 0; i < Index::kShards; ++i) {
+    IndexShard& shard = index.shard(i);
+    const WriterLock lock(shard.mutex);
+    TRY(shard.load([&](std::span<std::byte> into) { return pages.read(into); }));
+  }
+  TRY(pages.verify_rest());
+  return checkpoint.body;
+}
+
 Result<LoadedCheckpoint> load_newest_checkpoint(const StoreFiles& files,
                                                 std::unique_ptr<Index>& index) {
   LoadedCheckpoint result;
   TRY_ASSIGN(const std::vector<uint64_t> sequences, files.list(kCheckpointPrefix));
   if (!sequences.empty()) result.sequence_max = sequences.back();
   for (auto it = sequences.rbegin(); it != sequences.rend(); ++it) {
-    auto loaded = load(files, *it, *index);
+    auto loaded = load_checkpoint(files, *it, *index);
     if (loaded) {
       result.body = *loaded;
       return result;

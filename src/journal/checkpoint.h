@@ -24,6 +24,11 @@ inline constexpr size_t kCheckpointsKept = 2;
 Result<uint64_t> write_checkpoint(const StoreFiles& files, uint64_t sequence, bool is_clean,
                                   Index& index, Log& log, GroupCommit& commit);
 
+// Loads this one into `index`, which is empty.  kCorrupt when it does not verify; then `index` is
+// fit for nothing more.
+Result<format::CheckpointBody> load_checkpoint(const StoreFiles& files, uint64_t sequence,
+                                               Index& index);
+
 struct LoadedCheckpoint {
   format::CheckpointBody body;  // all zeros: there was none to use
   uint64_t rejected = 0;        // newer ones that did not verify

@@ -16,8 +16,12 @@ using format::FrameType;
 
 class Replay {
  public:
-  Replay(Segments& segments, const format::CheckpointBody& checkpoint, Index& index)
-      : segments_(segments), floor_(checkpoint.log_end), index_(index) {
+  Replay(Segments& segments, const format::CheckpointBody& checkpoint, Index& index,
+         OnDamage on_damage)
+      : segments_(segments),
+        floor_(checkpoint.log_end),
+        index_(index),
+        stops_at_damage_(on_damage == OnDamage::kStop) {
     log_.tail = std::max(checkpoint.replay_from, segments.first_frame(0));
     log_.durable = floor_;
   }
@@ -25,10 +29,14 @@ class Replay {
   Result<ReplayedLog> run() {
     TRY_ASSIGN(numbers_, segments_.files().list(kSegmentPrefix));
     uint64_t number = segments_.number_of(log_.tail);
-    TRY(check_none_missing(std::max(floor_, log_.tail)));
+    if (!stops_at_damage_) TRY(check_none_missing(std::max(floor_, log_.tail)));
     while (std::ranges::binary_search(numbers_, number)) {
-      TRY(segments_.read_whole(number, bytes_));
+      if (auto read = segments_.read_whole(number, bytes_); !read) {
+        if (stops_at_damage_) return log_;
+        return fail(std::move(read).error());
+      }
       TRY_ASSIGN(const bool goes_on, replay_segment(number));
+      if (!goes_on && stops_at_damage_) return log_;
       if (!goes_on) {
         TRY(check_rest(number, log_.tail));
         break;
@@ -36,6 +44,7 @@ class Replay {
       ++number;
       log_.tail = segments_.first_frame(number);
     }
+    if (stops_at_damage_) return log_;
     for (const uint64_t behind : numbers_) {
       if (behind <= number) continue;
       log_.segments_behind.push_back(behind);
@@ -135,6 +144,7 @@ class Replay {
   Segments& segments_;
   const uint64_t floor_;  // must be reached
   Index& index_;
+  const bool stops_at_damage_;
   std::vector<uint64_t> numbers_;
   std::vector<std::byte> bytes_;  // the segment being looked at
   ReplayedLog log_;
@@ -156,8 +166,8 @@ bool zero_from(std::span<std::byte> bytes) {
 }  // namespace
 
 Result<ReplayedLog> replay_log(Segments& segments, const format::CheckpointBody& checkpoint,
-                               Index& index) {
-  return Replay(segments, checkpoint, index).run();
+                               Index& index, OnDamage on_damage) {
+  return Replay(segments, checkpoint, index, on_damage).run();
 }
 
 Result<std::shared_ptr<MappedSegment>> repair_log(Segments& segments, const ReplayedLog& replayed) {

@@ -25,9 +25,15 @@ struct ReplayedLog {
   std::vector<uint64_t> segments_behind;  // numbers of segments after the tail's
 };
 
+// What to do about bytes that were durable once and do not verify.
+enum class OnDamage {
+  kFail,  // kCorrupt
+  kStop,  // what is before them is the log: for who salvages
+};
+
 // Replays the log from the checkpoint on into the index.  Changes nothing on the disk.
 Result<ReplayedLog> replay_log(Segments& segments, const format::CheckpointBody& checkpoint,
-                               Index& index);
+                               Index& index, OnDamage on_damage = OnDamage::kFail);
 
 // Makes the disk fit for appending at the tail: what was dropped is removed for good, so that no
 // later recovery can take it for new.  Returns the segment of the tail.
