@@ -1,0 +1,187 @@
+#include "app/inspect/check_journal.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "app/cache_directory.h"
+
+namespace larder::app {
+namespace {
+
+// Sees the whole log; what a gap means is known at its end.
+class LogCheck final : public journal::LogVisitor {
+ public:
+  LogCheck(Examination& examination, journal::Segments& segments, uint64_t durable)
+      : examination_(examination), segments_(segments), durable_(durable) {}
+
+  bool on_frame(uint64_t address, const format::FrameHeader& header) override {
+    ++examination_.counts.frames;
+    durable_ = std::max(durable_, header.durable);
+    end_ = address + sizeof header + header.payload_bytes;
+    return true;
+  }
+  bool on_record(const format::RecordView& record, bool verifies) override {
+    ++examination_.counts.records;
+    if (verifies && record.header.previous() < record.address) return true;
+    examination_.report.add(Kind::kLogRecord, segments_.place_of(record.address),
+                            "the frame verifies, this record in it does not");
+    examination_.plan.rewrite_journal = true;
+    return true;
+  }
+  bool on_gap(const journal::LogGap& gap) override {
+    constexpr size_t kGapsMax = 10'000;  // more say nothing more
+    if (gaps_.size() < kGapsMax) gaps_.push_back(gap);
+    return true;
+  }
+
+  // False when a file is of a later version.
+  bool conclude() {
+    for (const journal::LogGap& gap : gaps_) {
+      if (gap.error && gap.error->is(Code::kNewerFormat)) {
+        examination_.report.add(Kind::kNewerFormat, kJournalName, gap.error->detail());
+        return false;
+      }
+      if (gap.from >= durable_) {
+        add_tail(gap);
+        break;  // what follows was given up with it
+      }
+      add_damage(gap);
+    }
+    return true;
+  }
+
+ private:
+  void add_tail(const journal::LogGap& gap) {
+    const uint64_t end = std::max(gap.to, end_);
+    examination_.report.add(Kind::kLogTail, segments_.place_of(gap.from),
+                            fmt::format("{} bytes that were not yet durable", end - gap.from));
+  }
+  void add_damage(const journal::LogGap& gap) {
+    const std::string what =
+        gap.error ? gap.error->detail()
+                  : fmt::format("no frame verifies in {} bytes, but the log was durable up to {}",
+                                gap.to - gap.from, segments_.place_of(durable_));
+    examination_.report.add(Kind::kLogDamage, segments_.place_of(gap.from), what);
+    examination_.plan.rewrite_journal = true;
+  }
+
+  Examination& examination_;
+  journal::Segments& segments_;
+  uint64_t durable_;  // the log was durable up to here
+  uint64_t end_ = 0;  // of the last frame
+  std::vector<journal::LogGap> gaps_;
+};
+
+std::string path_in_journal(std::string_view name) {
+  return fmt::format("{}/{}", kJournalName, name);
+}
+
+// False when there is no journal.
+bool check_names(Examination& examination) {
+  const auto names = examination.disk.list(kJournalName);
+  if (!names && names.error().is(Code::kNotFound)) return false;
+  if (!names) {
+    examination.report.add(Kind::kUnreadable, kJournalName, names.error().message());
+    examination.plan.refuse = true;
+    return false;
+  }
+  bool is_store = false;
+  for (const std::string& name : *names) {
+    const bool is_known = name == journal::kSuperblockName ||
+                          journal::number_of_name(name, journal::kSegmentPrefix) ||
+                          journal::number_of_name(name, journal::kCheckpointPrefix);
+    is_store = is_store || is_known;
+    if (is_known) continue;
+    const std::string path = path_in_journal(name);
+    const bool is_temporary = name.ends_with(journal::kNewSuffix);
+    examination.report.add(is_temporary ? Kind::kTemporary : Kind::kForeignFile, path,
+                           is_temporary ? "not complete" : "not a file of a journal");
+    if (is_temporary) examination.plan.remove_last.push_back(path);
+  }
+  return is_store;
+}
+
+std::unique_ptr<journal::Reader> open_reader(Examination& examination) {
+  const std::string path = path_in_journal(journal::kSuperblockName);
+  const auto files = journal::read_superblock(examination.disk, kJournalName);
+  if (files) return std::make_unique<journal::Reader>(*files);
+  if (files.error().is(Code::kNewerFormat)) {
+    examination.report.add(Kind::kNewerFormat, path, files.error().detail());
+    examination.plan.refuse = true;
+    return nullptr;
+  }
+  examination.report.add(Kind::kSuperblock, path, files.error().message());
+  examination.plan.rewrite_journal = true;
+  const auto inferred = journal::infer_superblock(examination.disk, kJournalName);
+  if (inferred) return std::make_unique<journal::Reader>(*inferred);
+  examination.report.add(Kind::kLogDamage, kJournalName, inferred.error().message());
+  examination.plan.drop_journal = !inferred.error().is(Code::kNewerFormat);
+  examination.plan.refuse = !examination.plan.drop_journal;
+  return nullptr;
+}
+
+// Up to where the checkpoints say that the log was durable; nullopt when one is of a later version.
+std::optional<uint64_t> check_checkpoints(Examination& examination, journal::Reader& reader) {
+  uint64_t durable = 0;
+  const auto states = reader.checkpoints();
+  if (!states) {
+    examination.report.add(Kind::kUnreadable, kJournalName, states.error().message());
+    return durable;
+  }
+  for (const auto& state : *states) {
+    const std::string path =
+        path_in_journal(journal::numbered_name(journal::kCheckpointPrefix, state.sequence));
+    ++examination.counts.checkpoints;
+    durable = std::max(durable, state.body.log_end);
+    if (!state.error) continue;
+    const bool is_newer = state.error->is(Code::kNewerFormat);
+    examination.report.add(is_newer ? Kind::kNewerFormat : Kind::kCheckpoint, path,
+                           state.error->message());
+    if (is_newer) return std::nullopt;
+    examination.plan.remove_first.push_back(path);
+  }
+  return durable;
+}
+
+// What recovery makes of it; false when nothing can be had.
+bool load_index(Examination& examination, journal::Reader& reader) {
+  const auto recovered = reader.recover();
+  if (recovered) return true;
+  if (!examination.plan.rewrite_journal)
+    examination.report.add(Kind::kLogDamage, kJournalName, recovered.error().message());
+  examination.plan.rewrite_journal = true;
+  const auto salvaged = reader.salvage();
+  if (!salvaged) {
+    examination.report.add(Kind::kLogDamage, kJournalName, salvaged.error().message());
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::unique_ptr<journal::Reader> check_journal(Examination& examination) {
+  if (!check_names(examination)) return nullptr;
+  auto reader = open_reader(examination);
+  if (!reader) return nullptr;
+  const auto durable = check_checkpoints(examination, *reader);
+  if (!durable) {
+    examination.plan.refuse = true;
+    return nullptr;
+  }
+  LogCheck log(examination, reader->segments(), *durable);
+  const auto walked = reader->walk(0, log);
+  if (!walked) examination.report.add(Kind::kUnreadable, kJournalName, walked.error().message());
+  if (!log.conclude()) {
+    examination.plan.refuse = true;
+    return nullptr;
+  }
+  examination.counts.segments = reader->segment_count();
+  examination.counts.log_bytes = reader->segment_count() * reader->files().segment_bytes;
+  if (load_index(examination, *reader)) return reader;
+  examination.plan.drop_journal = true;
+  return nullptr;
+}
+
+}  // namespace larder::app
