@@ -18,6 +18,7 @@
 #include "cache/census.h"
 #include "cache/claims.h"
 #include "cache/environment.h"
+#include "cache/janitor.h"
 #include "catalog/catalog.h"
 #include "control/control_directory.h"
 #include "control/warm.h"
@@ -113,6 +114,7 @@ class RunningMount final : public Mount {
   Result<void> open_store();
   Result<void> start_reactors();
   Result<void> load_root();
+  void add_duties();
   control::MountFacts facts() const;
 
   const MountRequest request_;
@@ -138,8 +140,7 @@ class RunningMount final : public Mount {
   std::unique_ptr<WarmCommands> warm_commands_;
   std::unique_ptr<control::ControlDirectory> control_;
   std::unique_ptr<fuse::Session> session_;
-  std::atomic<bool> stopping_{false};
-  std::thread census_;
+  std::unique_ptr<cache::Janitor> janitor_;
 
   // A stop that a source that does not answer would hold up.
   void give_up_on_source();
@@ -296,15 +297,24 @@ Result<void> RunningMount::build() {
   session_options.passthrough = config.passthrough == Passthrough::kAuto;
   TRY_ASSIGN(session_, in_words(fuse::Session::mount(session_options, *files_, control_.get(),
                                                      *pool_, registry_, clock_)));
+  janitor_ = std::make_unique<cache::Janitor>(registry_, clock_);
+  add_duties();
   return {};
 }
 
+// What is done in the background: a duty is one entry here.
+void RunningMount::add_duties() {
+  janitor_->add({.name = "census", .first = cache::kAtOnce, .step = [this] {
+                   const auto taken =
+                       cache::take_census(*catalog_, *residents_, janitor_->stopping());
+                   if (!taken)
+                     log::warning("cannot count what is cached: {}", taken.error().message());
+                   return cache::kWhenPoked;
+                 }});
+}
+
 Result<void> RunningMount::run() {
-  census_ = std::thread([this] {
-    pthread_setname_np(pthread_self(), "larder-census");
-    if (const auto taken = cache::take_census(*catalog_, *residents_, stopping_); !taken)
-      log::warning("cannot count what is cached: {}", taken.error().message());
-  });
+  janitor_->start();
   Result<void> served = session_->serve();
   std::thread stopper;
   {
@@ -336,9 +346,8 @@ void RunningMount::give_up_on_source() {
 }
 
 RunningMount::~RunningMount() {
-  stopping_.store(true);
   session_.reset();
-  if (census_.joinable()) census_.join();
+  if (janitor_) janitor_->stop();
   if (warmer_) warmer_->stop();
   if (source_) source_->stop();  // what still waits for it ends now
   for (const auto& reactor : reactors_) reactor->stop();

@@ -45,9 +45,9 @@ Result<void> verify(const StoreFiles& files, uint64_t sequence) {
   return checkpoint.pages(files).verify_rest();
 }
 
-Result<void> write_file(const StoreFiles& files, const std::string& path,
+Result<void> write_file(const StoreFiles& files, const std::string& name,
                         format::CheckpointBody& body, Index& index, Log& log, GroupCommit& commit) {
-  TRY_ASSIGN(const auto file, files.disk.open(path, io::OpenMode::kCreate));
+  TRY_ASSIGN(const auto file, files.disk.open(files.path(name), io::OpenMode::kCreate));
   TRY(file->truncate(0));
   PagedWriter pages(*file, format::kHeaderPageBytes, page_seed(files, body.sequence));
   body.replay_from = log.tail();
@@ -61,6 +61,7 @@ Result<void> write_file(const StoreFiles& files, const std::string& path,
       const ReaderLock lock(shard.mutex);
       image = shard.save(body.log_end);
     }
+    files.sizes->set(name, pages.end_with(image.size()));
     TRY(pages.append(image));
   }
   TRY_ASSIGN(body.page_count, pages.finish());
@@ -73,7 +74,7 @@ Result<void> write_file(const StoreFiles& files, const std::string& path,
 Result<void> remove_old(const StoreFiles& files) {
   TRY_ASSIGN(const std::vector<uint64_t> sequences, files.list(kCheckpointPrefix));
   for (size_t i = 0; i + kCheckpointsKept < sequences.size(); ++i)
-    TRY(files.disk.remove(files.path(numbered_name(kCheckpointPrefix, sequences[i]))));
+    TRY(files.remove(numbered_name(kCheckpointPrefix, sequences[i])));
   return {};
 }
 
@@ -82,10 +83,10 @@ Result<void> remove_old(const StoreFiles& files) {
 Result<uint64_t> write_checkpoint(const StoreFiles& files, uint64_t sequence, bool is_clean,
                                   Index& index, Log& log, GroupCommit& commit) {
   const std::string name = numbered_name(kCheckpointPrefix, sequence);
-  const std::string new_path = files.path(name + std::string(kNewSuffix));
+  const std::string new_name = name + std::string(kNewSuffix);
   format::CheckpointBody body{.sequence = sequence, .is_clean = is_clean ? 1u : 0u};
-  if (auto written = write_file(files, new_path, body, index, log, commit); !written) {
-    if (auto removed = files.disk.remove(new_path); !removed)
+  if (auto written = write_file(files, new_name, body, index, log, commit); !written) {
+    if (auto removed = files.remove(new_name); !removed)
       log::debug("after a failed checkpoint: {}", removed.error().message());
     return fail(std::move(written).error());
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -9,6 +10,7 @@
 
 #include "format/file_header.h"
 #include "io/disk.h"
+#include "journal/file_sizes.h"
 
 namespace larder::journal {
 
@@ -26,6 +28,8 @@ struct StoreFiles {
   format::Uuid uuid{};
   uint64_t seed = 0;  // format::seed_of(uuid)
   uint64_t segment_bytes = 0;
+  // Shared by all copies of this.
+  std::shared_ptr<FileSizes> sizes = std::make_shared<FileSizes>();
 
   std::string path(std::string_view name) const;
   // Numbers of the files with this prefix, ascending.
@@ -34,6 +38,10 @@ struct StoreFiles {
   Result<void> sync_entries() const;
   // Makes the complete and synced file `name`.new into `name`, durably.
   Result<void> publish(const std::string& name) const;
+  // Not durable before the directory is synced.
+  Result<void> remove(const std::string& name) const;
+  // Counts all files as they are now.
+  Result<void> measure() const;
 };
 
 std::string numbered_name(std::string_view prefix, uint64_t number);

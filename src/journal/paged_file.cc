@@ -38,6 +38,11 @@ Result<void> PagedWriter::append(std::span<const std::byte> bytes) {
   return {};
 }
 
+uint64_t PagedWriter::end_with(uint64_t bytes) const {
+  const uint64_t open = buffer_.size() - page_begin_ - sizeof(PageHeader) + bytes;
+  return offset_ + page_begin_ + (open / kPagePayloadMax + 1) * kPageBytes;
+}
+
 void PagedWriter::seal_page() {
   const size_t payload = buffer_.size() - page_begin_ - sizeof(PageHeader);
   buffer_.resize(page_begin_ + kPageBytes);

@@ -24,6 +24,8 @@ class PagedWriter {
   // Pages go from `offset` on.
   PagedWriter(io::File& file, uint64_t offset, uint64_t seed);
   Result<void> append(std::span<const std::byte> bytes);
+  // The file's size once so many bytes more are appended and all is finished.
+  uint64_t end_with(uint64_t bytes) const;
   // Writes what is left; returns the number of pages.
   Result<uint64_t> finish();
 

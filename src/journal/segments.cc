@@ -27,13 +27,14 @@ Result<std::shared_ptr<MappedSegment>> Segments::map(uint64_t number,
 
 Result<std::shared_ptr<MappedSegment>> Segments::create(uint64_t number) {
   const std::string name = numbered_name(kSegmentPrefix, number);
-  const std::string new_path = files_.path(name + std::string(kNewSuffix));
-  TRY_ASSIGN(auto file, files_.disk.open(new_path, io::OpenMode::kCreate));
+  const std::string new_name = name + std::string(kNewSuffix);
+  TRY_ASSIGN(auto file, files_.disk.open(files_.path(new_name), io::OpenMode::kCreate));
   // What an earlier attempt left behind goes: unwritten bytes of a segment are zeros.
   TRY(file->truncate(0));
+  files_.sizes->set(new_name, files_.segment_bytes);
   if (auto allocated = file->allocate(0, files_.segment_bytes); !allocated) {
     file.reset();
-    if (auto removed = files_.disk.remove(new_path); !removed)
+    if (auto removed = files_.remove(new_name); !removed)
       log::warning("{}", removed.error().message());
     return fail(std::move(allocated).error());
   }
@@ -60,7 +61,7 @@ Result<void> Segments::remove(uint64_t number) {
     // A later segment of this number is another file.
     std::erase_if(open_files_, [&](const OpenFile& open) { return open.number == number; });
   }
-  return files_.disk.remove(files_.path(numbered_name(kSegmentPrefix, number)));
+  return files_.remove(numbered_name(kSegmentPrefix, number));
 }
 
 Result<void> Segments::read_whole(uint64_t number, std::vector<std::byte>& into) {

@@ -10,7 +10,7 @@ namespace {
 Result<void> remove_unfinished(const StoreFiles& files) {
   TRY_ASSIGN(const std::vector<std::string> names, files.disk.list(files.directory));
   for (const std::string& name : names)
-    if (name.ends_with(kNewSuffix)) TRY(files.disk.remove(files.path(name)));
+    if (name.ends_with(kNewSuffix)) TRY(files.remove(name));
   return {};
 }
 
@@ -29,6 +29,7 @@ Result<std::unique_ptr<Store>> Store::open(io::Disk& disk, const std::string& di
   TRY(remove_unfinished(files));
   // A process that died may have made files whose names it did not get to make durable.
   TRY(files.sync_entries());
+  TRY(files.measure());
   return store;
 }
 

@@ -98,6 +98,9 @@ class Store {
   virtual uint64_t key_count() const = 0;
   virtual uint64_t index_bytes() const = 0;
   virtual uint64_t log_bytes() const = 0;
+  // The sizes of all files in the store's directory (segments take theirs in full when they are
+  // made), those being made included.  An atomic load.
+  virtual uint64_t disk_bytes() const = 0;
   // The sticky error, if there is one.
   virtual std::optional<Error> poisoned() const = 0;
 };

@@ -41,6 +41,7 @@ class StoreImpl final : public Store {
   uint64_t key_count() const override { return index_->key_count(); }
   uint64_t index_bytes() const override { return index_->size_bytes(); }
   uint64_t log_bytes() const override { return log_.tail(); }
+  uint64_t disk_bytes() const override { return files().sizes->total_bytes(); }
   std::optional<Error> poisoned() const override { return poison_.get(); }
 
  private:

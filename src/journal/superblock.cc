@@ -45,8 +45,26 @@ Result<void> StoreFiles::sync_entries() const {
 }
 
 Result<void> StoreFiles::publish(const std::string& name) const {
-  TRY(disk.rename(path(name + std::string(kNewSuffix)), path(name)));
+  const std::string new_name = name + std::string(kNewSuffix);
+  TRY(disk.rename(path(new_name), path(name)));
+  sizes->rename(new_name, name);
   return disk.sync_directory(directory);
+}
+
+Result<void> StoreFiles::remove(const std::string& name) const {
+  TRY(disk.remove(path(name)));
+  sizes->erase(name);
+  return {};
+}
+
+Result<void> StoreFiles::measure() const {
+  TRY_ASSIGN(const std::vector<std::string> names, disk.list(directory));
+  for (const std::string& name : names) {
+    TRY_ASSIGN(const auto file, disk.open(path(name), io::OpenMode::kReadOnly));
+    TRY_ASSIGN(const io::FileInfo info, file->info());
+    sizes->set(name, info.size_bytes);
+  }
+  return {};
 }
 
 namespace {

@@ -252,6 +252,33 @@ TEST_F(JournalTest, NewerFormatAndForeignFilesAreRefusedUntouched) {
   EXPECT_EQ(open().error().code(), Code::kCorrupt);
 }
 
+TEST_F(JournalTest, DiskBytesAreTheSizesOfAllFiles) {
+  const auto measured = [&] {
+    uint64_t bytes = 0;
+    for (const auto& [path, content] : image()) bytes += content.size();
+    return bytes;
+  };
+  {
+    const auto store = must_open();
+    EXPECT_EQ(store->disk_bytes(), measured());
+    for (int i = 0; i < 1000; ++i) {
+      must_apply(*store, {put(std::to_string(i), std::string(50, 'v'))});
+      if (i % 300 == 0) {
+        ASSERT_TRUE(store->checkpoint());
+      }
+      EXPECT_EQ(store->disk_bytes(), measured());
+    }
+    // Room that could not be had is given back.
+    disk_.set_capacity_bytes(1);
+    EXPECT_FALSE(store->checkpoint());
+    EXPECT_EQ(store->disk_bytes(), measured());
+    disk_.set_capacity_bytes(1 << 30);
+    ASSERT_TRUE(store->close());
+  }
+  disk_.process_death();
+  EXPECT_EQ(must_open()->disk_bytes(), measured());
+}
+
 TEST_F(JournalTest, MissingSuperblockOrSegmentIsDamage) {
   {
     const auto store = must_open();
