@@ -120,6 +120,16 @@ Result<void> Disk::rename(const std::string& from, const std::string& to) {
   return do_rename(from, to);
 }
 
+Result<void> Disk::exchange(const std::string& one, const std::string& other) {
+  TRY(check_path(one));
+  TRY(check_path(other));
+  return do_exchange(one, other);
+}
+
+Result<void> Disk::do_exchange(const std::string& one, const std::string& other) {
+  return fail(Code::kNotSupported, "exchange " + one + " with " + other);
+}
+
 Result<void> Disk::remove(const std::string& path) {
   TRY(check_path(path));
   return do_remove(path);

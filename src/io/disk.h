@@ -108,6 +108,9 @@ class Disk {
   Result<std::unique_ptr<File>> open(const std::string& path, OpenMode mode);
   // Replaces `to` when it exists.  Durable only after sync_directory of the parent(s).
   Result<void> rename(const std::string& from, const std::string& to);
+  // The two, which exist, take each other's names.  Durable as a rename.  kNotSupported where the
+  // file system cannot do it in one step.
+  Result<void> exchange(const std::string& one, const std::string& other);
   // A file or an empty directory.
   Result<void> remove(const std::string& path);
   // Existing directories are not an error; parents must exist.
@@ -123,6 +126,7 @@ class Disk {
  protected:
   virtual Result<std::unique_ptr<File>> do_open(const std::string& path, OpenMode mode) = 0;
   virtual Result<void> do_rename(const std::string& from, const std::string& to) = 0;
+  virtual Result<void> do_exchange(const std::string& one, const std::string& other);
   virtual Result<void> do_remove(const std::string& path) = 0;
   virtual Result<void> do_make_directory(const std::string& path) = 0;
   virtual Result<std::vector<std::string>> do_list(const std::string& directory) = 0;

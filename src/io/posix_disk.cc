@@ -230,6 +230,17 @@ class PosixDisk final : public Disk {
         "rename to " + to + " of", from);
   }
 
+  Result<void> do_exchange(const std::string& one, const std::string& other) override {
+    TRY(check_writable(one));
+    TRY_ASSIGN(const Entry first, entry(one));
+    TRY_ASSIGN(const Entry second, entry(other));
+    const int status = ::renameat2(first.parent_fd, first.name.c_str(), second.parent_fd,
+                                   second.name.c_str(), RENAME_EXCHANGE);
+    const bool is_unknown = status < 0 && errno == EINVAL;  // so says a file system that cannot
+    if (is_unknown) return fail(Code::kNotSupported, "exchange " + one + " with " + other);
+    return checked(status, "exchange " + one + " with", other);
+  }
+
   Result<void> do_remove(const std::string& path) override {
     TRY(check_writable(path));
     TRY_ASSIGN(const Entry victim, entry(path));

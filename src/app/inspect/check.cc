@@ -41,10 +41,7 @@ void check_top(Examination& examination) {
                                                    kObjectsName};
   for (const std::string& name : *names) {
     if (std::ranges::find(kKnown, name) != kKnown.end()) continue;
-    const bool is_temporary =
-        name.ends_with(kUnfinishedSuffix) &&
-        std::ranges::find(kKnown, std::string_view(name).substr(
-                                      0, name.size() - kUnfinishedSuffix.size())) != kKnown.end();
+    const bool is_temporary = name.ends_with(kUnfinishedSuffix);
     examination.report.add(is_temporary ? Kind::kTemporary : Kind::kForeignFile, name,
                            is_temporary ? "not complete" : "not a part of a cache directory");
     if (is_temporary) examination.plan.remove_last.push_back(name);

@@ -17,7 +17,7 @@ constexpr std::array<KindText, kKindCount> kTexts{{
     {Kind::kUnreadable, "unreadable", kFinding, "the disk or its permissions do not give it",
      "see the kernel's log"},
     {Kind::kTemporary, "temporary", kNote, "a file that a crash left half made",
-     "the next mount or --repair removes it"},
+     "--repair removes it"},
     {Kind::kForeignFile, "foreign-file", kNote, "larder does not make such a file and ignores it",
      "remove it by hand if nobody needs it"},
     {Kind::kSuperblock, "superblock", kFinding, "no mount takes this directory",
