@@ -43,7 +43,8 @@ class Mount {
     files_ = std::make_unique<CachedFileSystem>(
         *stack_.environment, source_, stack_.reactors(),
         CoherenceOptions{std::chrono::hours(1), std::chrono::hours(1), false}, stack_.registry);
-    stack_.residents->set_evict([this](NodeId node) { return files_->evict(node); });
+    stack_.residents->set_evict(
+        [this](NodeId node, uint64_t wanted) { return files_->evict(node, wanted); });
     files_->attach(kernel_);
     CHECK(run(files_->load_root()));
     for (uint64_t d = 0; d < kDirectories; ++d) {

@@ -89,7 +89,7 @@ class Cache {
       record.block_shift = 17;
       record.data_stable = true;
       record.used_at_ns = static_cast<int64_t>(node->value);
-      batch.put(*object, 0, {1, {static_cast<uint32_t>(node->value)}});
+      record.first_chunk = {1, {static_cast<uint32_t>(node->value)}};
     }
     batch.put(*node, record);
     batch.put(parent, name, {*node, mode & S_IFMT});

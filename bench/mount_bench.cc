@@ -53,10 +53,10 @@ void fill(io::Disk& disk, uint64_t files) {
     record.block_shift = 17;
     record.data_stable = true;
     record.used_at_ns = static_cast<int64_t>(i);
+    record.first_chunk = {1, {static_cast<uint32_t>(i)}};
     catalog::Batch batch;
     batch.put(NodeId{kFirstNode + i}, record);
     batch.put(record.parent, record.name, {NodeId{kFirstNode + i}, S_IFREG});
-    batch.put(record.object, 0, {1, {static_cast<uint32_t>(i)}});
     CHECK((*catalog)->apply(batch).has_value());
     if (i % 50'000 == 0) CHECK((*store)->commit().has_value());
   }
@@ -74,7 +74,8 @@ void measure(io::Disk& disk, uint64_t files, const char* after, bool close) {
   CHECK((*(*catalog)->node(NodeId{kFirstNode + files / 2})).has_value());
   const double answered = seconds();
   const double heap_open = heap_bytes();
-  cache::Residents residents(std::move(*evict::make_policy("lru")), UINT64_MAX, registry,
+  cache::Budget budget({}, disk, [] { return cache::Overhead{}; }, registry, Clock::system());
+  cache::Residents residents([] { return std::move(*evict::make_policy("lru")); }, budget, registry,
                              Clock::system());
   const std::atomic<bool> stop{false};
   CHECK(cache::take_census(**catalog, residents, stop).has_value());

@@ -32,6 +32,8 @@ struct Setting {
 struct Config {
   std::string cache_dir;  // empty: one per source beneath the user's cache directory
   SizeLimit size;
+  SizeLimit inodes;    // a number of files, or a share of the disk's
+  SizeLimit min_free;  // of the disk
   uint64_t memory_bytes = 0;
   uint64_t block_size_bytes = 0;
   Policy policy = Policy::kLru;

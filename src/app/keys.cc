@@ -40,7 +40,11 @@ std::vector<Key> make_keys() {
       {"cache_dir", TextField{&Config::cache_dir, "an absolute path", is_absolute_or_empty}, "",
        "where the cache lives; by default one directory per source"},
       {"size", SizeLimitField{&Config::size, 16 * kMiB}, "20%",
-       "how much of the cache disk to use"},
+       "how much of the cache disk to use, journal and directories included"},
+      {"inodes", SizeLimitField{&Config::inodes, 1000, "a number", "the disk's inodes"}, "20%",
+       "how many files to keep there; no limit where the file system has none"},
+      {"min_free", SizeLimitField{&Config::min_free, 0}, "1%",
+       "what to leave free of the cache disk, whoever takes it"},
       {"memory", SizeField{&Config::memory_bytes, 0, kTiB}, "256M", "memory for hot blocks"},
       {"block_size", SizeField{&Config::block_size_bytes, 4 * kKiB, kMiB, true}, "128K",
        "unit of presence and of fetching; what is cached keeps the one it came with"},
@@ -106,8 +110,8 @@ struct Describe {
                        f.power_of_two ? ", a power of two" : "");
   }
   std::string operator()(const SizeLimitField& f) const {
-    return fmt::format("a size of at least {} (K, M, G, T) or 1% to 100% of the disk",
-                       format_size(f.min));
+    return fmt::format("{} of at least {} (K, M, G, T) or 1% to 100% of {}", f.what,
+                       format_size(f.min), f.whole);
   }
   std::string operator()(const DurationField& f) const {
     return fmt::format("{} to {} (ms, s, m, h)", format_duration(f.min), format_duration(f.max));

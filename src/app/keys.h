@@ -23,6 +23,8 @@ struct SizeField {
 struct SizeLimitField {
   SizeLimit Config::* member;
   uint64_t min;
+  std::string_view what = "a size";
+  std::string_view whole = "the disk";
 };
 struct DurationField {
   Nanos Config::* member;

@@ -74,6 +74,20 @@ fs::CoherenceOptions coherence_of(const Config& config) {
   return options;
 }
 
+cache::Limits limits_of(const Config& config, const io::SpaceInfo& space) {
+  cache::Limits limits;
+  limits.size_bytes = config.size.resolve(space.total_bytes);
+  if (space.total_inodes != 0) limits.objects = config.inodes.resolve(space.total_inodes);
+  limits.min_free_bytes = config.min_free.resolve(space.total_bytes);
+  return limits;
+}
+
+// Small caches get small log files: a few of them are to fit beside the objects.
+uint64_t segment_bytes_of(uint64_t size_bytes) {
+  constexpr uint64_t kMin = 1 << 20, kMax = 16 << 20;
+  return std::bit_floor(std::clamp(size_bytes / 16, kMin, kMax));
+}
+
 // The warmer behind the control file's commands.
 class WarmCommands final : public control::WarmService {
  public:
@@ -115,6 +129,7 @@ class RunningMount final : public Mount {
   Result<void> start_reactors();
   Result<void> load_root();
   void add_duties();
+  cache::Overhead overhead() const;
   control::MountFacts facts() const;
 
   const MountRequest request_;
@@ -122,11 +137,13 @@ class RunningMount final : public Mount {
   Registry registry_;
   std::unique_ptr<io::Disk> disk_;
   std::unique_ptr<journal::Store> store_;
+  uint64_t journal_headroom_bytes_ = 0;  // its next log file and checkpoint
   std::unique_ptr<catalog::Catalog> catalog_;
   std::unique_ptr<object::Objects> objects_;
   // Outlives this object when a hung thread still holds a buffer.
   buffer::Pool* pool_ = nullptr;
   std::unique_ptr<memory::BlockCache> memory_;
+  std::unique_ptr<cache::Budget> budget_;
   std::unique_ptr<cache::Residents> residents_;
   std::unique_ptr<cache::Metrics> metrics_;
   std::unique_ptr<cache::Claims> claims_;
@@ -168,7 +185,11 @@ Result<void> RunningMount::open_store() {
   TRY_ASSIGN(disk_, open_cache_directory(path, request_.source, LockWait::of_this_system()));
   TRY(check_source_root(*disk_, request_.source, path));
   TRY(in_words(disk_->make_directory(kJournalDirectory)));
+  TRY_ASSIGN(const io::SpaceInfo space, in_words(disk_->space()));
   journal::StoreOptions options;
+  options.segment_bytes = segment_bytes_of(request_.config.size.resolve(space.total_bytes));
+  options.checkpoint_after_bytes = 4 * options.segment_bytes;
+  journal_headroom_bytes_ = 2 * options.segment_bytes;
   options.uuid_salt =
       static_cast<uint64_t>(clock_.wall().count()) ^ static_cast<uint64_t>(getpid());
   const auto unusable = [&path](const Error& error, std::string_view state) {
@@ -255,9 +276,10 @@ Result<void> RunningMount::build() {
   const std::string policy = "lru";
   memory_ = std::make_unique<memory::BlockCache>(
       memory::BlockCacheOptions{config.memory_bytes, 16, policy}, registry_);
-  TRY_ASSIGN(auto disk_policy, in_words(evict::make_policy(policy)));
+  budget_ = std::make_unique<cache::Budget>(
+      limits_of(config, space), *disk_, [this] { return overhead(); }, registry_, clock_);
   residents_ = std::make_unique<cache::Residents>(
-      std::move(disk_policy), config.size.resolve(space.total_bytes), registry_, clock_);
+      [policy] { return std::move(*evict::make_policy(policy)); }, *budget_, registry_, clock_);
   metrics_ = std::make_unique<cache::Metrics>(registry_);
   claims_ =
       std::make_unique<cache::Claims>(*catalog_, *objects_, *metrics_, config.commit_interval);
@@ -272,6 +294,7 @@ Result<void> RunningMount::build() {
   cache::Options cache_options;
   cache_options.block_shift = static_cast<uint8_t>(std::countr_zero(config.block_size_bytes));
   cache_options.readahead_max_bytes = config.readahead_bytes;
+  cache_options.is_after_crash = !store_->recovery().clean;
   environment_ = std::make_unique<cache::Environment>(
       cache::Environment{*catalog_, *objects_, *memory_, *pool_, *residents_, *claims_, *metrics_,
                          clock_, *fetch_bytes_, changes_, cache_options});
@@ -279,7 +302,8 @@ Result<void> RunningMount::build() {
   for (const auto& reactor : reactors_) reactors.push_back(reactor.get());
   files_ = std::make_unique<fs::CachedFileSystem>(*environment_, *source_, reactors,
                                                   coherence_of(config), registry_);
-  residents_->set_evict([this](NodeId node) { return files_->evict(node); });
+  residents_->set_evict(
+      [this](NodeId node, uint64_t wanted_bytes) { return files_->evict(node, wanted_bytes); });
   TRY(load_root());
   warmer_ = std::make_unique<fs::Warmer>(*files_, fs::Warmer::Options{}, registry_);
   warm_commands_ = std::make_unique<WarmCommands>(*warmer_);
@@ -302,6 +326,10 @@ Result<void> RunningMount::build() {
   return {};
 }
 
+cache::Overhead RunningMount::overhead() const {
+  return {.journal_bytes = store_->disk_bytes(), .headroom_bytes = journal_headroom_bytes_};
+}
+
 // What is done in the background: a duty is one entry here.
 void RunningMount::add_duties() {
   janitor_->add({.name = "census", .first = cache::kAtOnce, .step = [this] {
@@ -311,6 +339,24 @@ void RunningMount::add_duties() {
                      log::warning("cannot count what is cached: {}", taken.error().message());
                    return cache::kWhenPoked;
                  }});
+  const auto journal = janitor_->add({.name = "journal", .step = [this] {
+                                        const auto more = store_->maintain();
+                                        if (!more) log::warning("{}", more.error().message());
+                                        return more && *more ? cache::kAtOnce : cache::kWhenPoked;
+                                      }});
+  claims_->set_committed([this, journal] {
+    if (store_->is_maintenance_due()) janitor_->poke(journal);
+  });
+  // When the cache itself takes room it is poked; others who fill the disk are looked for.
+  static constexpr Nanos kLookAround = std::chrono::minutes(1);
+  static constexpr uint32_t kEvictionsAtOnce = 64;
+  const auto relieve =
+      janitor_->add({.name = "evict", .first = clock_.monotonic() + kLookAround, .step = [this] {
+                       return residents_->relieve(kEvictionsAtOnce)
+                                  ? cache::kAtOnce
+                                  : cache::NextStep(clock_.monotonic() + kLookAround);
+                     }});
+  residents_->set_pressed([this, relieve] { janitor_->poke(relieve); });
 }
 
 Result<void> RunningMount::run() {

@@ -25,6 +25,13 @@ void BlockMap::clear(uint64_t block) {
   --present_blocks_;
 }
 
+void BlockMap::erase_chunk(uint64_t chunk_index) {
+  const auto it = chunks_.find(chunk_index);
+  if (it == chunks_.end()) return;
+  present_blocks_ -= static_cast<uint64_t>(std::popcount(it->second.present));
+  chunks_.erase(it);
+}
+
 void BlockMap::clear_all() {
   for (auto& [index, chunk] : chunks_) chunk = Chunk{0, true, {}};
   present_blocks_ = 0;

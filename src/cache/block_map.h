@@ -24,6 +24,8 @@ class BlockMap {
   // checksum 0: not known.
   void set(uint64_t block, uint32_t checksum);
   void clear(uint64_t block);
+  // Nothing is known of the chunk any more.
+  void erase_chunk(uint64_t chunk);
   // Of every chunk, which stay known.
   void clear_all();
   void reset() {

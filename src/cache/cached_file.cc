@@ -39,25 +39,41 @@ void CachedFile::load(const catalog::NodeRecord& record) {
   object_created_ = true;
   block_shift_ = record.block_shift;
   ctime_moved_ = record.ctime_moved;
+  cached_at_ns_ = record.cached_at_ns;
+  first_chunk_ = record.first_chunk;
   const uint64_t blocks = block_count(size_bytes_, block_shift_);
   for (uint64_t chunk = 0; chunk * catalog::kBlocksPerChunk < blocks; ++chunk) {
-    const auto found = env_.catalog.chunk(object_, chunk);
+    const auto found = env_.catalog.chunk(record, chunk);
     if (found && *found) blocks_.load(chunk, **found);
   }
+  const uint64_t object_bytes = bytes_of_object(record);
+  extra_bytes_ = static_cast<int64_t>(object_bytes) - static_cast<int64_t>(block_bytes_held());
   const bool plausible = blocks == 0 || blocks_.present_in(blocks, UINT64_MAX).empty();
   if (!record.data_stable || record.version.size_bytes != size_bytes_ || !plausible) {
     // Its chunk records go with the object, whose id is never used again; so nothing that is
     // claimed later can bring them back.
     untrusted_ = true;
     unsettled_ = true;
+    first_chunk_.reset();
     blocks_.clear_all();
+    extra_bytes_ = static_cast<int64_t>(object_bytes);
   }
-  env_.residents.introduce(owner_.id(), untrusted_ ? record.object_bytes : held_bytes());
+  env_.residents.introduce(owner_.id(), object_bytes);
+  env_.residents.settle(owner_.id(), object_bytes);  // if the census had only the record
+}
+
+uint64_t CachedFile::bytes_of_object(const catalog::NodeRecord& record) const {
+  if (!env_.options.is_after_crash) return record.object_bytes;
+  const auto file = env_.objects.open(record.object);
+  const auto info = file ? (*file)->info() : fail(file.error());
+  return info ? info->allocated_bytes : record.object_bytes;
 }
 
 void CachedFile::describe(catalog::NodeRecord& record) const {
   MutexLock lock(mutex_);
   record.object = object_created_ ? object_ : ObjectId{};
+  record.cached_at_ns = object_created_ ? cached_at_ns_ : 0;
+  record.first_chunk = object_created_ ? first_chunk_ : std::nullopt;
   record.version = version_;
   record.block_shift = block_shift_;
   record.data_stable = !unsettled_ && !racy_;
@@ -96,12 +112,17 @@ uint64_t CachedFile::disk_bytes(uint64_t block, uint64_t size_bytes) const {
   return (length + kDiskBlockBytes - 1) / kDiskBlockBytes * kDiskBlockBytes;
 }
 
-uint64_t CachedFile::held_bytes() const {
+uint64_t CachedFile::block_bytes_held() const {
   // All blocks are whole but the one at the end.
   uint64_t bytes = blocks_.present_blocks() << block_shift_;
   const uint64_t end = size_bytes_ >> block_shift_;
   if (blocks_.has(end)) bytes -= block_bytes() - disk_bytes(end);
   return bytes;
+}
+
+uint64_t CachedFile::held_bytes() const {
+  const int64_t bytes = static_cast<int64_t>(block_bytes_held()) + extra_bytes_;
+  return static_cast<uint64_t>(std::max<int64_t>(bytes, 0));
 }
 
 bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy) {
@@ -163,17 +184,6 @@ void CachedFile::drop() {
   finish_drop(std::move(dropped));
 }
 
-bool CachedFile::evict() {
-  Dropped dropped;
-  {
-    MutexLock lock(mutex_);
-    if (pins_ > 0 || changes_in_progress_ > 0) return false;
-    dropped = drop_locked();
-  }
-  finish_drop(std::move(dropped));
-  return true;
-}
-
 CachedFile::Dropped CachedFile::drop_locked() {
   Dropped dropped;
   for (auto& [block, fetch] : fetches_) fetch->detached = true;
@@ -182,14 +192,17 @@ CachedFile::Dropped CachedFile::drop_locked() {
     env_.memory.erase_object(object_);
     if (object_created_) {
       dropped.object = object_;
-      for (const uint64_t chunk : blocks_.chunks()) dropped.batch.remove(object_, chunk);
+      for (const uint64_t chunk : blocks_.chunks())
+        if (chunk != 0 || !first_chunk_) dropped.batch.remove(object_, chunk);
     }
   }
   env_.residents.forget(owner_.id());
   dropped.file = std::exchange(object_file_, nullptr);
   object_ = {};
   object_created_ = false;
+  first_chunk_.reset();
   untrusted_ = false;
+  extra_bytes_ = 0;
   pins_ = 0;  // whoever holds a pin of the old generation goes on reading the old object
   blocks_.reset();
   ++generation_;
@@ -206,7 +219,7 @@ void CachedFile::finish_drop(Dropped dropped) {
     log::warning("cannot remove an object: {}", removed.error().message());
 }
 
-void CachedFile::clear_blocks(uint64_t first_block, uint64_t last_block) {
+uint64_t CachedFile::clear_blocks(uint64_t first_block, uint64_t last_block) {
   // The memory tier may hold more than the object does: what was refused room on disk, or was
   // overtaken by a change while it was stored.
   constexpr uint64_t kErasedOneByOneMax = 64;
@@ -220,7 +233,15 @@ void CachedFile::clear_blocks(uint64_t first_block, uint64_t last_block) {
     bytes += disk_bytes(block);
     blocks_.clear(block);
   }
+  return bytes;
+}
+
+void CachedFile::count_freed(uint64_t bytes) {
   env_.residents.release(owner_.id(), bytes);
+}
+
+void CachedFile::count_left(uint64_t bytes) {
+  extra_bytes_ += static_cast<int64_t>(bytes);
 }
 
 Result<void> CachedFile::ensure_object_id() {
@@ -266,7 +287,11 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId* object) {
     if (object_ != *object) return fail(Code::kStale, "object");  // dropped meanwhile
     if (object_file_) return object_file_;
     object_file_ = *file;
-    object_created_ = true;
+    if (!object_created_) {
+      object_created_ = true;
+      cached_at_ns_ = env_.clock.wall().count();
+      first_chunk_.emplace();
+    }
     size_now = size_bytes_;
   }
   while (size_now != size_bytes) {
@@ -338,22 +363,33 @@ std::optional<CachedFile::ClaimableState> CachedFile::begin_claim() {
   state.object = object_;
   state.file = object_file_;
   state.changed_at = changed_at_;
+  state.present_blocks = blocks_.present_blocks();
   for (const uint64_t chunk : blocks_.dirty_chunks())
     state.chunks.emplace_back(chunk, blocks_.record(chunk));
   if (state.chunks.empty() && !unsettled_) return std::nullopt;
   return state;
 }
 
-catalog::Batch CachedFile::end_claim(const ClaimableState& state) {
+catalog::Batch CachedFile::end_claim(const ClaimableState& state, uint64_t allocated_bytes) {
   catalog::Batch batch;
   MutexLock lock(mutex_);
   if (object_ != state.object || changed_at_ != state.changed_at || own_change_) return batch;
   for (const auto& [chunk, record] : state.chunks) {
-    batch.put(state.object, chunk, record);
+    if (chunk != 0) {
+      batch.put(state.object, chunk, record);
+    } else {
+      if (!first_chunk_) batch.remove(state.object, 0);  // where older larders put it
+      first_chunk_ = record;
+    }
     // Blocks that came meanwhile are still unsynced: they wait for the next round.
     if (blocks_.record(chunk).present == record.present) blocks_.mark_claimed(chunk);
   }
   unsettled_ = false;
+  // With more blocks on their way it is not known what is whose; they are claimed in turn.
+  if (fetches_.empty() && blocks_.present_blocks() == state.present_blocks) {
+    extra_bytes_ = static_cast<int64_t>(allocated_bytes) - static_cast<int64_t>(block_bytes_held());
+    env_.residents.settle(owner_.id(), allocated_bytes);
+  }
   return batch;
 }
 

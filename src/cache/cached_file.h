@@ -15,8 +15,11 @@
 //     record says data_stable = false.
 //   - object_ is replaced, never emptied, when the data are dropped: whoever still reads the old
 //     object's file reads the old version's bytes.
-//   - What Residents counts for the node is the sum of disk_bytes() of the present blocks; it
-//     changes with them, under mutex_.
+//   - What Residents counts for the node is held_bytes(): the sum of disk_bytes() of the present
+//     blocks, plus extra_bytes_, by which the file system was last found to take more (or less) for
+//     the object; both change with it, under mutex_.
+//   - While punching_, no absent block becomes present but through fetches begun before, none of
+//     which is in the range on its way out.
 //
 // Locking: mutex_ guards everything below it and is held for memory operations only.  The owner's
 // locks may be held when calling; owner_ is called without mutex_.  Coroutines run on the node's
@@ -92,6 +95,11 @@ class CachedFile {
   void drop();
   // Drops all data to make room; false when it may not be done now (open in passthrough).
   bool evict();
+  // Whether so much is held that punch() is to be called instead.
+  bool is_large() const;
+  // Takes at least so many bytes from the end of a large object, whole chunks of blocks at a time,
+  // and syncs the catalog before: not on a reactor.  False when nothing of it may go now.
+  bool punch(uint64_t wanted_bytes);
 
   // --- reading.  Offsets and lengths are clamped to the file's size.
   // Answers from memory or the page cache without waiting; appends slices and returns true, or
@@ -147,12 +155,15 @@ class CachedFile {
     ObjectId object;
     std::shared_ptr<io::File> file;
     uint64_t changed_at = 0;
+    uint64_t present_blocks = 0;
     std::vector<std::pair<uint64_t, catalog::ChunkRecord>> chunks;
   };
   // What could be claimed once object is synced; nullopt when nothing can be now.
   std::optional<ClaimableState> begin_claim();
-  // After the sync: the chunk records to store.  Empty when things changed meanwhile.
-  catalog::Batch end_claim(const ClaimableState& state);
+  // After the sync: what to store beside the node's record, which has chunk 0.  Claims nothing when
+  // things changed meanwhile.
+  // allocated_bytes: what the object takes on the disk now.
+  catalog::Batch end_claim(const ClaimableState& state, uint64_t allocated_bytes);
 
   // No handle is open any more: closes descriptors.
   void idle();
@@ -178,6 +189,7 @@ class CachedFile {
   uint64_t block_length(uint64_t block) const REQUIRES(mutex_);
   bool resident_locked() const REQUIRES(mutex_);
   bool changed_since(ObjectId object, uint64_t changed_at) const;
+  bool punched_since(uint64_t punches) const;
   std::vector<Piece> plan(uint64_t offset, size_t length,
                           std::vector<std::shared_ptr<Fetch>>* started) REQUIRES(mutex_);
   std::shared_ptr<Fetch> start_fetch(uint64_t first_block, uint64_t last_block) REQUIRES(mutex_);
@@ -204,15 +216,32 @@ class CachedFile {
     std::shared_ptr<source::SourceFile> reader;
     catalog::Batch batch;
   };
+  // What is punched out of an object.
+  struct Hole {
+    ObjectId object;
+    std::shared_ptr<io::File> file;
+    std::vector<uint64_t> chunks = {};
+    uint64_t bytes = 0;
+  };
+  std::optional<Hole> begin_punch(ObjectId object, std::shared_ptr<io::File> file,
+                                  uint64_t wanted_bytes) REQUIRES(mutex_);
+  Result<void> unclaim(const Hole& hole);
+  Result<void> carry_out(const Hole& hole);
   Dropped drop_locked() REQUIRES(mutex_);
   void finish_drop(Dropped dropped);
-  // Forgets the blocks and gives their room back.
-  void clear_blocks(uint64_t first_block, uint64_t last_block) REQUIRES(mutex_);
+  uint64_t bytes_of_object(const catalog::NodeRecord& record) const;
+  // Forgets the blocks; returns what they took.
+  uint64_t clear_blocks(uint64_t first_block, uint64_t last_block) REQUIRES(mutex_);
+  // So many bytes of blocks that are no longer present are gone from the disk, too, or still there:
+  // then they count until a claim has looked.
+  void count_freed(uint64_t bytes) REQUIRES(mutex_);
+  void count_left(uint64_t bytes) REQUIRES(mutex_);
   uint64_t disk_bytes(uint64_t block) const REQUIRES(mutex_) {
     return disk_bytes(block, size_bytes_);
   }
   // Of the block in a file of that size.
   uint64_t disk_bytes(uint64_t block, uint64_t size_bytes) const;
+  uint64_t block_bytes_held() const REQUIRES(mutex_);
   uint64_t held_bytes() const REQUIRES(mutex_);
   uint64_t last_block(uint64_t offset, uint64_t length) const {
     return length == 0 ? offset >> block_shift_ : (offset + length - 1) >> block_shift_;
@@ -237,8 +266,14 @@ class CachedFile {
   uint32_t changes_in_progress_ GUARDED_BY(mutex_) = 0;
   ObjectId object_ GUARDED_BY(mutex_);  // taken before the first fetch: the memory tier's key
   bool object_created_ GUARDED_BY(mutex_) = false;  // there is a file of that name
+  int64_t cached_at_ns_ GUARDED_BY(mutex_) = 0;     // of the object
+  // What is claimed of chunk 0; nullopt: a record of its own says it.
+  std::optional<catalog::ChunkRecord> first_chunk_ GUARDED_BY(mutex_);
   std::shared_ptr<io::File> object_file_ GUARDED_BY(mutex_);
   BlockMap blocks_ GUARDED_BY(mutex_);
+  int64_t extra_bytes_ GUARDED_BY(mutex_) = 0;  // the object's, beyond its blocks
+  bool punching_ GUARDED_BY(mutex_) = false;
+  uint64_t punches_ GUARDED_BY(mutex_) = 0;  // who read the object meanwhile reads again
   std::unordered_map<uint64_t, std::shared_ptr<Fetch>> fetches_ GUARDED_BY(mutex_);  // by block
   std::shared_ptr<source::SourceFile> reader_ GUARDED_BY(mutex_);
   bool held_ GUARDED_BY(mutex_) = false;  // reader_ cannot be opened again

@@ -109,7 +109,7 @@ std::shared_ptr<CachedFile::Fetch> CachedFile::start_fetch(uint64_t first_block,
   fetch->object = object_;
   // What is read from the source while a change is on its way there may be old or new: good for
   // those who asked now, and for nobody after.
-  fetch->detached = changes_in_progress_ > 0;
+  fetch->detached = changes_in_progress_ > 0 || punching_;
   if (!fetch->detached)
     for (uint64_t block = first_block; block <= last_block; ++block) fetches_[block] = fetch;
   return fetch;
@@ -118,6 +118,11 @@ std::shared_ptr<CachedFile::Fetch> CachedFile::start_fetch(uint64_t first_block,
 bool CachedFile::changed_since(ObjectId object, uint64_t changed_at) const {
   MutexLock lock(mutex_);
   return object_ != object || changed_at_ != changed_at || changes_in_progress_ > 0;
+}
+
+bool CachedFile::punched_since(uint64_t punches) const {
+  MutexLock lock(mutex_);
+  return punches_ != punches;
 }
 
 std::vector<CachedFile::Piece> CachedFile::plan(uint64_t offset, size_t length,
@@ -175,10 +180,12 @@ io::Task<Result<bool>> CachedFile::read(uint64_t offset, size_t length, std::vec
     std::vector<std::shared_ptr<Fetch>> started;
     ObjectId object;
     uint64_t changed_at = 0;
+    uint64_t punches = 0;
     {
       MutexLock lock(mutex_);
       object = object_;
       changed_at = changed_at_;
+      punches = punches_;
       if (object) pieces = plan(offset, length, &started);
     }
     if (!object) continue;  // dropped in between
@@ -208,8 +215,9 @@ io::Task<Result<bool>> CachedFile::read(uint64_t offset, size_t length, std::vec
       if (file && opened == object) {
         io::Task<Result<void>> reading = read_object(*file, piece.offset, piece.length, out);
         const Result<void> done = co_await std::move(reading);
-        if (done) continue;
+        if (done && !punched_since(punches)) continue;
         again = true;
+        if (done) break;                               // it may have read the hole
         if (changed_since(object, changed_at)) break;  // cut short under this reader
         // The local disk cannot give what it was given: the source still has it.
         log::warning("cannot read an object, fetching it again: {}", done.error().message());
@@ -259,7 +267,7 @@ io::Task<Result<void>> CachedFile::read_object(std::shared_ptr<io::File> file, u
   out->push_back({buffer, 0, -1, 0, length});
   if (whole_block) {
     MutexLock lock(mutex_);
-    if (object_ == object && changed_at_ == changed_at)
+    if (object_ == object && changed_at_ == changed_at && blocks_.has(offset >> block_shift_))
       env_.memory.put({object, offset >> block_shift_}, buffer);
   }
   co_return Result<void>();
@@ -398,7 +406,7 @@ void CachedFile::prefetch(uint64_t offset, uint64_t length) {
   std::vector<std::shared_ptr<Fetch>> started;
   {
     MutexLock lock(mutex_);
-    if (!object_ || offset >= size_bytes_ || changes_in_progress_ > 0) return;
+    if (!object_ || offset >= size_bytes_ || changes_in_progress_ > 0 || punching_) return;
     const uint64_t run_max = std::max<uint64_t>(1, env_.options.fetch_bytes_max >> block_shift_);
     const uint64_t last = last_block(offset, std::min(length, size_bytes_ - offset));
     for (uint64_t block = offset >> block_shift_; block <= last; ++block) {

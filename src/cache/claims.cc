@@ -50,6 +50,19 @@ void Claims::loop() {
   }
 }
 
+void Claims::store(FileOwner& owner, const CachedFile::ClaimableState& state) {
+  const auto info = state.file->info();
+  auto batch = info ? owner.file().end_claim(state, info->allocated_bytes)
+                    : Result<catalog::Batch>(fail(info.error()));
+  const auto stored = batch ? owner.persist(std::move(*batch)) : fail(batch.error());
+  (stored ? metrics_.claims : metrics_.store_errors).add();
+}
+
+void Claims::between_rounds(const std::function<void()>& act) {
+  const MutexLock round(round_mutex_);
+  act();
+}
+
 void Claims::run_once() {
   MutexLock round(round_mutex_);
   std::unordered_map<NodeId, std::shared_ptr<FileOwner>> batch;
@@ -89,14 +102,9 @@ void Claims::run_once() {
     log::error("cannot sync the cache: {}", synced.error().message());
     return;
   }
-  for (Claim& claim : claims) {
-    if (const auto stored = claim.owner->persist(claim.owner->file().end_claim(claim.state));
-        !stored)
-      metrics_.store_errors.add();
-    else
-      metrics_.claims.add();
-  }
+  for (Claim& claim : claims) store(*claim.owner, claim.state);
   if (const auto committed = catalog_.commit(); !committed) metrics_.store_errors.add();
+  if (committed_) committed_();
 }
 
 }  // namespace larder::cache

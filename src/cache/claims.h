@@ -9,6 +9,7 @@
 // file did not change since (CachedFile::begin_claim, end_claim). Thread-safe.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <thread>
 #include <unordered_map>
@@ -27,20 +28,28 @@ class Claims {
   // Stops.
   ~Claims();
 
+  // Called after each round that committed something, on its thread: the journal has grown.  Set
+  // before the first round.
+  void set_committed(std::function<void()> committed) { committed_ = std::move(committed); }
   // The owner's file has something to claim.
   void add(std::shared_ptr<FileOwner> owner);
   // Claims what there is now and returns when it is durable.
   void run_once();
+  // Runs `act` while no round is under way: what a round has collected and not stored yet could
+  // bring back a claim that `act` takes away.  Waits for a sync of the disk at most.
+  void between_rounds(const std::function<void()>& act);
   // Claims what there is a last time and ends the thread.  Idempotent.
   void stop();
 
  private:
   void loop();
+  void store(FileOwner& owner, const CachedFile::ClaimableState& state);
 
   catalog::Catalog& catalog_;
   object::Objects& objects_;
   Metrics& metrics_;
   const Nanos interval_;
+  std::function<void()> committed_;
   Mutex mutex_;
   CondVar wake_;
   bool stopping_ GUARDED_BY(mutex_) = false;

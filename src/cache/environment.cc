@@ -22,6 +22,8 @@ Metrics::Metrics(Registry& r)
       invalidations(r.counter("larder_invalidations_total",
                               "Files whose cached data were dropped: changed outside.")),
       claims(r.counter("larder_claims_total", "Files whose cached blocks were made durable.")),
+      punched_bytes(r.counter("larder_punched_bytes_total",
+                              "Bytes punched out of large objects to make room.")),
       store_errors(
           r.counter("larder_store_errors_total",
                     "Failed writes to objects or the catalog; the data stay at the source.")),

@@ -21,6 +21,12 @@ struct Options {
   uint8_t block_shift = 17;                 // of new objects: 128 KiB
   uint64_t readahead_max_bytes = 16 << 20;  // per reader
   uint64_t fetch_bytes_max = 256 << 10;     // one source read, when blocks are smaller
+  // An object that holds more is not evicted whole: its end is punched out, chunk by chunk.  As
+  // much takes about as long to fetch again as a few seeks, so losing all of it for a little room
+  // would cost more than the bookkeeping.
+  uint64_t evict_whole_bytes_max = 64 << 20;
+  // The last run did not end cleanly: objects may hold bytes that no record tells of.
+  bool is_after_crash = false;
 };
 
 struct Metrics {
@@ -36,6 +42,7 @@ struct Metrics {
   Counter& bypassed;
   Counter& invalidations;
   Counter& claims;
+  Counter& punched_bytes;
   Counter& store_errors;
   Gauge& fetches_in_flight;
   Histogram& hit_latency;

@@ -4,148 +4,275 @@
 #include <unordered_set>
 
 #include "base/check.h"
+#include "base/checksum.h"
 
 namespace larder::cache {
+namespace {
 
-Residents::Residents(std::unique_ptr<evict::Policy> policy, uint64_t limit_bytes,
-                     Registry& registry, const Clock& clock)
-    : limit_bytes_(limit_bytes),
+// How often room is made for one reservation before it is refused: others take what is freed.
+constexpr int kAttemptsMax = 8;
+
+}  // namespace
+
+Residents::Residents(MakePolicy make_policy, Budget& budget, Registry& registry, const Clock& clock)
+    : budget_(budget),
       clock_(clock),
       evictions_(registry.counter("larder_evictions_total", "Objects evicted to make room.")),
-      evicted_bytes_(registry.counter("larder_evicted_bytes_total", "Bytes of evicted objects.")),
+      evicted_bytes_(registry.counter("larder_evicted_bytes_total",
+                                      "Bytes of evicted objects and parts of objects.")),
       refused_(registry.counter("larder_cache_full_total",
                                 "Times nothing could be evicted and the cache was bypassed.")),
-      policy_(std::move(policy)) {
-  registry.gauge_callback("larder_cache_used_bytes", "Bytes of all objects on the cache disk.",
-                          [this] { return static_cast<int64_t>(used_bytes()); });
-  registry.gauge_callback("larder_cache_limit_bytes", "The limit set by size=.",
-                          [this] { return static_cast<int64_t>(limit_bytes_); });
+      make_policy_(std::move(make_policy)) {
   registry.gauge_callback("larder_cached_files", "Files with an object on the cache disk.",
                           [this] { return static_cast<int64_t>(count()); });
+  registry.gauge_callback("larder_residents_memory_bytes",
+                          "Memory that knows the cached files, policies left out.",
+                          [this] { return static_cast<int64_t>(memory_bytes()); });
 }
 
-evict::Slot Residents::slot_of(NodeId node) {
-  if (const auto it = by_node_.find(node); it != by_node_.end()) return it->second;
-  evict::Slot slot;
-  if (!free_.empty()) {
-    slot = free_.back();
-    free_.pop_back();
-  } else {
-    slot = static_cast<evict::Slot>(slots_.size());
-    slots_.emplace_back();
-    policy_->reserve(static_cast<evict::Slot>(slots_.capacity()));
-  }
-  slots_[slot] = {node, 0};
-  by_node_.emplace(node, slot);
-  const auto now_s = static_cast<uint32_t>(
+uint32_t Residents::now_s() const {
+  return static_cast<uint32_t>(
       std::chrono::duration_cast<std::chrono::seconds>(clock_.monotonic()).count());
-  policy_->insert(slot, {mix64(node.value), 0, now_s});
+}
+
+evict::Policy* Residents::policy_of(Priority priority) {
+  if (priority == Priority::kPinned) return nullptr;
+  auto& policy = policies_[static_cast<size_t>(priority)];
+  if (!policy) policy = make_policy_();
+  return policy.get();
+}
+
+void Residents::enter(Slot slot) {
+  evict::Policy* policy = policy_of(table_.priority(slot));
+  if (policy == nullptr) return;
+  policy->reserve(table_.slot_limit());
+  policy->insert(slot, {.key_hash = mix64(table_.node(slot).value),
+                        .weight_bytes = table_.bytes(slot),
+                        .now_s = now_s()});
+}
+
+void Residents::leave(Slot slot) {
+  if (evict::Policy* policy = policy_of(table_.priority(slot))) policy->erase(slot);
+}
+
+Residents::Slot Residents::slot_of(NodeId node) {
+  if (const auto slot = table_.find(node)) return *slot;
+  const Slot slot = table_.insert(node, Priority::kNormal);
+  enter(slot);
   if (!census_done_) used_since_mount_.push_back(node);
   return slot;
 }
 
+void Residents::set_bytes(Slot slot, uint64_t bytes) {
+  table_.set_bytes(slot, bytes);
+  if (evict::Policy* policy = policy_of(table_.priority(slot))) policy->resize(slot, bytes);
+}
+
+// --- room
+
 bool Residents::reserve(NodeId node, uint64_t bytes) {
-  for (;;) {
-    uint64_t used = used_bytes_.load(std::memory_order_relaxed);
-    while (used + bytes <= limit_bytes_)
-      if (used_bytes_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed))
-        return true;
-    if (!make_room(node, bytes)) {
-      refused_.add();
-      return false;
+  CHECK(bytes % ResidentTable::kUnitBytes == 0);
+  for (int attempt = 0; budget_.could_fit(bytes) && attempt < kAttemptsMax; ++attempt) {
+    const Budget::Amount wanted{.bytes = bytes, .objects = is_known(node) ? 0U : 1U};
+    if (budget_.take(wanted.bytes, wanted.objects)) {
+      enter_reserved(node, wanted.objects);
+      call_if_pressed();
+      return true;
+    }
+    if (!make_room(node, wanted)) break;
+  }
+  refused_.add();
+  return false;
+}
+
+bool Residents::is_known(NodeId node) const {
+  const MutexLock lock(mutex_);
+  return table_.find(node).has_value();
+}
+
+// From here on there may be a file of the node.
+void Residents::enter_reserved(NodeId node, uint64_t objects_taken) {
+  const MutexLock lock(mutex_);
+  const bool was_known = table_.find(node).has_value();
+  slot_of(node);
+  // Another thread entered it meanwhile, or it was forgotten.
+  if (was_known && objects_taken != 0) budget_.give_back(0, 1);
+  if (!was_known && objects_taken == 0) budget_.adopt(0, 1);
+}
+
+void Residents::call_if_pressed() {
+  if (pressed_ && !budget_.excess({}, kSparePerMille).is_zero()) pressed_();
+}
+
+// The victims of one search for room: those that are in use now are not asked again.
+class Residents::Round {
+ public:
+  Round(Residents& residents, NodeId spared) : residents_(residents), spared_(spared) {}
+
+  // Evicts one; false when none may go.
+  bool evict_one(uint64_t wanted_bytes) {
+    while (true) {
+      const auto may_go = [this](Slot slot) NO_THREAD_SAFETY_ANALYSIS {
+        const NodeId node = residents_.table_.node(slot);
+        return node != spared_ && !busy_.contains(node);
+      };
+      const auto victim = residents_.choose(may_go);
+      if (!victim) return false;
+      if (!residents_.evict_(victim->node, wanted_bytes)) {
+        busy_.insert(victim->node);
+        continue;
+      }
+      const uint64_t left_bytes = residents_.bytes_of(victim->node);
+      const uint64_t gone_bytes = victim->bytes - std::min(victim->bytes, left_bytes);
+      residents_.evicted_bytes_.add(gone_bytes);
+      freed_.bytes += gone_bytes;
+      if (left_bytes == 0) {
+        residents_.evictions_.add();
+        ++freed_.objects;
+      }
+      return true;
     }
   }
+  const Budget::Amount& freed() const { return freed_; }
+
+ private:
+  Residents& residents_;
+  const NodeId spared_;
+  std::unordered_set<NodeId> busy_;
+  Budget::Amount freed_;
+};
+
+std::optional<Residents::Victim> Residents::choose(evict::SlotFilter may_go) {
+  const MutexLock lock(mutex_);
+  for (const auto& policy : policies_) {
+    if (!policy) continue;
+    if (const auto slot = policy->victim(may_go))
+      return Victim{table_.node(*slot), table_.bytes(*slot)};
+  }
+  return std::nullopt;
 }
 
-void Residents::charge(NodeId node, uint64_t bytes) {
-  if (bytes == 0) return;
-  MutexLock lock(mutex_);
-  slots_[slot_of(node)].bytes += bytes;
+bool Residents::make_room(NodeId for_node, const Budget::Amount& wanted) {
+  const Budget::Amount over = budget_.excess(wanted, 0);
+  Round round(*this, for_node);
+  while (round.freed().bytes < over.bytes || round.freed().objects < over.objects)
+    if (!round.evict_one(over.bytes - std::min(over.bytes, round.freed().bytes))) return false;
+  return true;
 }
 
-void Residents::cancel(uint64_t bytes) {
-  used_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
-}
-
-bool Residents::make_room(NodeId for_node, uint64_t bytes) {
-  if (bytes > limit_bytes_) return false;
-  // Those that are in use now; a victim is asked for again and again until one goes.
-  std::unordered_set<evict::Slot> busy;
-  while (used_bytes() + bytes > limit_bytes_) {
-    NodeId victim;
-    evict::Slot slot;
-    uint64_t held = 0;
-    {
-      MutexLock lock(mutex_);
-      const auto may_go = [&](evict::Slot s) NO_THREAD_SAFETY_ANALYSIS {
-        return slots_[s].node != for_node && !busy.contains(s);
-      };
-      const auto chosen = policy_->victim(may_go);
-      if (!chosen) return false;
-      slot = *chosen;
-      victim = slots_[slot].node;
-      held = slots_[slot].bytes;
-    }
-    if (evict_(victim)) {
-      evictions_.add();
-      evicted_bytes_.add(held);
-    } else {
-      busy.insert(slot);
-    }
+bool Residents::relieve(uint32_t evictions_max) {
+  Round round(*this, NodeId{});
+  for (uint32_t i = 0; i < evictions_max; ++i) {
+    const Budget::Amount over = budget_.excess({}, kSpareGoalPerMille);
+    if (over.is_zero() || !round.evict_one(over.bytes)) return false;
   }
   return true;
 }
 
+void Residents::trim() {
+  Round round(*this, NodeId{});
+  for (Budget::Amount over; !(over = budget_.excess({}, 0)).is_zero();)
+    if (!round.evict_one(over.bytes)) return;
+}
+
+// --- what is there
+
+void Residents::charge(NodeId node, uint64_t bytes) {
+  if (bytes == 0) return;
+  CHECK(bytes % ResidentTable::kUnitBytes == 0);
+  const MutexLock lock(mutex_);
+  budget_.settled(bytes);
+  const bool is_new = !table_.find(node);
+  const Slot slot = slot_of(node);  // forgotten meanwhile: it has begun again
+  if (is_new) budget_.adopt(0, 1);
+  set_bytes(slot, table_.bytes(slot) + bytes);
+}
+
+void Residents::cancel(uint64_t bytes) {
+  budget_.settled(bytes);
+  budget_.give_back(bytes, 0);
+}
+
 void Residents::release(NodeId node, uint64_t bytes) {
-  MutexLock lock(mutex_);
-  const auto it = by_node_.find(node);
-  if (it == by_node_.end()) return;  // forgotten meanwhile, with all its bytes
-  Entry& entry = slots_[it->second];
-  const uint64_t given = std::min(bytes, entry.bytes);
-  entry.bytes -= given;
-  used_bytes_.fetch_sub(given, std::memory_order_relaxed);
+  CHECK(bytes % ResidentTable::kUnitBytes == 0);
+  const MutexLock lock(mutex_);
+  const auto slot = table_.find(node);
+  if (!slot) return;  // forgotten meanwhile, with all its bytes
+  const uint64_t given = std::min(bytes, table_.bytes(*slot));
+  set_bytes(*slot, table_.bytes(*slot) - given);
+  budget_.give_back(given, 0);
+}
+
+void Residents::settle(NodeId node, uint64_t bytes) {
+  const MutexLock lock(mutex_);
+  const auto slot = table_.find(node);
+  if (!slot) return;
+  const uint64_t before = table_.bytes(*slot);
+  set_bytes(*slot, bytes);
+  budget_.give_back(before, 0);
+  budget_.adopt(table_.bytes(*slot), 0);
 }
 
 uint64_t Residents::forget(NodeId node) {
-  MutexLock lock(mutex_);
-  const auto it = by_node_.find(node);
-  if (it == by_node_.end()) return 0;
-  const evict::Slot slot = it->second;
-  const uint64_t bytes = slots_[slot].bytes;
-  policy_->erase(slot);
-  by_node_.erase(it);
-  free_.push_back(slot);
-  used_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+  const MutexLock lock(mutex_);
+  const auto slot = table_.find(node);
+  if (!slot) return 0;
+  const uint64_t bytes = table_.bytes(*slot);
+  leave(*slot);
+  table_.erase(*slot);
+  budget_.give_back(bytes, 1);
   return bytes;
 }
 
 void Residents::touch(NodeId node) {
-  MutexLock lock(mutex_);
-  if (const auto it = by_node_.find(node); it != by_node_.end()) {
-    policy_->hit(it->second);
-    if (!census_done_) used_since_mount_.push_back(node);
-  }
+  const MutexLock lock(mutex_);
+  const auto slot = table_.find(node);
+  if (!slot) return;
+  if (evict::Policy* policy = policy_of(table_.priority(*slot))) policy->hit(*slot);
+  if (!census_done_) used_since_mount_.push_back(node);
+}
+
+void Residents::set_priority(NodeId node, Priority priority) {
+  const MutexLock lock(mutex_);
+  const auto slot = table_.find(node);
+  if (!slot || table_.priority(*slot) == priority) return;
+  leave(*slot);
+  table_.set_priority(*slot, priority);
+  enter(*slot);
 }
 
 void Residents::introduce(NodeId node, uint64_t bytes) {
-  MutexLock lock(mutex_);
-  if (by_node_.contains(node)) return;
-  slots_[slot_of(node)].bytes = bytes;
-  if (!census_done_) used_since_mount_.pop_back();  // slot_of took it for a use
-  used_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  const MutexLock lock(mutex_);
+  if (table_.find(node)) return;
+  const Slot slot = table_.insert(node, Priority::kNormal);
+  enter(slot);
+  set_bytes(slot, bytes);
+  budget_.adopt(table_.bytes(slot), 1);
 }
 
 void Residents::end_census() {
-  MutexLock lock(mutex_);
+  const MutexLock lock(mutex_);
   census_done_ = true;
   for (const NodeId node : used_since_mount_)
-    if (const auto it = by_node_.find(node); it != by_node_.end()) policy_->hit(it->second);
+    if (const auto slot = table_.find(node))
+      if (evict::Policy* policy = policy_of(table_.priority(*slot))) policy->hit(*slot);
   used_since_mount_ = {};
 }
 
 size_t Residents::count() const {
-  MutexLock lock(mutex_);
-  return by_node_.size();
+  const MutexLock lock(mutex_);
+  return table_.size();
+}
+
+uint64_t Residents::bytes_of(NodeId node) const {
+  const MutexLock lock(mutex_);
+  const auto slot = table_.find(node);
+  return slot ? table_.bytes(*slot) : 0;
+}
+
+size_t Residents::memory_bytes() const {
+  const MutexLock lock(mutex_);
+  return table_.size_bytes();
 }
 
 }  // namespace larder::cache

@@ -1,92 +1,128 @@
 // Residents: which objects take how much of the cache disk, and which goes next when room is
 // needed.
 //
-// Counts the bytes of all objects against `size=`.  reserve() makes room before a block is
-// admitted, by evicting whole objects in the policy's order, so the limit holds at every moment;
-// when nothing may go it refuses and the caller goes round the cache.
+// reserve() makes room within the Budget before a block is admitted, by evicting objects, or parts
+// of large ones, in the policy's order; when nothing may go it refuses and the caller goes round
+// the cache.  relieve() does so ahead of need: the janitor keeps some of each limit free, so that
+// readers seldom wait for it.
 //
-// Costs about 30 bytes a cached file.  Files cached in earlier runs become known through a census
-// that runs after the mount answers (no walk at mount); until it ends they are neither counted nor
-// evicted.
+// There is a policy for each priority: all of a lower one go before any of a higher, and pinned
+// objects do not go.  Files cached in earlier runs become known through a census that runs after
+// the mount answers (no walk at mount); until it ends they are neither counted nor evicted.
 //
 // Invariants
-//   - used_bytes_ is the sum of the entries' bytes, plus what is reserved and neither charged nor
-//     cancelled yet.
-//   - An entry is in slots_ and in the policy, or in neither.
+//   - Budget's object bytes are the sum of the entries' bytes, plus what is reserved and neither
+//     charged nor cancelled yet; its objects are the entries.
+//   - An entry is in table_ and, unless pinned, in the policy of its priority.
 // Thread-safe.  mutex_ is held for memory operations only, never across the eviction itself; all
-// but reserve() and trim() may be called under a file's lock.
+// but reserve() and relieve() may be called under a file's lock.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <unordered_map>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/metrics.h"
 #include "base/mutex.h"
+#include "cache/budget.h"
+#include "cache/resident_table.h"
 #include "evict/policy.h"
 
 namespace larder::cache {
 
 class Residents {
  public:
-  // Frees the node's object and forgets it here; false when it is in use and must stay.  Called
-  // without locks held, from any thread.
-  using Evict = std::function<bool(NodeId)>;
+  // Frees the node's object and forgets it here, or, of a large one, a part of at least so many
+  // bytes if there are as many, and releases that here; false when it is in use and must stay.
+  // Called without locks held, from any thread.
+  using Evict = std::function<bool(NodeId, uint64_t wanted_bytes)>;
+  using MakePolicy = std::function<std::unique_ptr<evict::Policy>()>;
 
-  Residents(std::unique_ptr<evict::Policy> policy, uint64_t limit_bytes, Registry& registry,
-            const Clock& clock);
+  Residents(MakePolicy make_policy, Budget& budget, Registry& registry, const Clock& clock);
 
   // Must be set before the first reserve().
   void set_evict(Evict evict) { evict_ = std::move(evict); }
+  // Called, from any thread and under a file's lock, when less than kSparePerMille of a limit is
+  // left: relieve() is wanted.
+  void set_pressed(std::function<void()> pressed) { pressed_ = std::move(pressed); }
+
+  // Bytes are multiples of ResidentTable::kUnitBytes, but for introduce() and settle(), which round
+  // up.
 
   // Makes room for `bytes` of the node's object, without evicting it.  False: no room to be had.
   bool reserve(NodeId node, uint64_t bytes);
-  // What was reserved is the node's own from now on, or is not needed after all.
+  // What was reserved is written, and the node's own from now on, or is not needed after all.
   void charge(NodeId node, uint64_t bytes);
   void cancel(uint64_t bytes);
   // Gives back what the node holds.
   void release(NodeId node, uint64_t bytes);
+  // The object was found to take so many bytes: counted so, whatever the limits say.
+  void settle(NodeId node, uint64_t bytes);
   // The node's object is gone; returns the bytes it held.
   uint64_t forget(NodeId node);
   // Notes a use.
   void touch(NodeId node);
+  void set_priority(NodeId node, Priority priority);
   // A file cached in an earlier run: from the census, in order of last use, or because it is used
   // now.  Ignored when known already.
   void introduce(NodeId node, uint64_t bytes);
-  // Evicts until the limit holds: needed after a census that found more than it allows.
-  void trim() { make_room(NodeId{}, 0); }
   // After the census: what was used since the mount is younger than what was introduced.
   void end_census();
 
-  uint64_t used_bytes() const { return used_bytes_.load(std::memory_order_relaxed); }
-  uint64_t limit_bytes() const { return limit_bytes_; }
+  // Evicts at most `evictions_max` times while more is used than is to be, kSpareGoalPerMille of
+  // each limit counted as used.  True when there is more to do and something may go.
+  bool relieve(uint32_t evictions_max);
+  // Until the limits hold or nothing may go: after a census that found more than they allow.
+  void trim();
+
+  uint64_t used_bytes() const { return budget_.used_bytes(); }
+  uint64_t limit_bytes() const { return budget_.limits().size_bytes; }
+  uint64_t object_bytes() const { return budget_.object_bytes(); }
   size_t count() const;
+  // Of one node; 0: it is not known.
+  uint64_t bytes_of(NodeId node) const;
+  size_t memory_bytes() const;
+
+  // Below so much room the janitor is called, and it goes on until so much is free.
+  static constexpr uint32_t kSparePerMille = 20;
+  static constexpr uint32_t kSpareGoalPerMille = 40;
 
  private:
-  struct Entry {
+  using Slot = ResidentTable::Slot;
+  struct Victim {
     NodeId node;
-    uint64_t bytes = 0;
+    uint64_t bytes;
   };
-  evict::Slot slot_of(NodeId node) REQUIRES(mutex_);
-  bool make_room(NodeId for_node, uint64_t bytes);
+  class Round;
 
-  const uint64_t limit_bytes_;
+  evict::Policy* policy_of(Priority priority) REQUIRES(mutex_);
+  Slot slot_of(NodeId node) REQUIRES(mutex_);
+  void enter(Slot slot) REQUIRES(mutex_);
+  void leave(Slot slot) REQUIRES(mutex_);
+  void set_bytes(Slot slot, uint64_t bytes) REQUIRES(mutex_);
+  uint32_t now_s() const;
+  bool make_room(NodeId for_node, const Budget::Amount& wanted);
+  std::optional<Victim> choose(evict::SlotFilter may_go);
+  void call_if_pressed();
+  bool is_known(NodeId node) const;
+  void enter_reserved(NodeId node, uint64_t objects_taken);
+
+  Budget& budget_;
   const Clock& clock_;
   Evict evict_;
+  std::function<void()> pressed_;
   Counter& evictions_;
   Counter& evicted_bytes_;
   Counter& refused_;
-  std::atomic<uint64_t> used_bytes_{0};
 
   mutable Mutex mutex_;
-  const std::unique_ptr<evict::Policy> policy_ PT_GUARDED_BY(mutex_);
-  std::vector<Entry> slots_ GUARDED_BY(mutex_);
-  std::vector<evict::Slot> free_ GUARDED_BY(mutex_);
-  std::unordered_map<NodeId, evict::Slot> by_node_ GUARDED_BY(mutex_);
+  const MakePolicy make_policy_;
+  std::array<std::unique_ptr<evict::Policy>, kPriorities> policies_ GUARDED_BY(mutex_);
+  ResidentTable table_ GUARDED_BY(mutex_);
   std::vector<NodeId> used_since_mount_ GUARDED_BY(mutex_);
   bool census_done_ GUARDED_BY(mutex_) = false;
 };

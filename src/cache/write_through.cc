@@ -81,8 +81,9 @@ bool CachedFile::resize(uint64_t new_size_bytes) {
       const uint64_t wanted = disk_bytes(edge, new_size_bytes);
       // One that takes more room now would have to ask for it: it is fetched again instead.
       const bool edge_stays = wanted != 0 && wanted <= held;
-      if (edge_stays && blocks_.has(edge)) env_.residents.release(owner_.id(), held - wanted);
-      clear_blocks(edge_stays ? edge + 1 : edge, UINT64_MAX);
+      if (edge_stays && blocks_.has(edge)) count_freed(held - wanted);
+      if (!edge_stays && wanted != 0) count_left(clear_blocks(edge, edge));
+      count_freed(clear_blocks(edge_stays ? edge + 1 : edge, UINT64_MAX));
     }
     size_bytes_ = new_size_bytes;
   }
@@ -96,7 +97,7 @@ void CachedFile::end_change(uint64_t offset, uint64_t length,
     MutexLock lock(mutex_);
     const uint64_t first = std::min(offset, size_bytes_) >> block_shift_;
     const uint64_t last = length > UINT64_MAX - offset ? UINT64_MAX : last_block(offset, length);
-    clear_blocks(first, last);
+    count_left(clear_blocks(first, last));
     end_change_locked();
   }
   if (!good) drop();
@@ -205,7 +206,7 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
     if (new_size > old_size_bytes && blocks_.has(edge)) reserve += edge_growth;
     for (uint64_t block = first; data.size() != 0 && block <= last; ++block) {
       const bool present = blocks_.has(block);
-      if (!present && !covered(block)) continue;
+      if (!present && (!covered(block) || punching_)) continue;
       if (!present) reserve += disk_bytes(block, new_size);
       keep.push_back(block);
     }
@@ -213,7 +214,7 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
   if (reserve != 0 && !env_.residents.reserve(owner_.id(), reserve)) {
     MutexLock lock(mutex_);
     if (edge_growth != 0 && blocks_.has(edge)) {
-      env_.residents.release(owner_.id(), disk_bytes(edge, old_size_bytes));
+      count_left(disk_bytes(edge, old_size_bytes));
       blocks_.clear(edge);
     }
     std::erase_if(keep, [&](uint64_t block) REQUIRES(mutex_) { return !blocks_.has(block); });

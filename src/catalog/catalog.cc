@@ -119,8 +119,9 @@ Result<std::optional<NodeRecord>> Catalog::node(NodeId node) {
 Result<std::optional<NameRecord>> Catalog::name(NodeId parent, std::string_view name) {
   return get_as<NameRecord>(store_, name_key(parent, name), decode_name);
 }
-Result<std::optional<ChunkRecord>> Catalog::chunk(ObjectId object, uint64_t chunk) {
-  return get_as<ChunkRecord>(store_, chunk_key(object, chunk), decode_chunk);
+Result<std::optional<ChunkRecord>> Catalog::chunk(const NodeRecord& node, uint64_t chunk) {
+  if (chunk == 0 && node.first_chunk) return node.first_chunk;
+  return get_as<ChunkRecord>(store_, chunk_key(node.object, chunk), decode_chunk);
 }
 Result<std::optional<NodeId>> Catalog::by_inode(uint64_t source_inode) {
   TRY_ASSIGN(const auto number, get_as<uint64_t>(store_, inode_key(source_inode), decode_number));

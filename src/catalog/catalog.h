@@ -58,7 +58,8 @@ class Catalog {
 
   Result<std::optional<NodeRecord>> node(NodeId node);
   Result<std::optional<NameRecord>> name(NodeId parent, std::string_view name);
-  Result<std::optional<ChunkRecord>> chunk(ObjectId object, uint64_t chunk);
+  // Of the node's object.
+  Result<std::optional<ChunkRecord>> chunk(const NodeRecord& node, uint64_t chunk);
   Result<std::optional<NodeId>> by_inode(uint64_t source_inode);
   // All parts, or nullopt when one is missing.
   Result<std::optional<std::vector<ListingEntry>>> listing(NodeId directory, uint32_t parts);

@@ -11,7 +11,7 @@ using format::Decoder;
 using format::Encoder;
 
 // Raised when a record's fields change.  A reader refuses versions it does not know.
-constexpr uint8_t kNodeVersion = 1;
+constexpr uint8_t kNodeVersion = 2;  // 1: without cached_at_ns and first_chunk
 constexpr uint8_t kNameVersion = 1;
 constexpr uint8_t kChunkVersion = 1;
 constexpr uint8_t kListingVersion = 1;
@@ -20,6 +20,7 @@ constexpr uint8_t kNumberVersion = 1;
 // Flags of a node's record.
 constexpr uint8_t kDataStable = 1;
 constexpr uint8_t kCtimeMoved = 2;
+constexpr uint8_t kHasFirstChunk = 4;
 
 void append_big_endian(std::string& key, uint64_t number) {
   for (int shift = 56; shift >= 0; shift -= 8) key.push_back(static_cast<char>(number >> shift));
@@ -71,6 +72,19 @@ Validator get_validator(Decoder& in) {
   v.ctime_ns = in.get<int64_t>();
   v.inode = in.get<uint64_t>();
   return v;
+}
+
+void put(Encoder& out, const ChunkRecord& chunk) {
+  out.put(chunk.present);
+  for (const uint32_t checksum : chunk.checksums) out.put(checksum);
+}
+
+ChunkRecord get_chunk(Decoder& in) {
+  ChunkRecord chunk;
+  chunk.present = in.get<uint64_t>();
+  const int blocks = std::popcount(chunk.present);
+  for (int i = 0; i < blocks; ++i) chunk.checksums.push_back(in.get<uint32_t>());
+  return chunk;
 }
 
 }  // namespace
@@ -143,15 +157,19 @@ std::string encode(const NodeRecord& r) {
   out.put(r.object.value);
   put(out, r.version);
   out.put(r.object_bytes).put(r.block_shift);
-  out.put(
-      static_cast<uint8_t>((r.data_stable ? kDataStable : 0) | (r.ctime_moved ? kCtimeMoved : 0)));
+  out.put(static_cast<uint8_t>((r.data_stable ? kDataStable : 0) |
+                               (r.ctime_moved ? kCtimeMoved : 0) |
+                               (r.first_chunk ? kHasFirstChunk : 0)));
   out.put(r.listing_parts).put(r.listing_mtime_ns).put(r.listing_ctime_ns);
+  out.put(r.cached_at_ns);
+  if (r.first_chunk) put(out, *r.first_chunk);
   return out.take();
 }
 
 std::optional<NodeRecord> decode_node(std::string_view value) {
   Decoder in(value);
-  if (in.get<uint8_t>() != kNodeVersion) return std::nullopt;
+  const auto version = in.get<uint8_t>();
+  if (version < 1 || version > kNodeVersion) return std::nullopt;
   NodeRecord r;
   r.attributes = get_attributes(in);
   r.validated_at_ns = in.get<int64_t>();
@@ -169,7 +187,12 @@ std::optional<NodeRecord> decode_node(std::string_view value) {
   r.listing_parts = in.get<uint32_t>();
   r.listing_mtime_ns = in.get<int64_t>();
   r.listing_ctime_ns = in.get<int64_t>();
-  if (!in.complete() || flags > (kDataStable | kCtimeMoved)) return std::nullopt;
+  if (version > 1) {
+    r.cached_at_ns = in.get<int64_t>();
+    if ((flags & kHasFirstChunk) != 0) r.first_chunk = get_chunk(in);
+  }
+  const auto known_flags = kDataStable | kCtimeMoved | (version > 1 ? kHasFirstChunk : 0);
+  if (!in.complete() || (flags & ~known_flags) != 0) return std::nullopt;
   if (r.block_shift > kBlockShiftMax) return std::nullopt;
   return r;
 }
@@ -192,18 +215,15 @@ std::optional<NameRecord> decode_name(std::string_view value) {
 
 std::string encode(const ChunkRecord& r) {
   Encoder out;
-  out.put(kChunkVersion).put(r.present);
-  for (const uint32_t checksum : r.checksums) out.put(checksum);
+  out.put(kChunkVersion);
+  put(out, r);
   return out.take();
 }
 
 std::optional<ChunkRecord> decode_chunk(std::string_view value) {
   Decoder in(value);
   if (in.get<uint8_t>() != kChunkVersion) return std::nullopt;
-  ChunkRecord r;
-  r.present = in.get<uint64_t>();
-  const int blocks = std::popcount(r.present);
-  for (int i = 0; i < blocks; ++i) r.checksums.push_back(in.get<uint32_t>());
+  ChunkRecord r = get_chunk(in);
   if (!in.complete()) return std::nullopt;
   return r;
 }

@@ -3,7 +3,8 @@
 //   key                               value         says
 //   'n' node id                       NodeRecord    attributes, validator and object of a node
 //   'e' parent id, name               NameRecord    which node a directory's name leads to
-//   'c' object id, chunk index        ChunkRecord   which of a chunk's blocks the object holds
+//   'c' object id, chunk index        ChunkRecord   which of a chunk's blocks the object holds; of
+//                                                   chunk 0 the NodeRecord says it
 //   'l' directory id, part index      ListingPart   one part of a complete listing
 //   'i' source inode                  node id       a file with several names (stable inodes only)
 //   'm' name                          -             the catalog's own counters
@@ -31,6 +32,13 @@ inline constexpr uint8_t kBlockShiftMax = 24;
 inline constexpr std::string_view kNodeLimit = "node-limit";
 inline constexpr std::string_view kObjectLimit = "object-limit";
 
+struct ChunkRecord {
+  uint64_t present = 0;  // bit b: block chunk * 64 + b is in the object
+  // One per present block, in order; 0: not known (the block was changed in part).
+  std::vector<uint32_t> checksums;
+  bool operator==(const ChunkRecord&) const = default;
+};
+
 struct NodeRecord {
   Attributes attributes;  // the source's
   // When the source last confirmed the attributes (wall clock), and when the node was last opened.
@@ -44,8 +52,12 @@ struct NodeRecord {
   // mount is changing the file: after a crash such data are not trusted.
   ObjectId object;
   Validator version;
-  uint64_t object_bytes = 0;  // disk space of the object's claimed blocks
-  uint8_t block_shift = 0;    // block size of the object = 1 << block_shift
+  uint64_t object_bytes = 0;  // disk space of the object
+  int64_t cached_at_ns = 0;   // wall clock; when the object was begun, 0: not known
+  // Chunk 0, which is all that most files have, so that these cost one key less.  nullopt: it is in
+  // a record of its own, if anywhere (older larders put it there).
+  std::optional<ChunkRecord> first_chunk;
+  uint8_t block_shift = 0;  // block size of the object = 1 << block_shift
   bool data_stable = false;
   // A change of attributes or names made here moved ctime since `version`: one that differs in
   // ctime only is the same data.
@@ -60,12 +72,6 @@ struct NodeRecord {
 struct NameRecord {
   NodeId node;
   uint32_t type = 0;  // S_IFMT bits
-};
-
-struct ChunkRecord {
-  uint64_t present = 0;  // bit b: block chunk * 64 + b is in the object
-  // One per present block, in order; 0: not known (the block was changed in part).
-  std::vector<uint32_t> checksums;
 };
 
 struct ListingEntry {

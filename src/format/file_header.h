@@ -15,7 +15,7 @@
 
 namespace larder::format {
 
-inline constexpr uint32_t kJournalVersion = 1;
+inline constexpr uint32_t kJournalVersion = 2;
 // A header has its first page to itself; what is in later versions' headers may grow up to this.
 inline constexpr size_t kHeaderPageBytes = 4096;
 
@@ -23,6 +23,7 @@ using Magic = std::array<char, 8>;
 inline constexpr Magic kSuperblockMagic{'L', 'R', 'D', 'R', 'S', 'U', 'P', '\n'};
 inline constexpr Magic kSegmentMagic{'L', 'R', 'D', 'R', 'L', 'O', 'G', '\n'};
 inline constexpr Magic kCheckpointMagic{'L', 'R', 'D', 'R', 'C', 'K', 'P', '\n'};
+inline constexpr Magic kIncrementMagic{'L', 'R', 'D', 'R', 'I', 'N', 'C', '\n'};
 
 struct Uuid {
   uint64_t high = 0;
@@ -55,6 +56,14 @@ struct CheckpointBody {
   uint64_t log_end = 0;      // log address up to which the log was durable before the image was
   uint64_t page_count = 0;
   uint64_t is_clean = 0;  // 1: written by close(), nothing followed
+  // Since version 2; as of replay_from.
+  uint64_t begin = 0;  // as FrameHeader's
+  uint64_t live_bytes = 0;
+  uint64_t live_keys = 0;
+  // Of an increment; in a full checkpoint all are 0.
+  uint64_t full = 0;         // sequence of the full checkpoint it belongs to
+  uint64_t from = 0;         // it has the log from here up to replay_from
+  uint64_t event_count = 0;  // in its pages
 };
 
 // The header's page: the header, then zeros.

@@ -13,7 +13,7 @@ uint64_t write_record(std::byte* at, uint64_t address, uint64_t store_seed, uint
   std::byte* body = at + sizeof header;
   std::memcpy(body, key.data(), key.size());
   if (!value.empty()) std::memcpy(body + key.size(), value.data(), value.size());
-  const uint64_t space = record_space(key.size(), value.size());
+  const uint64_t space = header.space();
   std::memset(at + header.size_bytes(), 0, space - header.size_bytes());
   const std::span covered(at + sizeof header.checksum,
                           header.size_bytes() - sizeof header.checksum);
@@ -23,10 +23,9 @@ uint64_t write_record(std::byte* at, uint64_t address, uint64_t store_seed, uint
 }
 
 void write_frame_header(std::byte* at, uint64_t address, uint64_t store_seed, FrameHeader header) {
-  header.version = kFrameVersion;
-  std::memcpy(at, &header, sizeof header);
+  std::memcpy(at, &header, header.header_bytes());
   const std::span covered(at + sizeof header.checksum,
-                          sizeof header - sizeof header.checksum + header.payload_bytes);
+                          header.size_bytes() - sizeof header.checksum);
   header.checksum = hash64(covered, seed_at(store_seed, address));
   std::memcpy(at, &header.checksum, sizeof header.checksum);
 }
@@ -53,14 +52,17 @@ bool verify_record(std::span<const std::byte> bytes, const RecordView& record,
 std::optional<FrameHeader> parse_frame(std::span<const std::byte> bytes, uint64_t address,
                                        uint64_t store_seed) {
   FrameHeader header;
-  if (bytes.size() < sizeof header) return std::nullopt;
-  std::memcpy(&header, bytes.data(), sizeof header);
+  if (bytes.size() < kFrameHeaderBytesMin) return std::nullopt;
+  std::memcpy(static_cast<void*>(&header), bytes.data(), kFrameHeaderBytesMin);
   const bool is_known = header.type == FrameType::kBatch || header.type == FrameType::kSegmentEnd;
-  if (!is_known || header.version != kFrameVersion) return std::nullopt;
-  if (header.payload_bytes > bytes.size() - sizeof header) return std::nullopt;
-  if (header.payload_bytes % kAlignment != 0 || header.durable > address) return std::nullopt;
+  if (!is_known || header.version == 0 || header.version > kFrameVersion) return std::nullopt;
+  if (header.header_bytes() > bytes.size()) return std::nullopt;
+  std::memcpy(static_cast<void*>(&header), bytes.data(), header.header_bytes());
+  if (header.payload_bytes > bytes.size() - header.header_bytes()) return std::nullopt;
+  if (header.payload_bytes % kAlignment != 0) return std::nullopt;
+  if (header.durable > address || header.begin > header.durable) return std::nullopt;
   constexpr size_t kSkip = sizeof header.checksum;
-  const auto covered = bytes.subspan(kSkip, sizeof header - kSkip + header.payload_bytes);
+  const auto covered = bytes.subspan(kSkip, header.size_bytes() - kSkip);
   if (header.checksum != hash64(covered, seed_at(store_seed, address))) return std::nullopt;
   return header;
 }

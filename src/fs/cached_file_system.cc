@@ -102,9 +102,14 @@ void CachedFileSystem::shut_down() {
   ahead.swap(ahead_);
 }
 
-bool CachedFileSystem::evict(NodeId id) {
+bool CachedFileSystem::evict(NodeId id, uint64_t wanted_bytes) {
   const NodePtr node = load(id);
-  if (node && node->is_regular()) return node->file().evict();
+  if (node && node->is_regular()) {
+    cache::CachedFile& file = node->file();
+    if (!file.is_large()) return file.evict();
+    // A punch waits for the disk, which a reactor does not: the janitor's turn.
+    return io::Reactor::current() == nullptr && file.punch(wanted_bytes);
+  }
   // Its record is gone, and with it the claim on the object.
   env_.residents.forget(id);
   return true;

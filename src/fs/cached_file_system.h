@@ -68,7 +68,7 @@ class CachedFileSystem final : public FileSystem {
   // After the last request: lets go of the nodes the kernel held.
   void shut_down();
   // Frees the node's object to make room (cache::Residents).
-  bool evict(NodeId node);
+  bool evict(NodeId node, uint64_t wanted_bytes);
 
   // FileSystem
   io::Reactor& home(KernelId id) override;

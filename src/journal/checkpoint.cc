@@ -3,102 +3,85 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <vector>
 
 #include "base/log.h"
-#include "format/frame.h"
-#include "journal/paged_file.h"
+#include "journal/index_event.h"
 
 namespace larder::journal {
 namespace {
 
-uint64_t page_seed(const StoreFiles& files, uint64_t sequence) {
-  return format::seed_at(files.seed, sequence);
+// Damage and unreadable sectors are what the older ones, and the log, are kept for.
+bool may_be_passed_over(const Error& error) {
+  return error.is(Code::kCorrupt) || error.is(Code::kIo);
 }
 
-struct OpenCheckpoint {
-  std::unique_ptr<io::File> file;
-  format::CheckpointBody body;
-
-  PagedReader pages(const StoreFiles& files) const {
-    return {*file, format::kHeaderPageBytes, body.page_count, page_seed(files, body.sequence)};
-  }
-};
-
-Result<OpenCheckpoint> open_checkpoint(const StoreFiles& files, uint64_t sequence) {
-  const std::string path = files.path(numbered_name(kCheckpointPrefix, sequence));
-  OpenCheckpoint checkpoint;
-  TRY_ASSIGN(checkpoint.file, files.disk.open(path, io::OpenMode::kReadOnly));
-  format::HeaderPage page{};
-  TRY_ASSIGN(const size_t size, checkpoint.file->read_at(page, 0));
-  TRY_ASSIGN(const format::FileHeader header,
-             format::parse_header_page(std::span(page).first(size), format::kCheckpointMagic,
-                                       &files.uuid, path));
-  checkpoint.body = format::body_of<format::CheckpointBody>(header);
-  if (checkpoint.body.sequence != sequence)
-    return fail(Code::kCorrupt,
-                fmt::format("{}: is checkpoint {}", path, checkpoint.body.sequence));
-  return checkpoint;
-}
-
-Result<void> verify(const StoreFiles& files, uint64_t sequence) {
-  TRY_ASSIGN(const OpenCheckpoint checkpoint, open_checkpoint(files, sequence));
-  return checkpoint.pages(files).verify_rest();
-}
-
-Result<void> write_file(const StoreFiles& files, const std::string& name,
-                        format::CheckpointBody& body, Index& index, Log& log, GroupCommit& commit) {
-  TRY_ASSIGN(const auto file, files.disk.open(files.path(name), io::OpenMode::kCreate));
-  TRY(file->truncate(0));
-  PagedWriter pages(*file, format::kHeaderPageBytes, page_seed(files, body.sequence));
-  body.replay_from = log.tail();
-  for (size_t i = 0; i < Index::kShards; ++i) {
-    std::vector<std::byte> image;
-    {
-      // No append meanwhile: the shard has exactly the records before the tail.
-      const MutexLock log_lock(log.mutex);
-      body.log_end = log.tail();
-      const IndexShard& shard = index.shard(i);
-      const ReaderLock lock(shard.mutex);
-      image = shard.save(body.log_end);
+Result<void> apply_events(const StoreFiles& files, const CheckpointFile& increment, Index& index) {
+  PagedReader pages = increment.pages(files);
+  std::array<SavedEvent, 256> events{};
+  for (uint64_t left = increment.body.event_count; left > 0;) {
+    const auto some = std::span(events).first(std::min<uint64_t>(left, events.size()));
+    TRY(pages.read(std::as_writable_bytes(some)));
+    for (const SavedEvent& saved : some) {
+      if (saved.address < increment.body.from || saved.address >= increment.body.replay_from ||
+          saved.address % format::kAlignment != 0)
+        return fail(Code::kCorrupt, "an event outside of the increment's range");
+      const IndexEvent event{.identity = saved.identity,
+                             .address = saved.address,
+                             .is_removal = (saved.flags & SavedEvent::kRemoval) != 0,
+                             .is_alone = (saved.flags & SavedEvent::kAlone) != 0};
+      event.apply_to(index);
     }
-    files.sizes->set(name, pages.end_with(image.size()));
-    TRY(pages.append(image));
+    left -= some.size();
   }
-  TRY_ASSIGN(body.page_count, pages.finish());
-  // The image points at records up to log_end.
-  TRY(commit.wait_durable(body.log_end));
-  TRY(file->write_at(format::make_header_page_of(format::kCheckpointMagic, files.uuid, body), 0));
-  return file->sync_data();
+  return pages.verify_rest();
 }
 
-Result<void> remove_old(const StoreFiles& files) {
-  TRY_ASSIGN(const std::vector<uint64_t> sequences, files.list(kCheckpointPrefix));
-  for (size_t i = 0; i + kCheckpointsKept < sequences.size(); ++i)
-    TRY(files.remove(numbered_name(kCheckpointPrefix, sequences[i])));
+// Applied in part it does no harm: replay from where it begins gives each of its entries its last
+// event again.
+Result<CheckpointFile> load_increment(const StoreFiles& files, uint64_t sequence,
+                                      const LoadedCheckpoint& before, Index& index) {
+  TRY_ASSIGN(CheckpointFile increment, open_checkpoint(files, kIncrementFile, sequence));
+  const format::CheckpointBody& body = increment.body;
+  // Of a checkpoint that was passed over: nothing of it is wanted.
+  if (body.full != before.full.sequence) return increment;
+  if (body.from != before.body.replay_from || body.replay_from < body.from)
+    return fail(Code::kCorrupt,
+                fmt::format("it begins at {} and not at {}", body.from, before.body.replay_from));
+  TRY(apply_events(files, increment, index));
+  return increment;
+}
+
+Result<void> load_increments(const StoreFiles& files, LoadedCheckpoint& into, Index& index,
+                             uint64_t newest) {
+  TRY_ASSIGN(const std::vector<uint64_t> sequences, files.list(kIncrementPrefix));
+  if (!sequences.empty()) into.sequence_max = std::max(into.sequence_max, sequences.back());
+  if (into.full.sequence == 0) return {};
+  for (const uint64_t sequence : sequences) {
+    if (sequence < into.full.sequence || sequence > newest) continue;
+    const auto loaded = load_increment(files, sequence, into, index);
+    if (!loaded && !may_be_passed_over(loaded.error())) return fail(loaded.error());
+    if (!loaded) {
+      log::warning("{} and later ones are passed over: {}",
+                   files.path(kIncrementFile.name(sequence)), loaded.error().message());
+      into.has_rejected_increments = true;
+      return {};
+    }
+    if (loaded->body.full != into.full.sequence) continue;
+    into.body = loaded->body;
+    into.has_live = true;
+    ++into.increments;
+    into.increment_bytes += loaded->size_bytes();
+  }
   return {};
 }
 
 }  // namespace
 
-Result<uint64_t> write_checkpoint(const StoreFiles& files, uint64_t sequence, bool is_clean,
-                                  Index& index, Log& log, GroupCommit& commit) {
-  const std::string name = numbered_name(kCheckpointPrefix, sequence);
-  const std::string new_name = name + std::string(kNewSuffix);
-  format::CheckpointBody body{.sequence = sequence, .is_clean = is_clean ? 1u : 0u};
-  if (auto written = write_file(files, new_name, body, index, log, commit); !written) {
-    if (auto removed = files.remove(new_name); !removed)
-      log::debug("after a failed checkpoint: {}", removed.error().message());
-    return fail(std::move(written).error());
-  }
-  TRY(files.publish(name));
-  TRY(verify(files, sequence));
-  TRY(remove_old(files));
-  return body.replay_from;
-}
-
-Result<format::CheckpointBody> load_checkpoint(const StoreFiles& files, uint64_t sequence,
-                                               Index& index) {
-  TRY_ASSIGN(const OpenCheckpoint checkpoint, open_checkpoint(files, sequence));
+Result<CheckpointFile> load_full_checkpoint(const StoreFiles& files, uint64_t sequence,
+                                            Index& index) {
+  TRY_ASSIGN(CheckpointFile checkpoint, open_checkpoint(files, kFullFile, sequence));
   PagedReader pages = checkpoint.pages(files);
   for (size_t i = 0; i < Index::kShards; ++i) {
     IndexShard& shard = index.shard(i);
@@ -106,27 +89,30 @@ Result<format::CheckpointBody> load_checkpoint(const StoreFiles& files, uint64_t
     TRY(shard.load([&](std::span<std::byte> into) { return pages.read(into); }));
   }
   TRY(pages.verify_rest());
-  return checkpoint.body;
+  return checkpoint;
 }
 
 Result<LoadedCheckpoint> load_newest_checkpoint(const StoreFiles& files,
-                                                std::unique_ptr<Index>& index) {
+                                                std::unique_ptr<Index>& index, uint64_t newest) {
   LoadedCheckpoint result;
   TRY_ASSIGN(const std::vector<uint64_t> sequences, files.list(kCheckpointPrefix));
   if (!sequences.empty()) result.sequence_max = sequences.back();
   for (auto it = sequences.rbegin(); it != sequences.rend(); ++it) {
-    auto loaded = load_checkpoint(files, *it, *index);
+    if (*it > newest) continue;
+    const auto loaded = load_full_checkpoint(files, *it, *index);
     if (loaded) {
-      result.body = *loaded;
-      return result;
+      result.full = result.body = loaded->body;
+      result.full_bytes = loaded->size_bytes();
+      result.has_live = loaded->version > 1;
+      break;
     }
     const Error& error = loaded.error();
-    // Damage and unreadable sectors are what the older ones are kept for.
-    if (!error.is(Code::kCorrupt) && !error.is(Code::kIo)) return fail(error);
+    if (!may_be_passed_over(error)) return fail(error);
     log::warning("checkpoint {} is passed over: {}", *it, error.message());
     ++result.rejected;
     index = std::make_unique<Index>();
   }
+  TRY(load_increments(files, result, *index, newest));
   return result;
 }
 

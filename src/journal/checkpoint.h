@@ -1,42 +1,51 @@
-// Checkpoint: the index in a file, so that recovery reads it and replays only the log behind it.
+// Checkpoints as recovery reads them: the index in a file, and increments that carry it on, so that
+// only the log behind them is replayed.
 //
-// Made while requests go on: each shard is copied under its lock and carries the log address of
-// that moment, so replay from the lowest of them, skipping in each shard what it has, gives a
-// consistent index.  (FASTER's CPR has one version for the whole index; one per shard needs no
-// coordination between the threads.)
+// A full checkpoint is made while requests go on: each shard is copied under its lock and carries
+// the log address of that moment, so replay from the lowest of them, skipping in each shard what it
+// has, gives a consistent index.  (FASTER's CPR has one version for the whole index; one per shard
+// needs no coordination between the threads.)  An increment is the replay of a stretch of the log,
+// done beforehand: the last event of each index entry in it.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 
-#include "journal/files.h"
-#include "journal/group_commit.h"
+#include "journal/checkpoint_file.h"
 #include "journal/index.h"
 #include "journal/log.h"
 
 namespace larder::journal {
 
-// Older ones than the newest two are removed.
-inline constexpr size_t kCheckpointsKept = 2;
-
-// Writes the index as checkpoint `sequence` and returns where replay will begin.  After an error
-// the checkpoints that were there still are.  One caller at a time.
-Result<uint64_t> write_checkpoint(const StoreFiles& files, uint64_t sequence, bool is_clean,
-                                  Index& index, Log& log, GroupCommit& commit);
-
-// Loads this one into `index`, which is empty.  kCorrupt when it does not verify; then `index` is
-// fit for nothing more.
-Result<format::CheckpointBody> load_checkpoint(const StoreFiles& files, uint64_t sequence,
-                                               Index& index);
-
 struct LoadedCheckpoint {
-  format::CheckpointBody body;  // all zeros: there was none to use
-  uint64_t rejected = 0;        // newer ones that did not verify
-  uint64_t sequence_max = 0;    // of all that are there
+  format::CheckpointBody full;  // all zeros: there was none to use
+  format::CheckpointBody body;  // of the last increment that was used, else as `full`
+  uint64_t full_bytes = 0;      // size of its file
+  bool has_live = false;        // the body has live counts (since version 2)
+  uint64_t increments = 0;      // used, and the size of their files
+  uint64_t increment_bytes = 0;
+  uint64_t rejected = 0;  // newer ones that did not verify
+  bool has_rejected_increments = false;
+  uint64_t sequence_max = 0;  // of all that are there
+
+  std::optional<LiveCounts> live() const {
+    if (!has_live) return std::nullopt;
+    return LiveCounts{.bytes = body.live_bytes, .keys = body.live_keys};
+  }
 };
-// Loads the newest checkpoint that verifies into `index`, which is empty (and is again when there
-// is none).  kNewerFormat when one is of a later version.
+
+// Loads the newest full checkpoint that verifies into `index`, which is empty (and is again when
+// there is none), then its increments in order, as far as they verify.  Those with a higher
+// sequence than `newest` count as absent.  kNewerFormat when one is of a later version.  Changes
+// nothing.
 Result<LoadedCheckpoint> load_newest_checkpoint(const StoreFiles& files,
-                                                std::unique_ptr<Index>& index);
+                                                std::unique_ptr<Index>& index,
+                                                uint64_t newest = UINT64_MAX);
+
+// Loads this one alone into `index`, which is empty.  kCorrupt when it does not verify; then
+// `index` is fit for nothing more.  Changes nothing.
+Result<CheckpointFile> load_full_checkpoint(const StoreFiles& files, uint64_t sequence,
+                                            Index& index);
 
 }  // namespace larder::journal

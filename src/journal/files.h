@@ -14,12 +14,13 @@
 
 namespace larder::journal {
 
-// "superblock", "log-<segment>", "checkpoint-<sequence>" (16 hexadecimal digits); a name with
-// ".new" behind it is a file being made: it becomes one of the others by rename when it is complete
-// and durable.
+// "superblock", "log-<segment>", "checkpoint-<sequence>", "increment-<sequence>" (16 hexadecimal
+// digits; the two kinds of checkpoint share one sequence); a name with ".new" behind it is a file
+// being made: it becomes one of the others by rename when it is complete and durable.
 inline constexpr std::string_view kSuperblockName = "superblock";
 inline constexpr std::string_view kSegmentPrefix = "log-";
 inline constexpr std::string_view kCheckpointPrefix = "checkpoint-";
+inline constexpr std::string_view kIncrementPrefix = "increment-";
 inline constexpr std::string_view kNewSuffix = ".new";
 
 struct StoreFiles {
@@ -28,6 +29,7 @@ struct StoreFiles {
   format::Uuid uuid{};
   uint64_t seed = 0;  // format::seed_of(uuid)
   uint64_t segment_bytes = 0;
+  uint32_t version = 0;  // the superblock's
   // Shared by all copies of this.
   std::shared_ptr<FileSizes> sizes = std::make_shared<FileSizes>();
 

@@ -9,17 +9,18 @@
 namespace larder::journal {
 namespace {
 
-constexpr int kAddressBits = 44;
-constexpr uint64_t kAddressMask = (uint64_t{1} << kAddressBits) - 1;
+constexpr int kTagAt = 44;
+constexpr uint64_t kAloneBit = uint64_t{1} << 43;
+constexpr uint64_t kAddressMask = kAloneBit - 1;
 constexpr uint64_t kIdentityMask = (uint64_t{1} << 26) - 1;
 constexpr int kTagShift = 6;  // identity bits every bucket number has
 
-uint64_t entry_of(uint64_t identity, uint64_t address) {
-  CHECK(address % 8 == 0 && address != 0 && address / 8 <= kAddressMask);
-  return identity >> kTagShift << kAddressBits | address / 8;
+uint64_t entry_of(uint64_t identity, ChainHead head) {
+  CHECK(head.address % 8 == 0 && head.address != 0 && head.address / 8 <= kAddressMask);
+  return identity >> kTagShift << kTagAt | (head.is_alone ? kAloneBit : 0) | head.address / 8;
 }
 uint64_t tag_of(uint64_t entry) {
-  return entry >> kAddressBits;
+  return entry >> kTagAt;
 }
 uint64_t address_of(uint64_t entry) {
   return (entry & kAddressMask) * 8;
@@ -41,23 +42,24 @@ size_t IndexShard::bucket_of(uint64_t identity) const {
   return bucket < buckets_.size() ? bucket : bucket & (level - 1);
 }
 
-uint64_t IndexShard::find(uint64_t hash) const {
+ChainHead IndexShard::find(uint64_t hash) const {
   const uint64_t identity = hash & kIdentityMask;
   const uint64_t tag = identity >> kTagShift;
   const Bucket* bucket = &buckets_[bucket_of(identity)];
   while (true) {
     for (const uint64_t entry : bucket->entries) {
-      if (entry == 0) return 0;
-      if (tag_of(entry) == tag) return address_of(entry);
+      if (entry == 0) return {};
+      if (tag_of(entry) == tag)
+        return {.address = address_of(entry), .is_alone = (entry & kAloneBit) != 0};
     }
-    if (bucket->overflow == 0) return 0;
+    if (bucket->overflow == 0) return {};
     bucket = &overflow_[bucket->overflow - 1];
   }
 }
 
-void IndexShard::put(uint64_t hash, uint64_t address) {
+void IndexShard::put(uint64_t hash, ChainHead head) {
   const uint64_t identity = hash & kIdentityMask;
-  insert(identity, entry_of(identity, address));
+  insert(identity, entry_of(identity, head));
   if (entry_count_ > buckets_.size() * kEntriesPerBucket) split();
 }
 
@@ -156,15 +158,14 @@ void IndexShard::collect(std::vector<uint64_t>& addresses) const {
         if (entry != 0) addresses.push_back(address_of(entry));
 }
 
-std::vector<std::byte> IndexShard::save(uint64_t log_address) const {
+void IndexShard::save(uint64_t log_address, std::vector<std::byte>& into) const {
   const ShardImage image{.log_address = log_address,
-                         .key_count = key_count_,
+                         .unused = 0,
                          .bucket_count = buckets_.size(),
                          .overflow_count = overflow_.size()};
-  std::vector<std::byte> bytes(sizeof image +
-                               (buckets_.size() + overflow_.size()) * sizeof(Bucket));
-  std::memcpy(bytes.data(), &image, sizeof image);
-  std::byte* at = bytes.data() + sizeof image;
+  into.resize(sizeof image + (buckets_.size() + overflow_.size()) * sizeof(Bucket));
+  std::memcpy(into.data(), &image, sizeof image);
+  std::byte* at = into.data() + sizeof image;
   for (const BucketArray* array : {&buckets_, &overflow_}) {
     for (size_t i = 0; i < array->size(); i += kPieceBuckets) {
       const size_t n = std::min(kPieceBuckets, array->size() - i);
@@ -172,7 +173,6 @@ std::vector<std::byte> IndexShard::save(uint64_t log_address) const {
       at += n * sizeof(Bucket);
     }
   }
-  return bytes;
 }
 
 Result<void> IndexShard::check_loaded(uint64_t log_address) {
@@ -205,15 +205,6 @@ void Index::reserve(uint64_t bucket_count) {
     const WriterLock lock(shard.mutex);
     shard.reserve(bucket_count / kShards);
   }
-}
-
-uint64_t Index::key_count() const {
-  uint64_t count = 0;
-  for (const IndexShard& shard : shards_) {
-    const ReaderLock lock(shard.mutex);
-    count += shard.key_count();
-  }
-  return count;
 }
 
 uint64_t Index::size_bytes() const {

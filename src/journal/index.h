@@ -1,11 +1,12 @@
 // Index: a hash table in memory from a key's hash to the newest log record of the keys with that
 // hash.
 //
-// The keys are not in it, only 8-byte entries of a 20-bit tag and the record's address in units of
-// 8 bytes (44 bits: 128 TiB of log).  Seven entries and a link to an overflow bucket make a bucket
-// of one cache line, as in FASTER (Chandramouli et al., SIGMOD 2018).  Unlike there the table grows
-// by linear hashing (Litwin, VLDB 1980), one bucket at a time, so no insert is slow and memory per
-// key stays nearly constant.
+// The keys are not in it, only 8-byte entries of a 20-bit tag, a bit that says whether the record
+// is alone in its chain (then compaction need not read it to know that no other one is live), and
+// the record's address in units of 8 bytes (43 bits: 64 TiB of log).  Seven entries and a link to
+// an overflow bucket make a bucket of one cache line, as in FASTER (Chandramouli et al., SIGMOD
+// 2018).  Unlike there the table grows by linear hashing (Litwin, VLDB 1980), one bucket at a time,
+// so no insert is slow and memory per key stays nearly constant.
 //
 // Which keys share an entry depends on 32 bits of the hash alone and not on the table's size: 6
 // bits choose the shard, the low 26 of the rest are the entry's identity.  Its low 6 bits are in
@@ -44,9 +45,15 @@ using BucketArray = PagedArray<Bucket, kPieceBuckets>;
 // What a checkpoint keeps of a shard, and the buckets behind it.
 struct ShardImage {
   uint64_t log_address = 0;  // the image has all records before it and none from it on
-  uint64_t key_count = 0;
+  uint64_t unused = 0;       // a count in version 1
   uint64_t bucket_count = 0;
   uint64_t overflow_count = 0;
+};
+
+// The newest record of the keys that share an entry.
+struct ChainHead {
+  uint64_t address = 0;   // 0: there is no entry
+  bool is_alone = false;  // no record is behind it; false says nothing
 };
 
 // Lock `mutex` around all calls; addresses are those of records, multiples of 8 and not 0.
@@ -59,23 +66,20 @@ class IndexShard {
 
   IndexShard();
 
-  // The newest record of the hash's chain; 0: none.
-  uint64_t find(uint64_t hash) const REQUIRES_SHARED(mutex);
-  void put(uint64_t hash, uint64_t address) REQUIRES(mutex);
+  ChainHead find(uint64_t hash) const REQUIRES_SHARED(mutex);
+  void put(uint64_t hash, ChainHead head) REQUIRES(mutex);
   void erase(uint64_t hash) REQUIRES(mutex);
   void reserve(size_t bucket_count) REQUIRES(mutex);
 
-  void add_keys(int64_t n) REQUIRES(mutex) { key_count_ += static_cast<uint64_t>(n); }
-  uint64_t key_count() const REQUIRES_SHARED(mutex) { return key_count_; }
   uint64_t size_bytes() const REQUIRES_SHARED(mutex);
   // Records before this address are in the shard already: set by load() for replay.
   uint64_t covered_until() const REQUIRES_SHARED(mutex) { return covered_until_; }
 
-  // Appends every entry's address.
+  // Appends every entry's head.
   void collect(std::vector<uint64_t>& addresses) const REQUIRES_SHARED(mutex);
 
   // The shard as bytes: a ShardImage and its buckets.
-  std::vector<std::byte> save(uint64_t log_address) const REQUIRES_SHARED(mutex);
+  void save(uint64_t log_address, std::vector<std::byte>& into) const REQUIRES_SHARED(mutex);
   // Calls `read` for consecutive pieces of what save() gave, into a shard that is empty.  kCorrupt
   // when they make no sense.
   template <class Read>
@@ -93,7 +97,6 @@ class IndexShard {
   BucketArray overflow_ GUARDED_BY(mutex);
   uint64_t free_ GUARDED_BY(mutex) = 0;  // first overflow bucket not in use, linked by `overflow`
   uint64_t entry_count_ GUARDED_BY(mutex) = 0;
-  uint64_t key_count_ GUARDED_BY(mutex) = 0;
   uint64_t covered_until_ GUARDED_BY(mutex) = 0;
 };
 
@@ -113,9 +116,12 @@ class Index {
   static constexpr uint64_t identity_of(uint64_t hash) {
     return (hash >> 58) << 26 | (hash & ((1u << 26) - 1));
   }
+  // A hash with this identity.
+  static constexpr uint64_t hash_of(uint64_t identity) {
+    return identity >> 26 << 58 | (identity & ((1u << 26) - 1));
+  }
 
   void reserve(uint64_t bucket_count);
-  uint64_t key_count() const;
   uint64_t size_bytes() const;
   // Returns after every reader that was in a shard has left it.
   void wait_for_readers();
@@ -141,7 +147,6 @@ Result<void> IndexShard::load(Read&& read) {
       i += n;
     }
   }
-  key_count_ = image.key_count;
   covered_until_ = image.log_address;
   return check_loaded(image.log_address);
 }

@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "base/check.h"
-#include "format/frame.h"
 
 namespace larder::journal {
 
@@ -12,10 +11,14 @@ Log::~Log() {
   delete window_.load();
 }
 
-void Log::start(std::shared_ptr<MappedSegment> active, uint64_t tail, uint64_t durable) {
+void Log::start(std::shared_ptr<MappedSegment> active, const Watermarks& watermarks,
+                const LiveCounts& live) {
   const MutexLock lock(mutex);
-  tail_.store(tail, std::memory_order_release);
-  durable_.store(durable, std::memory_order_release);
+  CHECK(watermarks.begin <= watermarks.durable && watermarks.durable <= watermarks.tail);
+  tail_.store(watermarks.tail, std::memory_order_release);
+  durable_.store(watermarks.durable, std::memory_order_release);
+  begin_.store(watermarks.begin, std::memory_order_release);
+  set_live(live);
   enter(std::move(active));
 }
 
@@ -37,8 +40,51 @@ std::byte* Log::at_tail() {
   return active.bytes().data() + (tail() - active.begin);
 }
 
-void Log::advance(uint64_t bytes) {
-  tail_.store(tail() + bytes, std::memory_order_release);
+void Log::write_header(format::FrameHeader header) {
+  header.durable = durable();
+  header.begin = begin();
+  const LiveCounts counts = live();
+  header.live_bytes = counts.bytes;
+  header.live_keys = counts.keys;
+  format::write_frame_header(at_tail(), tail(), segments_.files().seed, header);
+}
+
+void Log::append_frame(uint32_t payload_bytes, uint16_t record_count, const LiveCounts& live) {
+  set_live(live);
+  const format::FrameHeader header{.payload_bytes = payload_bytes,
+                                   .record_count = record_count,
+                                   .type = format::FrameType::kBatch};
+  write_header(header);
+  tail_.store(tail() + header.size_bytes(), std::memory_order_release);
+}
+
+Result<void> Log::advance_begin(uint64_t begin) {
+  const MutexLock lock(mutex);
+  TRY(ensure_room(sizeof(format::FrameHeader)));
+  CHECK(begin >= this->begin() && begin <= durable() &&
+        begin % segments_.files().segment_bytes == format::kHeaderPageBytes);
+  begin_.store(begin, std::memory_order_release);
+  append_frame(0, 0, live());
+  return {};
+}
+
+void Log::set_live(const LiveCounts& live) {
+  live_bytes_.store(live.bytes, std::memory_order_relaxed);
+  live_keys_.store(live.keys, std::memory_order_relaxed);
+}
+
+LiveCounts Log::live() const {
+  return {.bytes = live_bytes_.load(std::memory_order_relaxed),
+          .keys = live_keys_.load(std::memory_order_relaxed)};
+}
+
+Watermarks Log::watermarks() const {
+  // Each only grows: what is read first is not above what is read after it.
+  Watermarks watermarks;
+  watermarks.begin = begin();
+  watermarks.durable = durable();
+  watermarks.tail = tail();
+  return watermarks;
 }
 
 uint64_t Log::frame_bytes_max() const {
@@ -95,8 +141,7 @@ void Log::end_segment() {
   // With less room a reader expects none.
   const uint64_t end = window_.load(std::memory_order_relaxed)->active->end();
   if (end - tail() < sizeof(format::FrameHeader)) return;
-  format::write_frame_header(at_tail(), tail(), segments_.files().seed,
-                             {.durable = durable(), .type = format::FrameType::kSegmentEnd});
+  write_header({.type = format::FrameType::kSegmentEnd});
 }
 
 Result<void> Log::sync() {

@@ -1,13 +1,16 @@
 // Log: where frames are appended, in memory that is the file (a shared mapping), so an append is a
 // memcpy and outlives the process.
 //
-// Watermarks, both log addresses: durable <= tail.  What is before `tail` are whole frames; what is
-// before `durable` has been synced.
+// Watermarks, all log addresses: begin <= durable <= tail.  No record before `begin` counts any
+// more: each that was its key's newest has a copy behind it.  What is before `tail` are whole
+// frames; what is before `durable` has been synced.  Every frame carries `begin` and the live
+// counts as they are with it.
 //
 // Invariants: the active segment is mapped, as is the one before it once there was one since
 // start(); batches never fill a segment to its last byte, so the tail's address is always in the
 // active one; bytes of the active segment from `tail` on are zeros, on the disk too; segments that
-// have bytes between durable and tail are in unsynced_.
+// have bytes between durable and tail are in unsynced_; begin is the first frame of a segment, and
+// only grows.
 #pragma once
 
 #include <atomic>
@@ -17,11 +20,25 @@
 #include <span>
 
 #include "base/mutex.h"
+#include "format/frame.h"
 #include "journal/index.h"
 #include "journal/segments.h"
 #include "journal/sticky_error.h"
 
 namespace larder::journal {
+
+struct Watermarks {
+  uint64_t begin = 0;
+  uint64_t durable = 0;
+  uint64_t tail = 0;
+};
+
+// Of the records that are the newest of a key that lives.
+struct LiveCounts {
+  uint64_t bytes = 0;  // space in frames
+  uint64_t keys = 0;
+  bool operator==(const LiveCounts&) const = default;
+};
 
 class Log {
  public:
@@ -33,21 +50,33 @@ class Log {
   // Held by who appends.  Taken before a shard's mutex.
   mutable Mutex mutex;
 
-  void start(std::shared_ptr<MappedSegment> active, uint64_t tail, uint64_t durable)
-      EXCLUDES(mutex);
+  void start(std::shared_ptr<MappedSegment> active, const Watermarks& watermarks,
+             const LiveCounts& live) EXCLUDES(mutex);
 
   // Returns with so many bytes free in the active segment.  May let go of the mutex meanwhile.
   Result<void> ensure_room(uint64_t bytes) REQUIRES(mutex);
   std::byte* at_tail() REQUIRES(mutex);
-  // The bytes behind the tail have become frames.
-  void advance(uint64_t bytes) REQUIRES(mutex);
+  // Makes the payload that was written at_tail() + sizeof(FrameHeader) a frame; ensure_room() was
+  // asked for it.
+  void append_frame(uint32_t payload_bytes, uint16_t record_count, const LiveCounts& live)
+      REQUIRES(mutex);
+  // No record before `begin`, the first frame of a segment before `durable`, counts any more.  Says
+  // so in the log.
+  Result<void> advance_begin(uint64_t begin) EXCLUDES(mutex);
+  // For a log whose frames did not say.
+  void set_live(const LiveCounts& live) REQUIRES(mutex);
 
   // The bytes from `address` to its segment's end if they are mapped, else nothing.  Valid as long
   // as the caller holds `mutex` or any shard's mutex, which it must have taken before the call.
   std::span<const std::byte> hot(uint64_t address) const;
 
+  uint64_t begin() const { return begin_.load(std::memory_order_acquire); }
   uint64_t tail() const { return tail_.load(std::memory_order_acquire); }
   uint64_t durable() const { return durable_.load(std::memory_order_acquire); }
+  // In an order that keeps begin <= durable <= tail.
+  Watermarks watermarks() const;
+  // Exact under `mutex`, else of about now.
+  LiveCounts live() const;
   // The largest frame.
   uint64_t frame_bytes_max() const;
   // Whether so much is unsynced that someone should commit.
@@ -71,14 +100,18 @@ class Log {
 
   void enter(std::shared_ptr<MappedSegment> next) REQUIRES(mutex);
   void end_segment() REQUIRES(mutex);
+  void write_header(format::FrameHeader header) REQUIRES(mutex);
   bool fits(uint64_t bytes) const REQUIRES(mutex);
 
   Segments& segments_;
   Index& index_;
   StickyError& poison_;
   std::atomic<const Window*> window_{nullptr};
-  std::atomic<uint64_t> tail_{0};
+  std::atomic<uint64_t> begin_{0};
   std::atomic<uint64_t> durable_{0};
+  std::atomic<uint64_t> tail_{0};
+  std::atomic<uint64_t> live_bytes_{0};
+  std::atomic<uint64_t> live_keys_{0};
   std::deque<Unsynced> unsynced_ GUARDED_BY(mutex);
   bool is_rolling_ GUARDED_BY(mutex) = false;
   CondVar rolled_;

@@ -20,6 +20,8 @@ class LogWalk {
   Result<uint64_t> run() {
     TRY_ASSIGN(const std::vector<uint64_t> numbers, segments_.files().list(kSegmentPrefix));
     if (numbers.empty()) return tail_;
+    // What was before has been compacted away.
+    at_ = tail_ = std::max(at_, segments_.first_frame(numbers.front()));
     for (uint64_t number = segments_.number_of(at_); number <= numbers.back() && !is_over_;
          ++number) {
       at_ = std::max(at_, segments_.first_frame(number));
@@ -45,8 +47,8 @@ class LogWalk {
   void walk_segment(uint64_t number) {
     while (!is_over_) {
       const auto rest = rest_of(number);
-      if (rest.size() < sizeof(FrameHeader)) return;
       const auto header = format::parse_frame(rest, at_, segments_.files().seed);
+      if (!header && rest.size() < sizeof(FrameHeader)) return;
       if (!header) {
         open_gap({});
         if (!find_frame(number)) return;
@@ -55,32 +57,29 @@ class LogWalk {
       close_gap();
       if (is_over_ || !go_on(visitor_.on_frame(at_, *header))) return;
       if (header->type == FrameType::kBatch)
-        walk_batch(*header, rest.subspan(sizeof *header, header->payload_bytes));
-      at_ += sizeof *header + header->payload_bytes;
+        walk_batch(*header, rest.subspan(header->header_bytes(), header->payload_bytes));
+      at_ += header->size_bytes();
       tail_ = at_;
       if (header->type == FrameType::kSegmentEnd) return;
     }
   }
 
+  // A record that exceeds the frame is left to recovery, which reports it.
   void walk_batch(const FrameHeader& header, std::span<const std::byte> payload) {
-    uint64_t address = at_ + sizeof header;
-    for (size_t i = 0; i < header.record_count; ++i) {
-      const auto record = format::view_record(payload, address);
-      if (!record) return;
-      const bool verifies = format::verify_record(payload, *record, segments_.files().seed);
-      if (!go_on(visitor_.on_record(*record, verifies))) return;
-      const uint64_t space =
-          std::min<uint64_t>(format::align_up(record->header.size_bytes()), payload.size());
-      payload = payload.subspan(space);
-      address += space;
-    }
+    const uint64_t begin = at_ + header.header_bytes();
+    format::for_each_record(header, payload, at_, [&](const format::RecordView& record) {
+      const auto bytes = payload.subspan(record.address - begin);
+      const bool verifies = format::verify_record(bytes, record, segments_.files().seed);
+      if (!is_over_) go_on(visitor_.on_record(record, verifies));
+    });
   }
 
   // Moves on to the next frame that verifies in the segment in bytes_; false when there is none.
   bool find_frame(uint64_t number) {
     const uint64_t begin = at_;
     const auto rest = rest_of(number);
-    for (uint64_t skip = 0; skip + sizeof(FrameHeader) <= rest.size(); skip += format::kAlignment) {
+    for (uint64_t skip = 0; skip + format::kFrameHeaderBytesMin <= rest.size();
+         skip += format::kAlignment) {
       uint64_t word = 0;
       std::memcpy(&word, &rest[skip], sizeof word);
       if (word == 0) continue;

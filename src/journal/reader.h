@@ -34,9 +34,9 @@ class Reader {
 
   // Each checkpoint that is there, newest first, looked at by itself.
   struct CheckpointState {
-    uint64_t sequence = 0;
+    std::string name;  // of the file
+    bool is_increment = false;
     format::CheckpointBody body{};
-    uint64_t key_count = 0;
     std::optional<Error> error{};  // why recovery would pass it over
   };
   Result<std::vector<CheckpointState>> checkpoints();
@@ -55,7 +55,8 @@ class Reader {
   Result<Recovered> salvage();
 
   // After one of these two:
-  uint64_t key_count() const { return index_->key_count(); }
+  // Live keys by the count that the log carries along; nullopt: it has none.
+  std::optional<uint64_t> key_count() const { return key_count_; }
   Result<std::optional<std::string>> get(std::string_view key);
   // Calls `visit` with the newest record of each live key, in the order of the log, until it
   // returns false; and `damaged` for each record on the way that cannot be read.  What the same
@@ -64,11 +65,16 @@ class Reader {
             const std::function<void(uint64_t address, const Error& error)>& damaged);
 
  private:
+  CheckpointState state_of(const CheckpointKind& kind, uint64_t sequence) const;
+  Result<Recovered> replay(LoadedCheckpoint checkpoint, OnDamage on_damage);
   std::optional<std::string> misplaced(const format::RecordView& record, uint64_t head) const;
 
   Segments segments_;
   std::unique_ptr<Index> index_ = std::make_unique<Index>();
   uint64_t segment_count_ = 0;
+  uint64_t begin_ = 0;  // records before it count no more
+  std::optional<uint64_t> key_count_;
+  Counter reads_;
 };
 
 }  // namespace larder::journal

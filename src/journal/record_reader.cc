@@ -8,39 +8,40 @@
 
 namespace larder::journal {
 
-std::span<const std::byte> RecordReader::from(uint64_t address) const {
+std::span<const std::byte> RecordReader::buffered(uint64_t address) const {
   if (address < begin_ || address - begin_ > bytes_.size()) return {};
   return std::span(bytes_).subspan(address - begin_);
 }
 
-// Of the record that begins there; 0: not even its header is in memory.
-uint64_t RecordReader::size_at(uint64_t address) const {
+// Of the record that begins there; 0: not even its header is there.
+uint64_t RecordReader::wanted_bytes(uint64_t address) const {
+  const auto bytes = buffered(address);
   format::RecordHeader header;
-  const auto bytes = from(address);
   if (bytes.size() < sizeof header) return 0;
   std::memcpy(&header, bytes.data(), sizeof header);
   return header.size_bytes();
 }
 
-Result<void> RecordReader::read_stretch(uint64_t address, size_t bytes) {
+Result<void> RecordReader::fill(uint64_t address, size_t bytes) {
+  reads_.add();
   begin_ = address;
   bytes_.resize(bytes);
-  const auto size = segments_.read(address, bytes_);
-  bytes_.resize(size.value_or(0));
-  if (!size) return fail(size.error());
+  TRY_ASSIGN(const size_t size, segments_.read(address, bytes_));
+  bytes_.resize(size);
   return {};
 }
 
-Result<format::RecordView> RecordReader::read(uint64_t address) {
-  uint64_t size = size_at(address);
-  if (size == 0 || size > from(address).size()) {
-    TRY(read_stretch(address, stretch_bytes_));
-    size = size_at(address);
+Result<format::RecordView> RecordReader::read(uint64_t address, size_t stretch_bytes) {
+  uint64_t wanted = wanted_bytes(address);
+  if (wanted == 0 || wanted > buffered(address).size()) {
+    TRY(fill(address, stretch_bytes));
+    wanted = wanted_bytes(address);
   }
-  constexpr uint64_t kRecordSizeMax = sizeof(format::RecordHeader) + kKeySizeMax + kValueSizeMax;
-  if (size > from(address).size() && size <= kRecordSizeMax) TRY(read_stretch(address, size));
-  const auto record = format::view_record(from(address), address);
-  if (!record || !format::verify_record(from(address), *record, segments_.files().seed) ||
+  constexpr uint64_t kRecordBytesMax = sizeof(format::RecordHeader) + kKeySizeMax + kValueSizeMax;
+  if (wanted > buffered(address).size() && wanted <= kRecordBytesMax) TRY(fill(address, wanted));
+  const auto bytes = buffered(address);
+  const auto record = format::view_record(bytes, address);
+  if (!record || !format::verify_record(bytes, *record, segments_.files().seed) ||
       record->header.previous() >= address)
     return fail(Code::kCorrupt,
                 fmt::format("{}: the record does not verify", segments_.place_of(address)));

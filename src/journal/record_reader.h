@@ -1,10 +1,12 @@
-// RecordReader: records read from the log's files, each verified on its own.
+// RecordReader: records that are no longer in memory, one at a time, with a stretch of the log read
+// around each so that neighbours cost nothing.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "base/metrics.h"
 #include "format/frame.h"
 #include "journal/segments.h"
 
@@ -13,23 +15,23 @@ namespace larder::journal {
 // Not thread-safe.
 class RecordReader {
  public:
-  // `stretch_bytes`: how much of the log to read at a time, for records that come one after
-  // another.
-  explicit RecordReader(Segments& segments, size_t stretch_bytes = 4096)
-      : segments_(segments), stretch_bytes_(stretch_bytes) {}
+  // `reads` counts what is read from the disk.
+  RecordReader(Segments& segments, Counter& reads) : segments_(segments), reads_(reads) {}
 
-  // The record at that address; its key and value are good until the next call.  kCorrupt, with
-  // file and offset, when it does not verify.
-  Result<format::RecordView> read(uint64_t address);
+  static constexpr size_t kStretchBytes = 4096;
+  // The record at the address, valid until the next call; reads so many bytes unless what was read
+  // last has it.  kCorrupt, with the place: it does not verify.  kNotFound: its segment is not
+  // there.
+  Result<format::RecordView> read(uint64_t address, size_t stretch_bytes = kStretchBytes);
 
  private:
-  std::span<const std::byte> from(uint64_t address) const;
-  uint64_t size_at(uint64_t address) const;
-  Result<void> read_stretch(uint64_t address, size_t bytes);
+  std::span<const std::byte> buffered(uint64_t address) const;
+  uint64_t wanted_bytes(uint64_t address) const;
+  Result<void> fill(uint64_t address, size_t bytes);
 
   Segments& segments_;
-  const size_t stretch_bytes_;
-  uint64_t begin_ = 0;  // the address of bytes_
+  Counter& reads_;
+  uint64_t begin_ = 0;  // address of what is in bytes_
   std::vector<std::byte> bytes_;
 };
 

@@ -9,17 +9,22 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "journal/checkpoint.h"
 #include "journal/index.h"
+#include "journal/log.h"
 #include "journal/segments.h"
 
 namespace larder::journal {
 
 struct ReplayedLog {
-  uint64_t tail = 0;     // the intact prefix ends here
-  uint64_t durable = 0;  // known to be durable
+  // The intact prefix ends at the tail; durable is what is known to be.
+  Watermarks watermarks;
+  // With the last frame; nullopt: neither checkpoint nor frames say (all are of version 1).
+  std::optional<LiveCounts> live;
+  uint64_t first_segment = 0;  // the lowest there is
   uint64_t records = 0;
   uint64_t dropped_bytes = 0;
   std::vector<uint64_t> segments_behind;  // numbers of segments after the tail's
@@ -31,9 +36,10 @@ enum class OnDamage {
   kStop,  // what is before them is the log: for who salvages
 };
 
-// Replays the log from the checkpoint on into the index.  Changes nothing on the disk.
-Result<ReplayedLog> replay_log(Segments& segments, const format::CheckpointBody& checkpoint,
-                               Index& index, OnDamage on_damage = OnDamage::kFail);
+// Replays the log from the checkpoint on into the index, or, without a checkpoint, all of it.
+// Changes nothing on the disk.
+Result<ReplayedLog> replay_log(Segments& segments, const LoadedCheckpoint& checkpoint, Index& index,
+                               OnDamage on_damage = OnDamage::kFail);
 
 // Makes the disk fit for appending at the tail: what was dropped is removed for good, so that no
 // later recovery can take it for new.  Returns the segment of the tail.

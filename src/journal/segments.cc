@@ -64,6 +64,15 @@ Result<void> Segments::remove(uint64_t number) {
   return files_.remove(numbered_name(kSegmentPrefix, number));
 }
 
+Result<bool> Segments::truncate_below(uint64_t address) {
+  const uint64_t lowest = first();
+  if (end_of(lowest) > address) return false;
+  TRY(remove(lowest));
+  TRY(files_.disk.sync_directory(files_.directory));
+  set_first(lowest + 1);
+  return end_of(lowest + 1) <= address;
+}
+
 Result<void> Segments::read_whole(uint64_t number, std::vector<std::byte>& into) {
   TRY_ASSIGN(const auto file, file_of(number));
   into.resize(files_.segment_bytes);

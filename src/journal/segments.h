@@ -1,8 +1,12 @@
 // Segments: the files the log consists of.  Segment n holds the addresses from n * segment_bytes
 // on, its first page is a header.  A segment is made complete (allocated, zeroed, header durable)
 // under another name first, so one that has its name is whole.
+//
+// Invariant: the segments that are there are numbered without a gap, on the disk too, whatever a
+// crash undoes: each removal at the low end is durable before the next.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -43,6 +47,12 @@ class Segments {
   Result<std::shared_ptr<MappedSegment>> open_mapped(uint64_t number);
   // Not durable before the directory is synced.
   Result<void> remove(uint64_t number);
+  // Removes the lowest segment, durably, if all of it is below the address.  True when it did and
+  // there may be more.  One caller at a time.
+  Result<bool> truncate_below(uint64_t address);
+  // The lowest segment there is; said by who opens the store.
+  uint64_t first() const { return first_.load(std::memory_order_relaxed); }
+  void set_first(uint64_t number) { first_.store(number, std::memory_order_relaxed); }
   // The whole file; kCorrupt when its header or size is not right.
   Result<void> read_whole(uint64_t number, std::vector<std::byte>& into);
   // Reads up to the segment's end at most.
@@ -60,6 +70,7 @@ class Segments {
   Result<std::shared_ptr<MappedSegment>> map(uint64_t number, std::unique_ptr<io::File> file);
 
   const StoreFiles files_;
+  std::atomic<uint64_t> first_{0};
   Mutex mutex_;
   std::vector<OpenFile> open_files_ GUARDED_BY(mutex_);
   uint64_t use_count_ GUARDED_BY(mutex_) = 0;

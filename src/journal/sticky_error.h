@@ -24,6 +24,7 @@ class StickyError {
     const MutexLock lock(mutex_);
     return error_;
   }
+  bool is_set() const { return is_set_.load(std::memory_order_acquire); }
   // kPoisoned when there is one.
   Result<void> check() const {
     if (!is_set_.load(std::memory_order_acquire)) [[likely]]

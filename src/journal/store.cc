@@ -22,9 +22,8 @@ Result<std::unique_ptr<Store>> Store::open(io::Disk& disk, const std::string& di
   TRY_ASSIGN(StoreFiles files, open_superblock(disk, directory, options, clock));
   auto index = std::make_unique<Index>();
   TRY_ASSIGN(const LoadedCheckpoint checkpoint, load_newest_checkpoint(files, index));
-  if (checkpoint.body.sequence == 0) index->reserve(options.index_buckets_min);
-  auto store =
-      std::make_unique<StoreImpl>(files, std::move(index), checkpoint, options, registry, clock);
+  if (checkpoint.full.sequence == 0) index->reserve(options.index_buckets_min);
+  auto store = std::make_unique<StoreImpl>(files, std::move(index), options, registry, clock);
   TRY(store->recover(checkpoint));
   TRY(remove_unfinished(files));
   // A process that died may have made files whose names it did not get to make durable.

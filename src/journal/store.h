@@ -7,8 +7,8 @@
 // the last successful commit, plus possibly later ones, always a prefix.
 //
 // Thread-safe.  Calls block for local disk I/O at most: get() when the record is no longer in
-// memory, commit(), checkpoint().  A failed write or sync is sticky: from then on apply(), commit()
-// and checkpoint() give kPoisoned, get() goes on.
+// memory, commit(), checkpoint(), maintain().  A failed write or sync is sticky: from then on
+// apply(), commit(), checkpoint() and maintain() give kPoisoned, get() goes on.
 #pragma once
 
 #include <cstdint>
@@ -45,8 +45,13 @@ struct StoreOptions {
   // Size of one log file, and so of the largest batch; counts when the store is made.  8 KiB to 256
   // MiB.
   uint64_t segment_bytes = 16 << 20;
-  // A commit() that finds so much log behind the last checkpoint makes one: replay is bounded.
+  // With so much log behind the last checkpoint maintain() makes one: replay is bounded.  Should
+  // nobody call it, a commit() that finds four times as much does.
   uint64_t checkpoint_after_bytes = 64 << 20;
+  // Increments are made until they take this share of the space of a full checkpoint.
+  double increments_share = 0.5;
+  // Dead records are compacted away when they take more than this share of the log.
+  double dead_share = 0.5;
   uint64_t index_buckets_min = 1 << 12;
   uint64_t uuid_salt = 0;  // a random number, so that two stores made at the same time differ
 };
@@ -54,6 +59,7 @@ struct StoreOptions {
 struct RecoveryReport {
   bool clean = false;                // ended by close() and nothing had to be replayed
   uint64_t checkpoint_sequence = 0;  // 0: none was usable, the whole log was replayed
+  uint64_t increments = 0;           // used behind it
   uint64_t checkpoints_rejected = 0;
   uint64_t records_replayed = 0;
   uint64_t tail_bytes_dropped = 0;  // a torn tail: the normal trace of a crash
@@ -86,8 +92,15 @@ class Store {
   virtual Result<void> commit() = 0;
   // Saves the index so that recovery starts from here.
   virtual Result<void> checkpoint() = 0;
-  // commit() and checkpoint(), and marks the store as cleanly closed.  Only the destructor may
-  // follow.
+  // Does one bounded piece of what is due: a checkpoint, a step of compaction, or the removal of a
+  // part of the log that nobody needs any more.  True when there is more to do at once.  Delays
+  // nobody else noticeably.  No error when the disk is full: it is tried again ten seconds later,
+  // at the earliest.  A call while another one runs gives false.
+  virtual Result<bool> maintain() = 0;
+  // Whether maintain() would find something to do: a few atomic loads.
+  virtual bool is_maintenance_due() const = 0;
+  // commit() and, if anything has changed, checkpoint(), and marks the store as cleanly closed.
+  // Only the destructor may follow.
   virtual Result<void> close() = 0;
 
   // Calls `visit` with each live key and value, in no order, until it returns false.  Changes made
@@ -96,7 +109,10 @@ class Store {
       const std::function<bool(std::string_view key, std::string_view value)>& visit) = 0;
 
   virtual uint64_t key_count() const = 0;
+  // Space the records of living keys take in the log, all others could be compacted away.
+  virtual uint64_t live_bytes() const = 0;
   virtual uint64_t index_bytes() const = 0;
+  // The log's end; what has been appended ever.
   virtual uint64_t log_bytes() const = 0;
   // The sizes of all files in the store's directory (segments take theirs in full when they are
   // made), those being made included.  An atomic load.

@@ -88,11 +88,10 @@ format::Uuid make_uuid(const StoreOptions& options, const Clock& clock) {
   return {.high = high, .low = mix64(up ^ mix64(high))};
 }
 
-Result<void> create_superblock(StoreFiles& files, const StoreOptions& options, const Clock& clock) {
-  TRY(check_segment_bytes(options.segment_bytes, Code::kInvalid));
-  const auto page =
-      format::make_header_page_of(format::kSuperblockMagic, make_uuid(options, clock),
-                                  format::SuperblockBody{.segment_bytes = options.segment_bytes});
+Result<void> write_superblock(const StoreFiles& files, const format::Uuid& uuid,
+                              uint64_t segment_bytes) {
+  const auto page = format::make_header_page_of(
+      format::kSuperblockMagic, uuid, format::SuperblockBody{.segment_bytes = segment_bytes});
   const std::string name(kSuperblockName);
   TRY_ASSIGN(const auto file,
              files.disk.open(files.path(name + std::string(kNewSuffix)), io::OpenMode::kCreate));
@@ -116,18 +115,19 @@ Result<StoreFiles> open_superblock(io::Disk& disk, const std::string& directory,
   if (std::ranges::find(*names, kSuperblockName) == names->end()) {
     // The superblock is durable before anything else is written.
     for (const std::string& name : *names)
-      if (number_of_name(name, kSegmentPrefix) || number_of_name(name, kCheckpointPrefix))
+      if (number_of_name(name, kSegmentPrefix) || number_of_name(name, kCheckpointPrefix) ||
+          number_of_name(name, kIncrementPrefix))
         return fail(Code::kCorrupt,
                     fmt::format("{} is there, but no superblock", files.path(name)));
-    TRY(create_superblock(files, options, clock));
+    TRY(check_segment_bytes(options.segment_bytes, Code::kInvalid));
+    TRY(write_superblock(files, make_uuid(options, clock), options.segment_bytes));
   }
-
   return read_superblock(disk, directory);
 }
 
 namespace {
 
-Result<format::FileHeader> read_header(const StoreFiles& files, const std::string& name,
+Result<format::FileHeader> read_header(const StoreFiles& files, std::string_view name,
                                        const format::Magic& magic) {
   const std::string path = files.path(name);
   TRY_ASSIGN(const auto file, files.disk.open(path, io::OpenMode::kReadOnly));
@@ -136,9 +136,11 @@ Result<format::FileHeader> read_header(const StoreFiles& files, const std::strin
   return format::parse_header_page(std::span(page).first(size), magic, nullptr, path);
 }
 
-Result<StoreFiles> files_of(StoreFiles files, const format::Uuid& store, uint64_t segment_bytes) {
-  files.uuid = store;
-  files.seed = format::seed_of(store);
+Result<StoreFiles> files_of(StoreFiles files, const format::FileHeader& header,
+                            uint64_t segment_bytes) {
+  files.uuid = header.store;
+  files.version = header.version;
+  files.seed = format::seed_of(header.store);
   files.segment_bytes = segment_bytes;
   TRY(check_segment_bytes(segment_bytes, Code::kCorrupt));
   return files;
@@ -149,9 +151,8 @@ Result<StoreFiles> files_of(StoreFiles files, const format::Uuid& store, uint64_
 Result<StoreFiles> read_superblock(io::Disk& disk, const std::string& directory) {
   const StoreFiles files{.disk = disk, .directory = directory};
   TRY_ASSIGN(const format::FileHeader header,
-             read_header(files, std::string(kSuperblockName), format::kSuperblockMagic));
-  return files_of(files, header.store,
-                  format::body_of<format::SuperblockBody>(header).segment_bytes);
+             read_header(files, kSuperblockName, format::kSuperblockMagic));
+  return files_of(files, header, format::body_of<format::SuperblockBody>(header).segment_bytes);
 }
 
 Result<StoreFiles> infer_superblock(io::Disk& disk, const std::string& directory) {
@@ -160,14 +161,16 @@ Result<StoreFiles> infer_superblock(io::Disk& disk, const std::string& directory
   for (const uint64_t number : numbers) {
     const auto header =
         read_header(files, numbered_name(kSegmentPrefix, number), format::kSegmentMagic);
-    if (!header) {
-      if (header.error().is(Code::kNewerFormat)) return fail(header.error());
-      continue;
-    }
-    return files_of(files, header->store,
-                    format::body_of<format::SegmentBody>(*header).segment_bytes);
+    if (header)
+      return files_of(files, *header, format::body_of<format::SegmentBody>(*header).segment_bytes);
+    if (header.error().is(Code::kNewerFormat)) return fail(header.error());
   }
   return fail(Code::kCorrupt, fmt::format("{}: no segment has a header that verifies", directory));
+}
+
+Result<void> upgrade_superblock(const StoreFiles& files) {
+  if (files.version == format::kJournalVersion) return {};
+  return write_superblock(files, files.uuid, files.segment_bytes);
 }
 
 }  // namespace larder::journal

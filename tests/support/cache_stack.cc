@@ -36,10 +36,18 @@ CacheStack::CacheStack(io::Disk& disk, const Clock& clock_in, const StackOptions
   objects = std::move(*object::Objects::open(disk));
   memory = std::make_unique<memory::BlockCache>(
       memory::BlockCacheOptions{options.memory_bytes, 1, "lru"}, registry);
-  residents = std::make_unique<cache::Residents>(std::move(*evict::make_policy("lru")),
-                                                 options.limit_bytes, registry, clock);
-  residents->set_evict([](NodeId) { return false; });
+  budget = std::make_unique<cache::Budget>(
+      cache::Limits{.size_bytes = options.limit_bytes}, disk, [] { return cache::Overhead{}; },
+      registry, clock);
+  residents = std::make_unique<cache::Residents>(
+      [] { return std::move(*evict::make_policy("lru")); }, *budget, registry, clock);
+  residents->set_evict([](NodeId, uint64_t) { return false; });
   claims = std::make_unique<cache::Claims>(*catalog, *objects, metrics, std::chrono::hours(24));
+  // What the janitor does, at once.
+  claims->set_committed([this] {
+    while (store->is_maintenance_due())
+      if (const auto more = store->maintain(); !more || !*more) return;
+  });
   for (uint32_t i = 0; i < options.reactors; ++i) {
     io::ReactorOptions reactor;
     reactor.engine = io::EngineKind::kThreads;
@@ -49,6 +57,8 @@ CacheStack::CacheStack(io::Disk& disk, const Clock& clock_in, const StackOptions
   cache::Options cache_options;
   cache_options.block_shift = options.block_shift;
   cache_options.fetch_bytes_max = options.fetch_bytes_max;
+  cache_options.is_after_crash = !store->recovery().clean;
+  cache_options.evict_whole_bytes_max = options.evict_whole_bytes_max;
   environment = std::make_unique<cache::Environment>(
       cache::Environment{*catalog, *objects, *memory, pool, *residents, *claims, metrics, clock,
                          fetch_bytes, changes, cache_options});

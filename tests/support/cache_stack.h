@@ -23,10 +23,11 @@
 namespace larder::testing {
 
 struct StackOptions {
-  uint64_t limit_bytes = 1 << 30;
-  uint64_t memory_bytes = 0;  // of the memory tier
+  uint64_t limit_bytes = 1 << 30;  // of objects: the journal does not count here
+  uint64_t memory_bytes = 0;       // of the memory tier
   uint8_t block_shift = 12;
   uint64_t fetch_bytes_max = 4096;  // blocks are fetched one by one
+  uint64_t evict_whole_bytes_max = cache::Options{}.evict_whole_bytes_max;
   uint32_t reactors = 1;
   uint64_t segment_bytes = 64 << 10;
   uint64_t checkpoint_after_bytes = 256 << 10;
@@ -92,6 +93,7 @@ class CacheStack {
   std::unique_ptr<object::Objects> objects;
   buffer::Pool pool{64 << 20};
   std::unique_ptr<memory::BlockCache> memory;
+  std::unique_ptr<cache::Budget> budget;
   std::unique_ptr<cache::Residents> residents;
   cache::Metrics metrics{registry};
   std::unique_ptr<cache::Claims> claims;

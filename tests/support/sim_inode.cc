@@ -65,7 +65,7 @@ void SimInode::read(std::span<std::byte> into, uint64_t offset) const {
 void SimInode::write(std::span<const std::byte> from, uint64_t offset) {
   std::memcpy(live() + offset, from.data(), from.size());
   if (offset + from.size() > size_) set_size(offset + from.size());
-  add_versions(offset, from.size());
+  add_versions(offset, from.size(), true);
 }
 
 void SimInode::zero(uint64_t offset, uint64_t length) {
@@ -98,12 +98,18 @@ void SimInode::notice() {
   for (const auto& [offset, length] : mappings_) add_versions(offset, length);
 }
 
-void SimInode::add_versions(uint64_t offset, uint64_t length) {
+void SimInode::add_versions(uint64_t offset, uint64_t length, bool is_write) {
   if (length == 0) return;
   const uint64_t last = (offset + length - 1) / kSectorBytes;
   for (uint64_t sector = offset / kSectorBytes; sector <= last; ++sector) {
     const uint64_t at = sector * kSectorBytes;
-    if (equal_racy(live_.data() + at, noticed_.data() + at, kSectorBytes)) continue;
+    if (equal_racy(live_.data() + at, noticed_.data() + at, kSectorBytes)) {
+      // A write makes a sector dirty also when it changes nothing: of one that a failed sync left
+      // clean, its content gets to the medium after all.
+      if (!is_write || versions_.contains(sector) ||
+          std::memcmp(noticed_.data() + at, pristine_.data() + at, kSectorBytes) == 0)
+        continue;
+    }
     auto& versions = versions_[sector];
     if (versions.size() == kVersionsMax) versions.erase(versions.begin());
     Sector& version = versions.emplace_back();

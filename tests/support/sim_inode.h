@@ -70,8 +70,9 @@ class SimInode {
   using Sector = std::array<std::byte, kSectorBytes>;
   static constexpr size_t kVersionsMax = 8;
 
-  // Takes the range from live into noticed and adds a version to each of its sectors that changed.
-  void add_versions(uint64_t offset, uint64_t length);
+  // Takes the range from live into noticed and adds a version to each of its sectors that changed,
+  // or, after a write, that is not on the medium.
+  void add_versions(uint64_t offset, uint64_t length, bool is_write = false);
   // Calls f(offset, length) for the parts of noticed and pristine content that may not be zero.
   template <class F>
   void for_each_extent(F f) const;

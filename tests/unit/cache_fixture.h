@@ -174,7 +174,14 @@ class CachedFileTest : public ::testing::Test {
   std::optional<catalog::ChunkRecord> claimed(uint64_t chunk = 0) {
     const auto record = stack_->catalog->node(node_);
     if (!record || !*record || !(**record).object || !(**record).data_stable) return std::nullopt;
-    return *stack_->catalog->chunk((**record).object, chunk);
+    const auto found = *stack_->catalog->chunk(**record, chunk);
+    return found && found->present != 0 ? found : std::nullopt;
+  }
+  // Of the first chunk, whether the record is stable or not.
+  uint64_t claimed_blocks() {
+    const auto record = stack_->catalog->node(node_);
+    EXPECT_TRUE(record && *record);
+    return (**record).first_chunk.value_or(catalog::ChunkRecord{}).present;
   }
   int64_t bypassed() const { return stack_->metric("larder_bypassed_bytes_total"); }
   int64_t store_errors() const { return stack_->metric("larder_store_errors_total"); }

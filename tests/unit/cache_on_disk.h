@@ -43,7 +43,7 @@ class CacheOnDisk {
     root_ = add_directory({}, "");
     directory_ = add_directory(root_, "d");
     one_ = add_file("one", kBlockBytes * 3 + 100);
-    two_ = add_file("two", kBlockBytes);
+    two_ = add_file("two", kBlockBytes, Claims::kInARecordOfTheirOwn);
     add_listing();
     commit();
   }
@@ -110,7 +110,10 @@ class CacheOnDisk {
     put_node(id, record);
     return id;
   }
-  File add_file(const std::string& name, size_t size_bytes) {
+  // Of the first chunk; older larders put them into a record of their own.
+  enum class Claims { kInTheNodesRecord, kInARecordOfTheirOwn };
+  File add_file(const std::string& name, size_t size_bytes,
+                Claims claims = Claims::kInTheNodesRecord) {
     File file;
     file.node = must(catalog_->allocate_node());
     file.object = must(catalog_->allocate_object());
@@ -129,9 +132,10 @@ class CacheOnDisk {
     record.block_shift = kBlockShift;
     record.data_stable = true;
     record.object_bytes = (size_bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+    if (claims == Claims::kInTheNodesRecord) record.first_chunk = claims_of(file.data);
     put_node(file.node, record);
     catalog::Batch batch;
-    batch.put(file.object, 0, claims_of(file.data));
+    if (!record.first_chunk) batch.put(file.object, 0, claims_of(file.data));
     apply(batch);
     return file;
   }

@@ -484,7 +484,8 @@ TEST_F(CachedFileTest, AChangeBeforeTheClaimEndsIsNotClaimed) {
   const auto state = file().begin_claim();
   ASSERT_TRUE(state);
   ASSERT_TRUE(write("changed meanwhile", 0));
-  EXPECT_TRUE(file().end_claim(*state).empty());
+  ASSERT_TRUE(owner_->persist(file().end_claim(*state, 0)));
+  EXPECT_EQ(claimed_blocks(), 0U);
   EXPECT_FALSE(file().begin_claim());  // not before the change's version is known
   EXPECT_FALSE(owner_->observe());
   EXPECT_TRUE(file().begin_claim());
@@ -497,7 +498,8 @@ TEST_F(CachedFileTest, ADropBeforeTheClaimEndsIsNotClaimed) {
   ASSERT_TRUE(state);
   file().drop();
   fill();
-  EXPECT_TRUE(file().end_claim(*state).empty());
+  ASSERT_TRUE(owner_->persist(file().end_claim(*state, 0)));
+  EXPECT_EQ(claimed_blocks(), 0U);
 }
 
 TEST_F(CachedFileTest, BlocksThatCameDuringTheSyncWaitForTheNextRound) {
@@ -507,7 +509,7 @@ TEST_F(CachedFileTest, BlocksThatCameDuringTheSyncWaitForTheNextRound) {
   const auto state = file().begin_claim();
   ASSERT_TRUE(state);
   fill();
-  ASSERT_TRUE(owner_->persist(file().end_claim(*state)));
+  ASSERT_TRUE(owner_->persist(file().end_claim(*state, 0)));
   ASSERT_TRUE(claimed());
   EXPECT_EQ(claimed()->present, 0b01U);
   stack_->claim();

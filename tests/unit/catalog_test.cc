@@ -14,6 +14,10 @@ namespace {
 
 using ::testing::ElementsAre;
 
+ChunkRecord full_chunk() {
+  return {0x8000'0000'0000'0005, {0xdeadbeef, 0, 0xffffffff}};
+}
+
 NodeRecord full_node() {
   NodeRecord record;
   record.attributes = {11, S_IFREG | 0644, 2, 1000, 1001, 0x0102, 1ULL << 40, 77, {-5, 6, 7}};
@@ -31,11 +35,9 @@ NodeRecord full_node() {
   record.listing_parts = 19;
   record.listing_mtime_ns = 20;
   record.listing_ctime_ns = -21;
+  record.cached_at_ns = 22;
+  record.first_chunk = full_chunk();
   return record;
-}
-
-ChunkRecord full_chunk() {
-  return {0x8000'0000'0000'0005, {0xdeadbeef, 0, 0xffffffff}};
 }
 
 std::vector<ListingEntry> full_listing() {
@@ -56,6 +58,18 @@ void expect_only_whole_decodes(const std::string& value, Decode decode) {
     other[0] = static_cast<char>(version);
     EXPECT_FALSE(decode(other)) << "version " << version;
   }
+}
+
+// Version 1 had neither the object's age nor the first chunk.
+TEST(CatalogRecords, NodesOfTheFirstVersionAreRead) {
+  NodeRecord node = full_node();
+  node.first_chunk.reset();
+  std::string value = encode(node);
+  value[0] = 1;
+  value.resize(value.size() - sizeof node.cached_at_ns);
+  node.cached_at_ns = 0;
+  EXPECT_EQ(decode_node(value), node);
+  EXPECT_FALSE(decode_node(value + std::string(sizeof node.cached_at_ns, '\0')));
 }
 
 TEST(CatalogRecords, ComeBackAsTheyWere) {
@@ -143,9 +157,10 @@ TEST_F(CatalogTest, KeepsWhatABatchPuts) {
   ASSERT_TRUE(catalog_->apply(batch));
   EXPECT_EQ(**catalog_->node(node), full_node());
   EXPECT_EQ((**catalog_->name(parent, "name")).node, node);
-  EXPECT_EQ((**catalog_->chunk(ObjectId{12}, 3)).present, full_chunk().present);
+  EXPECT_EQ((**catalog_->chunk(full_node(), 3)).present, full_chunk().present);
+  EXPECT_EQ(**catalog_->chunk(full_node(), 0), full_chunk());  // the node's own record has it
   EXPECT_EQ(**catalog_->by_inode(99), node);
-  EXPECT_FALSE(*catalog_->chunk(ObjectId{12}, 2));
+  EXPECT_FALSE(*catalog_->chunk(full_node(), 2));
   EXPECT_FALSE(*catalog_->name(parent, "nam"));
   EXPECT_FALSE(*catalog_->by_inode(98));
 
@@ -157,7 +172,7 @@ TEST_F(CatalogTest, KeepsWhatABatchPuts) {
   ASSERT_TRUE(catalog_->apply(removal));
   EXPECT_FALSE(*catalog_->node(node));
   EXPECT_FALSE(*catalog_->name(parent, "name"));
-  EXPECT_FALSE(*catalog_->chunk(ObjectId{12}, 3));
+  EXPECT_FALSE(*catalog_->chunk(full_node(), 3));
   EXPECT_FALSE(*catalog_->by_inode(99));
 }
 

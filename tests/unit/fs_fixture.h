@@ -30,7 +30,8 @@ class FsStack {
       : stack(disk, clock, options) {
     files = std::make_unique<CachedFileSystem>(*stack.environment, source, stack.reactors(),
                                                coherence, stack.registry);
-    stack.residents->set_evict([this](NodeId node) { return files->evict(node); });
+    stack.residents->set_evict(
+        [this](NodeId node, uint64_t wanted) { return files->evict(node, wanted); });
     files->attach(kernel);
     loaded = run(files->load_root());
   }

@@ -722,9 +722,9 @@ TEST_F(FsPassthroughTest, AReaderOfANewVersionGetsAnInodeOfItsOwn) {
 TEST_F(FsPassthroughTest, WhatIsOpenInPassthroughIsNotEvicted) {
   const OpenReply reader = open_resident();
   const KernelId id = lookup(kRoot, "file").id;
-  EXPECT_FALSE(files().evict(NodeId{id.node()}));
+  EXPECT_FALSE(files().evict(NodeId{id.node()}, 1));
   release(reader);
-  EXPECT_TRUE(files().evict(NodeId{id.node()}));
+  EXPECT_TRUE(files().evict(NodeId{id.node()}, 1));
 }
 
 // --- nothing stays behind

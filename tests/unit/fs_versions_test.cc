@@ -140,7 +140,7 @@ TEST_F(FsTest, WhatIsOpenIsShownAsLastKnownWhenItsFileIsGone) {
   let_ttl_pass();
   EXPECT_EQ(attributes(id).attributes.size_bytes, 4U);
   EXPECT_EQ(read(opened), "text");
-  ASSERT_TRUE(files().evict(NodeId{id.node()}));
+  ASSERT_TRUE(files().evict(NodeId{id.node()}, 1));
   const auto lost = try_read(opened);
   ASSERT_FALSE(lost);
   EXPECT_TRUE(lost.error().is(Code::kIo));

@@ -1,5 +1,6 @@
 // Crashes of every kind at every point: what comes back is a prefix of the applied batches that has
-// all committed ones.  A failing seed repeats with LARDER_TEST_SEED=<seed>.
+// all committed ones.  A failing seed repeats with LARDER_TEST_SEED=<seed>; LARDER_TEST_SEEDS=<n>
+// runs n of them.
 #include "base/log.h"
 #include "journal_fixture.h"
 
@@ -22,6 +23,7 @@ class History {
   void expect_prefix(Store& store, bool is_power_loss) {
     const Model recovered = contents(store);
     EXPECT_EQ(store.key_count(), recovered.size());
+    EXPECT_EQ(store.live_bytes(), space_of(recovered));
     for (size_t i = states_.size(); i-- > committed_;) {
       if (states_[i] != recovered) continue;
       states_.resize(i + 1);
@@ -39,10 +41,13 @@ class History {
   size_t committed_ = 0;
 };
 
-StoreOptions crash_options() {
+// Odd seeds make increments, even ones full checkpoints only.
+StoreOptions crash_options(uint64_t seed) {
   StoreOptions options;
-  options.segment_bytes = 12 << 10;
-  options.checkpoint_after_bytes = 40 << 10;
+  options.segment_bytes = 8 << 10;
+  options.checkpoint_after_bytes = 24 << 10;
+  options.increments_share = seed % 2 == 0 ? 0 : 100;
+  options.dead_share = 0.3;
   return options;
 }
 
@@ -60,10 +65,14 @@ class JournalCrashTest : public JournalTest {
           history.commit();
           break;
         case 1:
-          if (random.one_in(4)) {
+          if (random.one_in(8)) {
             if (!store.checkpoint()) return;
             history.commit();
           }
+          break;
+        case 2:
+        case 3:
+          if (!store.maintain()) return;
           break;
         default: {
           const auto batch = random_batch(random, 60);
@@ -76,13 +85,13 @@ class JournalCrashTest : public JournalTest {
 };
 
 TEST_F(JournalCrashTest, PowerLossLeavesACommittedPrefix) {
-  for (const uint64_t seed : seeds(400)) {
+  for (const uint64_t seed : seeds(120)) {
     SCOPED_TRACE("LARDER_TEST_SEED=" + std::to_string(seed));
     testing::SimDisk disk;
     Random random(seed);
     History history;
     for (int life = 0; life < 4; ++life) {
-      auto store = Store::open(disk, "journal", crash_options(), registry_, clock_);
+      auto store = Store::open(disk, "journal", crash_options(seed), registry_, clock_);
       ASSERT_TRUE(store) << store.error().message();
       if (life > 0) history.expect_prefix(**store, true);
       if (HasFatalFailure()) return;
@@ -93,13 +102,13 @@ TEST_F(JournalCrashTest, PowerLossLeavesACommittedPrefix) {
 }
 
 TEST_F(JournalCrashTest, ProcessDeathKeepsEverything) {
-  for (const uint64_t seed : seeds(100)) {
+  for (const uint64_t seed : seeds(60)) {
     SCOPED_TRACE("LARDER_TEST_SEED=" + std::to_string(seed));
     testing::SimDisk disk;
     Random random(seed);
     History history;
     for (int life = 0; life < 4; ++life) {
-      auto store = Store::open(disk, "journal", crash_options(), registry_, clock_);
+      auto store = Store::open(disk, "journal", crash_options(seed), registry_, clock_);
       ASSERT_TRUE(store) << store.error().message();
       expect_holds(**store, history.last());
       work(**store, random, static_cast<int>(random.below(120)), history);
@@ -109,7 +118,7 @@ TEST_F(JournalCrashTest, ProcessDeathKeepsEverything) {
 }
 
 TEST_F(JournalCrashTest, MixedCrashesAtRandomSteps) {
-  for (const uint64_t seed : seeds(400)) {
+  for (const uint64_t seed : seeds(120)) {
     SCOPED_TRACE("LARDER_TEST_SEED=" + std::to_string(seed));
     testing::SimDisk disk;
     Random random(seed);
@@ -117,7 +126,7 @@ TEST_F(JournalCrashTest, MixedCrashesAtRandomSteps) {
     bool is_power_loss = false;
     for (int life = 0; life < 6; ++life) {
       disk.crash_at_step(1 + random.below(60));
-      auto store = Store::open(disk, "journal", crash_options(), registry_, clock_);
+      auto store = Store::open(disk, "journal", crash_options(seed), registry_, clock_);
       if (store) {
         history.expect_prefix(**store, is_power_loss);
         if (HasFatalFailure()) return;
@@ -136,42 +145,154 @@ TEST_F(JournalCrashTest, MixedCrashesAtRandomSteps) {
   }
 }
 
-TEST_F(JournalCrashTest, EveryStepOfASmallHistory) {
-  for (const uint64_t seed : seeds(3)) {
-    SCOPED_TRACE("LARDER_TEST_SEED=" + std::to_string(seed));
-    for (const bool is_power_loss : {false, true}) {
-      bool was_crashed = true;
-      for (uint64_t crash_step = 1; was_crashed; ++crash_step) {
-        SCOPED_TRACE("step " + std::to_string(crash_step));
+// A short history that has everything in it: several segments, a full checkpoint, increments,
+// compaction, and removed segments and checkpoints.
+class JournalEveryStepTest : public JournalCrashTest {
+ protected:
+  static constexpr uint64_t kKeys = 8;
+
+  static std::vector<Change> batch_of(Random& random) {
+    std::vector<Change> batch;
+    for (int i = 0; i < 2; ++i) {
+      std::string key = "key-" + std::to_string(random.below(kKeys));
+      if (random.one_in(5))
+        batch.push_back(removal(std::move(key)));
+      else
+        batch.push_back(put(std::move(key), std::string(600 + random.below(900), 'v')));
+    }
+    return batch;
+  }
+
+  // Until the disk is gone.
+  static void run(Store& store, uint64_t seed, History& history) {
+    Random random(seed);
+    for (int i = 0; i < 32; ++i) {
+      const auto batch = batch_of(random);
+      if (!store.apply(batch)) return;
+      history.apply(batch);
+      if (i % 4 == 3) {
+        if (!store.commit()) return;
+        history.commit();
+      }
+      if (i % 16 != 15) continue;
+      while (store.is_maintenance_due())
+        if (!store.maintain()) return;
+    }
+    if (store.close()) history.commit();
+  }
+};
+
+TEST_F(JournalEveryStepTest, TheHistoryHasEverythingInIt) {
+  for (const uint64_t seed : {1, 2}) {
+    testing::SimDisk disk;
+    Registry registry;
+    History history;
+    auto store = Store::open(disk, "journal", crash_options(seed), registry, clock_);
+    ASSERT_TRUE(store);
+    run(**store, seed, history);
+    expect_holds(**store, history.last());
+    std::map<std::string, uint64_t> counts;
+    for (const Registry::Entry& entry : registry.entries())
+      if (entry.counter != nullptr)
+        counts[entry.labels.empty() ? entry.name : entry.labels[0].second] +=
+            entry.counter->value();
+    EXPECT_GT(counts["larder_journal_moved_records_total"], 0u);
+    EXPECT_GE(counts["full"], 3u);
+    EXPECT_EQ(counts["increment"] > 0, seed == 1);
+    for (const std::string& path : disk.paths()) {
+      EXPECT_FALSE(path.ends_with("log-0000000000000000"));
+      EXPECT_FALSE(path.ends_with("checkpoint-0000000000000001"));
+    }
+  }
+}
+
+TEST_F(JournalEveryStepTest, ACrashAtEachLeavesACommittedPrefix) {
+  constexpr uint64_t kPowerLosses = 2;  // other subsets of what was not synced
+  for (const uint64_t seed : seeds(2)) {
+    bool was_crashed = true;
+    for (uint64_t crash_step = 1; was_crashed; ++crash_step) {
+      for (uint64_t loss = 0; loss <= kPowerLosses; ++loss) {
+        SCOPED_TRACE("LARDER_TEST_SEED=" + std::to_string(seed) + " step " +
+                     std::to_string(crash_step) + " loss " + std::to_string(loss));
+        const bool is_power_loss = loss > 0;
         testing::SimDisk disk;
-        Random random(seed);
         History history;
         disk.crash_at_step(crash_step);
-        {
-          auto store = Store::open(disk, "journal", crash_options(), registry_, clock_);
-          if (store) {
-            work(**store, random, 60, history);
-            if ((*store)->close()) history.commit();
-          }
-        }
+        if (auto store = Store::open(disk, "journal", crash_options(seed), registry_, clock_))
+          run(**store, seed, history);
         was_crashed = disk.is_crashed();
-        if (is_power_loss)
-          disk.power_loss(crash_step);
-        else
-          disk.process_death();
-        auto store = Store::open(disk, "journal", crash_options(), registry_, clock_);
+        is_power_loss ? disk.power_loss(crash_step * 31 + loss) : disk.process_death();
+
+        auto store = Store::open(disk, "journal", crash_options(seed), registry_, clock_);
         ASSERT_TRUE(store) << store.error().message();
         if (!is_power_loss) {
           EXPECT_EQ(contents(**store), history.last());
         }
         history.expect_prefix(**store, is_power_loss);
         if (HasFatalFailure()) return;
-        // And it works.
-        const auto batch = random_batch(random, 60);
+        // And it works, and what it does then is found again.
+        Random random(crash_step);
+        const auto batch = batch_of(random);
         ASSERT_TRUE((*store)->apply(batch));
         history.apply(batch);
-        EXPECT_EQ(contents(**store), history.last());
+        settle(**store);
+        expect_holds(**store, history.last());
+        store->reset();
+        disk.process_death();
+        store = Store::open(disk, "journal", crash_options(seed), registry_, clock_);
+        ASSERT_TRUE(store) << store.error().message();
+        expect_holds(**store, history.last());
+        if (HasFailure()) return;
       }
+    }
+  }
+}
+
+// Failures of the disk at random places: the store goes on or takes no more changes, and what a
+// power loss then leaves is legal.
+TEST_F(JournalCrashTest, InjectedFailuresNeverCostACommittedBatch) {
+  using enum testing::SimOperation;
+  constexpr testing::SimOperation kOperations[] = {
+      kOpen, kWrite, kSync, kTruncate, kAllocate, kMap, kRename, kRemove, kSyncDirectory};
+  for (const uint64_t seed : seeds(150)) {
+    SCOPED_TRACE("LARDER_TEST_SEED=" + std::to_string(seed));
+    testing::SimDisk disk;
+    Random random(seed);
+    History history;
+    bool is_power_loss = false;
+    for (int life = 0; life < 4; ++life) {
+      disk.set_short_io(random.one_in(2) ? std::optional(random.next()) : std::nullopt);
+      auto store = Store::open(disk, "journal", crash_options(seed), registry_, clock_);
+      ASSERT_TRUE(store) << store.error().message();
+      if (life > 0) history.expect_prefix(**store, is_power_loss);
+      if (HasFatalFailure()) return;
+      // Half of the failures are a full disk for a while, the others happen once.
+      const bool is_full = random.one_in(2);
+      if (is_full)
+        disk.set_capacity_bytes(random.below(600 << 10));
+      else
+        disk.inject({.operation = kOperations[random.below(std::size(kOperations))],
+                     .skip = random.below(12)});
+      for (int i = 0; i < 100 && !(*store)->poisoned(); ++i) {
+        if (i == 60) disk.set_capacity_bytes(uint64_t{1} << 40);
+        clock_.advance(std::chrono::seconds(1));
+        const uint64_t choice = random.below(12);
+        if (choice == 0) {
+          if ((*store)->commit()) history.commit();
+        } else if (choice < 4) {
+          (void)(*store)->maintain();
+        } else {
+          const auto batch = random_batch(random, 60);
+          if ((*store)->apply(batch)) history.apply(batch);
+        }
+      }
+      EXPECT_EQ(contents(**store), history.last());
+      EXPECT_FALSE(is_full && (*store)->poisoned());
+      store->reset();
+      disk.clear_faults();
+      disk.set_capacity_bytes(uint64_t{1} << 40);
+      is_power_loss = random.one_in(2);
+      is_power_loss ? disk.power_loss(random.next()) : disk.process_death();
     }
   }
 }
@@ -260,7 +381,7 @@ TEST_F(JournalTailTest, DamageBehindNothingDurableIsATornTail) {
   // Nothing was synced, so pages may have been written in any order: a later valid frame proves
   // nothing.
   const LastFrame frame = make(false);
-  disk_.corrupt(log(), 4096 + 30, 1);
+  disk_.corrupt(log(), 4096 + 60, 1);
   expect_holds(*must_open(), {});
   EXPECT_GT(frame.begin, 4096u);
 }

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "base/random.h"
+#include "format/frame.h"
 #include "journal/store.h"
 #include "support/sim_disk.h"
 
@@ -66,10 +67,18 @@ inline Model contents(Store& store) {
   return model;
 }
 
+// Space of the model's records in the log.
+inline uint64_t space_of(const Model& model) {
+  uint64_t bytes = 0;
+  for (const auto& [key, value] : model) bytes += format::record_space(key.size(), value.size());
+  return bytes;
+}
+
 // The store holds exactly the model, by every way of looking.
 inline void expect_holds(Store& store, const Model& model) {
   EXPECT_EQ(contents(store), model);
   EXPECT_EQ(store.key_count(), model.size());
+  EXPECT_EQ(store.live_bytes(), space_of(model));
   for (const auto& [key, value] : model) {
     const auto got = store.get(key);
     ASSERT_TRUE(got) << got.error().message();
@@ -78,9 +87,24 @@ inline void expect_holds(Store& store, const Model& model) {
   }
 }
 
-// Seeds of a randomised test: LARDER_TEST_SEED alone when it is set, else 1 to `count`.
+// Calls maintain() until nothing is due; how often.
+inline int settle(Store& store) {
+  constexpr int kStepsMax = 100'000;
+  for (int steps = 0; steps < kStepsMax; ++steps) {
+    if (!store.is_maintenance_due()) return steps;
+    const auto more = store.maintain();
+    EXPECT_TRUE(more) << more.error().message();
+    if (!more) return steps;
+  }
+  ADD_FAILURE() << "maintenance does not come to an end";
+  return kStepsMax;
+}
+
+// Seeds of a randomised test: LARDER_TEST_SEED alone when it is set, else 1 to `count`, or to
+// LARDER_TEST_SEEDS.
 inline std::vector<uint64_t> seeds(uint64_t count) {
   if (const char* text = std::getenv("LARDER_TEST_SEED")) return {std::strtoull(text, nullptr, 10)};
+  if (const char* text = std::getenv("LARDER_TEST_SEEDS")) count = std::strtoull(text, nullptr, 10);
   std::vector<uint64_t> all;
   for (uint64_t seed = 1; seed <= count; ++seed) all.push_back(seed);
   return all;

@@ -179,9 +179,9 @@ TEST_F(JournalTest, KeepsTwoCheckpointsAndFallsBack) {
   ASSERT_TRUE(store->checkpoint());
 }
 
-TEST_F(JournalTest, CommitMakesCheckpointsThatBoundReplay) {
+TEST_F(JournalTest, CommitMakesCheckpointsWhenNobodyElseDoes) {
   StoreOptions options = small_segments();
-  options.checkpoint_after_bytes = 32 << 10;
+  options.checkpoint_after_bytes = 8 << 10;
   {
     const auto store = must_open(options);
     for (int i = 0; i < 1000; ++i) {
@@ -191,8 +191,8 @@ TEST_F(JournalTest, CommitMakesCheckpointsThatBoundReplay) {
   }
   disk_.process_death();
   const auto store = must_open(options);
-  EXPECT_GT(store->recovery().checkpoint_sequence, 1u);
-  EXPECT_LT(store->recovery().records_replayed, 500u);
+  EXPECT_GT(store->recovery().checkpoint_sequence, 0u);
+  EXPECT_LT(store->recovery().records_replayed, 300u);
   expect_holds(*store, model_);
 }
 
@@ -306,12 +306,12 @@ TEST_F(JournalTest, DamagedColdRecordIsAnErrorOfItsReaderOnly) {
     ASSERT_TRUE(store->close());
   }
   disk_.process_death();
-  disk_.corrupt(files("log-")[0], 4096 + 24 + 16 + 3, 1);  // a byte of the first value
+  disk_.corrupt(files("log-")[0], 4096 + 48 + 16 + 3, 1);  // a byte of the first value
   const auto store = must_open();
   const auto damaged = store->get("0");
   ASSERT_FALSE(damaged);
   EXPECT_EQ(damaged.error().code(), Code::kCorrupt);
-  EXPECT_NE(damaged.error().message().find("log-0000000000000000, offset 4120"), std::string::npos)
+  EXPECT_NE(damaged.error().message().find("log-0000000000000000, offset 4144"), std::string::npos)
       << damaged.error().message();
   EXPECT_TRUE(store->get("1"));
   EXPECT_FALSE(store->poisoned());

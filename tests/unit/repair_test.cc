@@ -43,7 +43,7 @@ class RepairTest : public testing::Test {
     const auto record = cache_.catalog().node(file.node);
     uint64_t present = 0;
     if (record && *record && (*record)->object == file.object)
-      if (const auto chunk = cache_.catalog().chunk(file.object, 0); chunk && *chunk)
+      if (const auto chunk = cache_.catalog().chunk(**record, 0); chunk && *chunk)
         present = (*chunk)->present;
     EXPECT_TRUE(present == 0 || fs::exists(cache_.object_file(file.object)));
     cache_.close_store();
@@ -110,10 +110,10 @@ TEST_F(RepairTest, TheMiddleOfTheLog) {
 // What was changed in the object since then does not have the checksum of then, and a block
 // without one cannot be told.
 TEST_F(RepairTest, AnOlderCatalogClaimsOnlyWhatVerifies) {
-  catalog::ChunkRecord record = CacheOnDisk::claims_of(cache_.one().data);
-  record.checksums[2] = 0;
+  catalog::NodeRecord record = cache_.node(cache_.one().node);
+  record.first_chunk->checksums[2] = 0;
   catalog::Batch batch;
-  batch.put(cache_.one().object, 0, record);
+  batch.put(cache_.one().node, record);
   cache_.apply(batch);
   cache_.commit();
   cache_.add_directory(kRootNode, "lost");
@@ -132,7 +132,8 @@ TEST_F(RepairTest, ADamagedRecordBehindACheckpoint) {
   const auto lost = cache_.add_file("lost", 5000);
   cache_.close_cleanly();
   const std::string bytes = cache_.read(cache_.newest("log-"));
-  cache_.flip(cache_.newest("log-"), bytes.find("lost"));
+  for (size_t at = bytes.find("lost"); at != bytes.npos; at = bytes.find("lost", at + 1))
+    cache_.flip(cache_.newest("log-"), at);
   EXPECT_THAT(repair(), Contains("index"));
   EXPECT_EQ(claimed(cache_.one()), kAllOfOne);
   EXPECT_FALSE(has_node(lost.node));
@@ -204,7 +205,7 @@ TEST_F(RepairTest, BlocksOfAnObject) {
   EXPECT_THAT(repair(), Contains("block-checksum"));
   EXPECT_EQ(claimed(cache_.one()), 0b1101u);
   cache_.open();
-  EXPECT_EQ(cache_.node(cache_.one().node).object_bytes, 3 * CacheOnDisk::kBlockBytes);
+  EXPECT_EQ(cache_.node(cache_.one().node).object_bytes, 4 * CacheOnDisk::kBlockBytes);
 }
 
 TEST_F(RepairTest, WholeObjects) {

@@ -20,25 +20,38 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
+constexpr uint64_t kUnit = ResidentTable::kUnitBytes;
+
 class ResidentsTest : public ::testing::Test {
  protected:
-  explicit ResidentsTest(uint64_t limit_bytes = 100)
-      : residents_(std::move(*evict::make_policy("lru")), limit_bytes, registry_, clock_) {
-    residents_.set_evict([this](NodeId node) {
+  // Sizes are in units, as objects are counted.
+  explicit ResidentsTest(uint64_t limit = 100)
+      : budget_(
+            {.size_bytes = limit * kUnit}, disk_, [this] { return overhead_; }, registry_, clock_),
+        residents_([] { return std::move(*evict::make_policy("lru")); }, budget_, registry_,
+                   clock_) {
+    residents_.set_evict([this](NodeId node, uint64_t) {
       if (busy_.contains(node)) return false;
       evicted_.push_back(node.value);
       residents_.forget(node);
       return true;
     });
   }
-  bool reserve(uint64_t node, uint64_t bytes) {
-    if (!residents_.reserve(NodeId{node}, bytes)) return false;
-    residents_.charge(NodeId{node}, bytes);
+  bool reserve(uint64_t node, uint64_t units) {
+    if (!residents_.reserve(NodeId{node}, units * kUnit)) return false;
+    residents_.charge(NodeId{node}, units * kUnit);
     return true;
   }
+  uint64_t used() const {
+    EXPECT_EQ(residents_.used_bytes() % kUnit, 0U);
+    return residents_.used_bytes() / kUnit;
+  }
 
+  testing::SimDisk disk_;
+  Overhead overhead_;
   Registry registry_;
   ManualClock clock_;
+  Budget budget_;
   Residents residents_;
   std::set<NodeId> busy_;
   std::vector<uint64_t> evicted_;
@@ -48,26 +61,30 @@ TEST_F(ResidentsTest, CountsWhatIsReservedAndReleased) {
   EXPECT_TRUE(reserve(1, 30));
   EXPECT_TRUE(reserve(1, 10));
   EXPECT_TRUE(reserve(2, 20));
-  EXPECT_EQ(residents_.used_bytes(), 60U);
+  EXPECT_EQ(used(), 60U);
   EXPECT_EQ(residents_.count(), 2U);
-  residents_.release(NodeId{1}, 15);
-  EXPECT_EQ(residents_.used_bytes(), 45U);
-  EXPECT_EQ(residents_.forget(NodeId{1}), 25U);
-  EXPECT_EQ(residents_.used_bytes(), 20U);
+  residents_.release(NodeId{1}, 15 * kUnit);
+  EXPECT_EQ(used(), 45U);
+  EXPECT_EQ(residents_.forget(NodeId{1}), 25 * kUnit);
+  EXPECT_EQ(used(), 20U);
   EXPECT_EQ(residents_.count(), 1U);
   EXPECT_EQ(residents_.forget(NodeId{1}), 0U);
-  residents_.release(NodeId{1}, 5);  // forgotten: nothing to give back
-  EXPECT_EQ(residents_.used_bytes(), 20U);
+  residents_.release(NodeId{1}, 5 * kUnit);  // forgotten: nothing to give back
+  EXPECT_EQ(used(), 20U);
 }
 
 TEST_F(ResidentsTest, WhatIsReservedCountsUntilItIsCancelled) {
-  ASSERT_TRUE(residents_.reserve(NodeId{1}, 80));
-  EXPECT_EQ(residents_.used_bytes(), 80U);
-  EXPECT_EQ(residents_.count(), 0U);
+  ASSERT_TRUE(residents_.reserve(NodeId{1}, 80 * kUnit));
+  EXPECT_EQ(used(), 80U);
+  EXPECT_EQ(residents_.count(), 1U);  // there may be a file of it from now on
+  EXPECT_EQ(residents_.bytes_of(NodeId{1}), 0U);
+  busy_ = {NodeId{1}};
   EXPECT_FALSE(reserve(2, 30));
+  busy_.clear();
   EXPECT_EQ(residents_.forget(NodeId{1}), 0U);  // not its own yet
-  residents_.cancel(80);
-  EXPECT_EQ(residents_.used_bytes(), 0U);
+  EXPECT_EQ(used(), 80U);
+  residents_.cancel(80 * kUnit);
+  EXPECT_EQ(used(), 0U);
   EXPECT_TRUE(reserve(2, 30));
 }
 
@@ -89,7 +106,7 @@ TEST_F(ResidentsTest, WhoAsksIsNotEvicted) {
   EXPECT_TRUE(reserve(1, 30));
   EXPECT_THAT(evicted_, ElementsAre(2));
   EXPECT_FALSE(reserve(1, 30));
-  EXPECT_EQ(residents_.used_bytes(), 80U);
+  EXPECT_EQ(used(), 80U);
 }
 
 TEST_F(ResidentsTest, WhatIsInUseStaysAndTheRestGoes) {
@@ -97,14 +114,14 @@ TEST_F(ResidentsTest, WhatIsInUseStaysAndTheRestGoes) {
   busy_ = {NodeId{1}, NodeId{3}};
   EXPECT_TRUE(reserve(5, 40));
   EXPECT_THAT(evicted_, ElementsAre(2, 4));
-  EXPECT_EQ(residents_.used_bytes(), 90U);
+  EXPECT_EQ(used(), 90U);
 }
 
 TEST_F(ResidentsTest, RefusesWhenNothingMayGo) {
   ASSERT_TRUE(reserve(1, 100));
   busy_ = {NodeId{1}};
   EXPECT_FALSE(reserve(2, 1));
-  EXPECT_EQ(residents_.used_bytes(), 100U);
+  EXPECT_EQ(used(), 100U);
   EXPECT_EQ(residents_.count(), 1U);
   busy_.clear();
   EXPECT_TRUE(reserve(2, 1));
@@ -118,17 +135,17 @@ TEST_F(ResidentsTest, WhatNeverFitsEvictsNobody) {
 
 TEST_F(ResidentsTest, WhatEarlierRunsCachedIsOlderThanWhatIsUsedNow) {
   ASSERT_TRUE(reserve(9, 10));
-  for (uint64_t node = 1; node <= 3; ++node) residents_.introduce(NodeId{node}, 20);
-  residents_.introduce(NodeId{9}, 50);  // known already
-  residents_.touch(NodeId{2});          // before the census ended
+  for (uint64_t node = 1; node <= 3; ++node) residents_.introduce(NodeId{node}, 20 * kUnit);
+  residents_.introduce(NodeId{9}, 50 * kUnit);  // known already
+  residents_.touch(NodeId{2});                  // before the census ended
   residents_.end_census();
-  EXPECT_EQ(residents_.used_bytes(), 70U);
+  EXPECT_EQ(used(), 70U);
   EXPECT_TRUE(reserve(10, 80));
   EXPECT_THAT(evicted_, ElementsAre(1, 3, 9));
 }
 
 TEST_F(ResidentsTest, ASmallerLimitHoldsAfterTheCensus) {
-  for (uint64_t node = 1; node <= 10; ++node) residents_.introduce(NodeId{node}, 30);
+  for (uint64_t node = 1; node <= 10; ++node) residents_.introduce(NodeId{node}, 30 * kUnit);
   residents_.end_census();
   residents_.trim();
   EXPECT_LE(residents_.used_bytes(), residents_.limit_bytes());
@@ -144,7 +161,7 @@ TEST_F(ResidentsTest, TheCensusFindsObjectsInOrderOfLastUse) {
   for (const auto& [node, at] : used_at) {
     catalog::NodeRecord record;
     record.object = ObjectId{node};
-    record.object_bytes = 30;
+    record.object_bytes = 30 * kUnit;
     record.used_at_ns = at;
     batch.put(NodeId{node}, record);
   }
@@ -153,7 +170,7 @@ TEST_F(ResidentsTest, TheCensusFindsObjectsInOrderOfLastUse) {
   const std::atomic<bool> stop{false};
   ASSERT_TRUE(take_census(*catalog, residents_, stop));
   EXPECT_THAT(evicted_, ElementsAre(3, 6));
-  EXPECT_EQ(residents_.used_bytes(), 90U);
+  EXPECT_EQ(used(), 90U);
   EXPECT_TRUE(reserve(8, 100));
   EXPECT_THAT(evicted_, ElementsAre(3, 6, 5, 4, 2));
 }
@@ -175,12 +192,18 @@ TEST_F(ResidentsTest, ACensusThatIsStoppedIntroducesNobody) {
 
 // Many threads fill, use and empty: the limit holds at every moment and nothing is lost count of.
 TEST(ResidentsThreads, TheLimitHoldsWhateverHappensAtOnce) {
-  constexpr uint64_t kLimit = 1000;
+  constexpr uint64_t kLimit = 1000 * kUnit;
+  constexpr uint64_t kObjects = 30;
   Registry registry;
   ManualClock clock;
-  Residents residents(std::move(*evict::make_policy("lru")), kLimit, registry, clock);
+  testing::SimDisk disk;
+  Budget budget(
+      {.size_bytes = kLimit, .objects = kObjects}, disk, [] { return Overhead{}; }, registry,
+      clock);
+  Residents residents([] { return std::move(*evict::make_policy("lru")); }, budget, registry,
+                      clock);
   std::atomic<uint64_t> refusals{0};
-  residents.set_evict([&](NodeId node) {
+  residents.set_evict([&](NodeId node, uint64_t) {
     if (node.value % 7 == 0) return false;
     residents.forget(node);
     return true;
@@ -196,13 +219,13 @@ TEST(ResidentsThreads, TheLimitHoldsWhateverHappensAtOnce) {
           residents.forget(node);
         else if (random.one_in(4))
           residents.touch(node);
-        else if (const uint64_t bytes = random.below(100); !residents.reserve(node, bytes))
+        else if (const uint64_t bytes = random.below(100) * kUnit; !residents.reserve(node, bytes))
           refusals.fetch_add(1);
         else if (random.one_in(3))
           residents.cancel(bytes);
         else
           residents.charge(node, bytes);
-        if (residents.used_bytes() > kLimit) exceeded = true;
+        if (residents.used_bytes() > kLimit || residents.count() > kObjects) exceeded = true;
       }
     });
   for (std::thread& thread : threads) thread.join();

@@ -47,6 +47,7 @@ class CatalogCheck {
   // --- both readings
 
   bool look_at(const RecordView& record, Look look) {
+    if (look == &CatalogCheck::gather) ++examination_.counts.keys;
     if (const auto key = catalog::parse_key(record.key))
       (this->*look)(record, *key);
     else if (look == &CatalogCheck::gather)
@@ -89,7 +90,6 @@ class CatalogCheck {
 
   void gather(const RecordView& record, const RecordKey& key) {
     Counts& counts = examination_.counts;
-    ++counts.keys;
     switch (key.kind) {
       case RecordKind::kNode:
         ++counts.nodes;
@@ -140,8 +140,7 @@ class CatalogCheck {
 
   void drop_object(NodeId id, NodeRecord node) {
     NodeRecord& wanted = examination_.plan.nodes.try_emplace(id, std::move(node)).first->second;
-    wanted.object = {};
-    wanted.object_bytes = 0;
+    forget_object(wanted);
   }
 
   void add_object(NodeId id, const NodeRecord& node) {
@@ -149,6 +148,7 @@ class CatalogCheck {
         .node = id,
         .size_bytes = node.version.size_bytes,
         .block_shift = node.block_shift,
+        .has_first_chunk = node.first_chunk.has_value(),
         .is_believed = node.data_stable && node.block_shift != 0 && S_ISREG(node.attributes.mode)};
     const auto [it, is_new] = objects_.facts.try_emplace(node.object, facts);
     if (is_new) return;
@@ -181,11 +181,11 @@ class CatalogCheck {
   }
 
   void check_key_count() {
-    const uint64_t counted = reader_.key_count();
-    if (unread_ != 0 || counted == examination_.counts.keys) return;
+    const auto counted = reader_.key_count();
+    if (unread_ != 0 || !counted || *counted == examination_.counts.keys) return;
     examination_.report.add(
         Kind::kKeyCount, "journal",
-        fmt::format("the index counts {} keys, {} are there", counted, examination_.counts.keys));
+        fmt::format("it counts {} keys, {} are there", *counted, examination_.counts.keys));
     examination_.plan.rewrite_journal = true;
   }
 
@@ -265,8 +265,10 @@ class CatalogCheck {
   void relate_chunk(const RecordView& record, const RecordKey& key) {
     const std::string where = fmt::format("chunk {} of object {:x}", key.part, key.id);
     if (!check_id(objects_limit_, key.id, record, where, "is of object")) return;
-    if (!objects_.facts.contains(ObjectId{key.id}))
-      add_leftover(record, where, "no node has the object");
+    const auto it = objects_.facts.find(ObjectId{key.id});
+    if (it == objects_.facts.end()) return add_leftover(record, where, "no node has the object");
+    if (key.part == 0 && it->second.has_first_chunk)
+      add_leftover(record, where, "the node's record says it");
   }
 
   void relate_listing(const RecordView& record, const RecordKey& key,

@@ -18,26 +18,27 @@ class LogCheck final : public journal::LogVisitor {
   bool on_frame(uint64_t address, const format::FrameHeader& header) override {
     ++examination_.counts.frames;
     durable_ = std::max(durable_, header.durable);
-    end_ = address + sizeof header + header.payload_bytes;
+    end_ = address + header.size_bytes();
+    begin_ = std::max(begin_, header.begin);
     return true;
   }
   bool on_record(const format::RecordView& record, bool verifies) override {
     ++examination_.counts.records;
-    if (verifies && record.header.previous() < record.address) return true;
-    examination_.report.add(Kind::kLogRecord, segments_.place_of(record.address),
-                            "the frame verifies, this record in it does not");
-    examination_.plan.rewrite_journal = true;
+    const bool is_good = verifies && record.header.previous() < record.address;
+    if (!is_good && bad_records_.size() < kGapsMax) bad_records_.push_back(record.address);
     return true;
   }
   bool on_gap(const journal::LogGap& gap) override {
-    constexpr size_t kGapsMax = 10'000;  // more say nothing more
     if (gaps_.size() < kGapsMax) gaps_.push_back(gap);
     return true;
   }
 
   // False when a file is of a later version.
   bool conclude() {
+    for (const uint64_t address : bad_records_)
+      if (address >= begin_) add_bad_record(address);
     for (const journal::LogGap& gap : gaps_) {
+      if (gap.to <= begin_ && !gap.error) continue;  // nothing there counts any more
       if (gap.error && gap.error->is(Code::kNewerFormat)) {
         examination_.report.add(Kind::kNewerFormat, kJournalName, gap.error->detail());
         return false;
@@ -52,6 +53,13 @@ class LogCheck final : public journal::LogVisitor {
   }
 
  private:
+  static constexpr size_t kGapsMax = 10'000;  // more say nothing more
+
+  void add_bad_record(uint64_t address) {
+    examination_.report.add(Kind::kLogRecord, segments_.place_of(address),
+                            "the frame verifies, this record in it does not");
+    examination_.plan.rewrite_journal = true;
+  }
   void add_tail(const journal::LogGap& gap) {
     const uint64_t end = std::max(gap.to, end_);
     examination_.report.add(Kind::kLogTail, segments_.place_of(gap.from),
@@ -68,8 +76,10 @@ class LogCheck final : public journal::LogVisitor {
 
   Examination& examination_;
   journal::Segments& segments_;
-  uint64_t durable_;  // the log was durable up to here
-  uint64_t end_ = 0;  // of the last frame
+  uint64_t durable_;    // the log was durable up to here
+  uint64_t end_ = 0;    // of the last frame
+  uint64_t begin_ = 0;  // no record before it counts
+  std::vector<uint64_t> bad_records_;
   std::vector<journal::LogGap> gaps_;
 };
 
@@ -90,7 +100,8 @@ bool check_names(Examination& examination) {
   for (const std::string& name : *names) {
     const bool is_known = name == journal::kSuperblockName ||
                           journal::number_of_name(name, journal::kSegmentPrefix) ||
-                          journal::number_of_name(name, journal::kCheckpointPrefix);
+                          journal::number_of_name(name, journal::kCheckpointPrefix) ||
+                          journal::number_of_name(name, journal::kIncrementPrefix);
     is_store = is_store || is_known;
     if (is_known) continue;
     const std::string path = path_in_journal(name);
@@ -130,8 +141,7 @@ std::optional<uint64_t> check_checkpoints(Examination& examination, journal::Rea
     return durable;
   }
   for (const auto& state : *states) {
-    const std::string path =
-        path_in_journal(journal::numbered_name(journal::kCheckpointPrefix, state.sequence));
+    const std::string path = path_in_journal(state.name);
     ++examination.counts.checkpoints;
     durable = std::max(durable, state.body.log_end);
     if (!state.error) continue;

@@ -14,8 +14,6 @@
 namespace larder::app {
 namespace {
 
-constexpr uint64_t kDiskBlockBytes = 4096;
-
 class ObjectsCheck {
  public:
   ObjectsCheck(Examination& examination, journal::Reader& reader, Objects& objects)
@@ -47,13 +45,24 @@ class ObjectsCheck {
 
   void check_record(const format::RecordView& record) {
     const auto key = catalog::parse_key(record.key);
-    if (!key || key->kind != catalog::RecordKind::kChunk) return;
-    const auto chunk = catalog::decode_chunk(record.value);
-    const auto it = objects_.facts.find(ObjectId{key->id});
-    if (!chunk || it == objects_.facts.end()) return;
-    if (!it->second.is_believed || chunk->present == 0) return;
-    if (!open(it->first, it->second)) return;
-    check_chunk(it->second, key->part, *chunk);
+    if (!key) return;
+    if (key->kind == catalog::RecordKind::kNode) {
+      const auto node = catalog::decode_node(record.value);
+      if (node && node->object && node->first_chunk)
+        check_claims(node->object, 0, *node->first_chunk);
+    }
+    if (key->kind == catalog::RecordKind::kChunk) {
+      const auto chunk = catalog::decode_chunk(record.value);
+      if (chunk) check_claims(ObjectId{key->id}, key->part, *chunk, true);
+    }
+  }
+
+  void check_claims(ObjectId object, uint64_t index, const catalog::ChunkRecord& chunk,
+                    bool has_record = false) {
+    const auto it = objects_.facts.find(object);
+    if (it == objects_.facts.end() || !it->second.is_believed || chunk.present == 0) return;
+    if (index == 0 && it->second.has_first_chunk && has_record) return;  // a leftover
+    if (open(it->first, it->second)) check_chunk(it->second, index, chunk);
   }
 
   // Whether the object is there and has the right size; a finding when not.  Keeps it open.
@@ -92,7 +101,6 @@ class ObjectsCheck {
       return add_dropped(Kind::kChunkBeyondEnd, facts,
                          fmt::format("chunk {} claims blocks behind the file's end", index));
     catalog::ChunkRecord good;
-    uint64_t dropped_bytes = 0;
     size_t next = 0;
     bad_.clear();
     for (uint64_t bit = 0; bit < catalog::kBlocksPerChunk; ++bit) {
@@ -102,7 +110,6 @@ class ObjectsCheck {
       const uint64_t length = std::min(block_bytes, facts.size_bytes - offset);
       if (const auto kind = check_block(offset, length, checksum)) {
         add_bad(*kind, index * catalog::kBlocksPerChunk + bit);
-        dropped_bytes += (length + kDiskBlockBytes - 1) / kDiskBlockBytes * kDiskBlockBytes;
         continue;
       }
       good.present |= uint64_t{1} << bit;
@@ -110,7 +117,7 @@ class ObjectsCheck {
     }
     if (bad_.empty()) return;
     report_bad(facts);
-    plan_claims(facts, index, good, dropped_bytes);
+    plan_claims(facts, index, good);
   }
 
   // What is wrong with a claimed block; nullopt: nothing.
@@ -170,23 +177,21 @@ class ObjectsCheck {
     return record ? &nodes.try_emplace(id, std::move(*record)).first->second : nullptr;
   }
 
-  void plan_claims(const ObjectFacts& facts, uint64_t index, const catalog::ChunkRecord& good,
-                   uint64_t dropped_bytes) {
+  void plan_claims(const ObjectFacts& facts, uint64_t index, const catalog::ChunkRecord& good) {
+    if (index == 0 && facts.has_first_chunk) {
+      if (catalog::NodeRecord* node = wanted_node(facts.node)) node->first_chunk = good;
+      return;
+    }
     const std::string key = catalog::chunk_key(object_, index);
     examination_.plan.changes.push_back(
         {key, good.present != 0 ? std::optional(catalog::encode(good)) : std::nullopt});
-    if (catalog::NodeRecord* node = wanted_node(facts.node))
-      node->object_bytes -= std::min(node->object_bytes, dropped_bytes);
   }
 
   void drop(ObjectId object) {
     examination_.plan.remove_last.push_back(object::Objects::path(object));
     const auto it = objects_.facts.find(object);
     if (it == objects_.facts.end()) return;
-    if (catalog::NodeRecord* node = wanted_node(it->second.node)) {
-      node->object = {};
-      node->object_bytes = 0;
-    }
+    if (catalog::NodeRecord* node = wanted_node(it->second.node)) forget_object(*node);
   }
 
   void remove_if_dropped(const format::RecordView& record) {

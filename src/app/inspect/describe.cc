@@ -89,6 +89,14 @@ std::string bit_ranges(uint64_t bits, uint64_t first) {
   return text;
 }
 
+Value value_of(const catalog::ChunkRecord& r, uint64_t chunk) {
+  Value::Array checksums;
+  for (const uint32_t checksum : r.checksums)
+    checksums.emplace_back(fmt::format("{:08x}", checksum));
+  return Value::Object{{"blocks", bit_ranges(r.present, chunk * catalog::kBlocksPerChunk)},
+                       {"checksums", std::move(checksums)}};
+}
+
 Value value_of(const catalog::NodeRecord& r) {
   Value::Object o{{"type", type_name(r.attributes.mode)},
                   {"mode", fmt::format("{:o}", r.attributes.mode & 07777)},
@@ -110,6 +118,8 @@ Value value_of(const catalog::NodeRecord& r) {
     o.emplace_back("block_bytes", uint64_t{1} << r.block_shift);
     o.emplace_back("data_stable", r.data_stable);
     o.emplace_back("ctime_moved", r.ctime_moved);
+    o.emplace_back("cached_at", time_text(r.cached_at_ns));
+    if (r.first_chunk) o.emplace_back("first_chunk", value_of(*r.first_chunk, 0));
     o.emplace_back("version", Value::Object{{"size_bytes", r.version.size_bytes},
                                             {"mtime", time_text(r.version.mtime_ns)},
                                             {"ctime", time_text(r.version.ctime_ns)},
@@ -121,14 +131,6 @@ Value value_of(const catalog::NodeRecord& r) {
     o.emplace_back("listing_ctime", time_text(r.listing_ctime_ns));
   }
   return o;
-}
-
-Value value_of(const catalog::ChunkRecord& r, uint64_t chunk) {
-  Value::Array checksums;
-  for (const uint32_t checksum : r.checksums)
-    checksums.emplace_back(fmt::format("{:08x}", checksum));
-  return Value::Object{{"blocks", bit_ranges(r.present, chunk * catalog::kBlocksPerChunk)},
-                       {"checksums", std::move(checksums)}};
 }
 
 Value value_of(const std::vector<catalog::ListingEntry>& part) {
@@ -204,7 +206,7 @@ Value describe_value(std::string_view key, std::string_view value) {
 }
 
 Value describe_superblock(const journal::StoreFiles& files) {
-  return Value::Object{{"version", format::kJournalVersion},
+  return Value::Object{{"version", files.version},
                        {"store", fmt::format("{:016x}{:016x}", files.uuid.high, files.uuid.low)},
                        {"segment_bytes", files.segment_bytes}};
 }
@@ -213,15 +215,23 @@ Result<Value> describe_checkpoints(journal::Reader& reader) {
   TRY_ASSIGN(const auto states, reader.checkpoints());
   Value::Array all;
   for (const auto& state : states) {
-    Value::Object o{{"sequence", hex(state.sequence)}, {"verifies", !state.error}};
+    Value::Object o{
+        {"file", state.name}, {"is_increment", state.is_increment}, {"verifies", !state.error}};
     if (state.error) {
       o.emplace_back("error", state.error->message());
     } else {
       o.emplace_back("is_clean", state.body.is_clean != 0);
       o.emplace_back("replay_from", hex(state.body.replay_from));
       o.emplace_back("log_end", hex(state.body.log_end));
+      o.emplace_back("begin", hex(state.body.begin));
       o.emplace_back("pages", state.body.page_count);
-      o.emplace_back("keys", state.key_count);
+      o.emplace_back("live_keys", state.body.live_keys);
+      o.emplace_back("live_bytes", state.body.live_bytes);
+      if (state.is_increment) {
+        o.emplace_back("full", hex(state.body.full));
+        o.emplace_back("from", hex(state.body.from));
+        o.emplace_back("events", state.body.event_count);
+      }
     }
     all.emplace_back(std::move(o));
   }
@@ -246,7 +256,11 @@ class LogPrinter final : public journal::LogVisitor {
     show(Value::Object{{"frame", hex(address)},
                        {"place", segments_.place_of(address)},
                        {"type", header.type == format::FrameType::kBatch ? "batch" : "segment end"},
+                       {"version", header.version},
                        {"durable", hex(header.durable)},
+                       {"begin", hex(header.begin)},
+                       {"live_keys", header.live_keys},
+                       {"live_bytes", header.live_bytes},
                        {"payload_bytes", header.payload_bytes},
                        {"records", header.record_count}});
     return true;
@@ -254,7 +268,6 @@ class LogPrinter final : public journal::LogVisitor {
   bool on_record(const format::RecordView& record, bool verifies) override {
     Value::Object o{{"record", hex(record.address)}, {"key", describe_key(record.key)}};
     if (record.header.previous() != 0) o.emplace_back("previous", hex(record.header.previous()));
-    if (record.header.is_new_key()) o.emplace_back("is_new_key", true);
     if (!verifies) o.emplace_back("verifies", false);
     if (record.header.is_tombstone())
       o.emplace_back("is_removal", true);
@@ -356,6 +369,7 @@ Value describe_stats(journal::Reader& reader) {
     uint64_t bytes = 0;
   };
   std::map<std::string, Kind> kinds;
+  uint64_t keys = 0;
   uint64_t live_bytes = 0;
   uint64_t unread = 0;
   uint64_t files_with_data = 0;
@@ -366,6 +380,7 @@ Value describe_stats(journal::Reader& reader) {
         Kind& kind = kinds[std::string(key ? kind_name(key->kind) : "unknown")];
         const uint64_t bytes = format::record_space(record.key.size(), record.value.size());
         ++kind.keys;
+        ++keys;
         kind.bytes += bytes;
         live_bytes += bytes;
         if (!key || key->kind != RecordKind::kNode) return true;
@@ -379,9 +394,12 @@ Value describe_stats(journal::Reader& reader) {
   Value::Object records;
   for (const auto& [name, kind] : kinds)
     records.emplace_back(name, Value::Object{{"keys", kind.keys}, {"bytes", kind.bytes}});
-  return Value::Object{{"keys", reader.key_count()},         {"records", std::move(records)},
-                       {"live_bytes", live_bytes},           {"unreadable_chains", unread},
-                       {"files_with_data", files_with_data}, {"object_bytes", object_bytes}};
+  return Value::Object{{"keys", keys},
+                       {"records", std::move(records)},
+                       {"live_bytes", live_bytes},
+                       {"unreadable_chains", unread},
+                       {"files_with_data", files_with_data},
+                       {"object_bytes", object_bytes}};
 }
 
 }  // namespace larder::app

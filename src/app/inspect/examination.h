@@ -45,6 +45,14 @@ struct RepairPlan {
   std::vector<std::string> remove_last;         // objects, temporary files
 };
 
+// The node has no local data.
+inline void forget_object(catalog::NodeRecord& node) {
+  node.object = {};
+  node.object_bytes = 0;
+  node.cached_at_ns = 0;
+  node.first_chunk.reset();
+}
+
 struct Examination {
   io::Disk& disk;
   Report& report;

@@ -13,6 +13,7 @@ struct ObjectFacts {
   NodeId node;
   uint64_t size_bytes = 0;
   uint8_t block_shift = 0;
+  bool has_first_chunk = false;  // in the node's record, not in one of its own
   bool is_believed = false;  // false: after a crash its blocks are not believed, see data_stable
 };
 

@@ -180,7 +180,7 @@ class Repair {
     if (reader.recover()) return false;
     TRY_ASSIGN(const journal::Reader::Recovered salvaged, reader.salvage());
     say_(fmt::format("gave up the log from {} on: what is recorded there is lost",
-                     reader.segments().place_of(salvaged.log.tail)));
+                     reader.segments().place_of(salvaged.log.watermarks.tail)));
     return true;
   }
 
@@ -211,22 +211,26 @@ class Repair {
       auto node = catalog::decode_node(*change.value);
       if (!node) return;
       node->validated_at_ns = 0;
+      if (node->first_chunk) node->first_chunk = with_checksums(*node->first_chunk);
       change.value = catalog::encode(*node);
     }
-    if (key && key->kind == catalog::RecordKind::kChunk) {
-      const auto chunk = catalog::decode_chunk(*change.value);
-      if (!chunk) return;
-      catalog::ChunkRecord kept;
-      size_t next = 0;
-      for (uint64_t bit = 0; bit < catalog::kBlocksPerChunk; ++bit) {
-        if ((chunk->present >> bit & 1) == 0) continue;
-        const uint32_t checksum = chunk->checksums[next++];
-        if (checksum == 0) continue;
-        kept.present |= uint64_t{1} << bit;
-        kept.checksums.push_back(checksum);
-      }
-      change.value = catalog::encode(kept);
+    if (key && key->kind == catalog::RecordKind::kChunk)
+      if (const auto chunk = catalog::decode_chunk(*change.value))
+        change.value = catalog::encode(with_checksums(*chunk));
+  }
+
+  // The claims whose checksums are known.
+  static catalog::ChunkRecord with_checksums(const catalog::ChunkRecord& chunk) {
+    catalog::ChunkRecord kept;
+    size_t next = 0;
+    for (uint64_t bit = 0; bit < catalog::kBlocksPerChunk; ++bit) {
+      if ((chunk.present >> bit & 1) == 0) continue;
+      const uint32_t checksum = chunk.checksums[next++];
+      if (checksum == 0) continue;
+      kept.present |= uint64_t{1} << bit;
+      kept.checksums.push_back(checksum);
     }
+    return kept;
   }
 
   io::Disk& disk_;

@@ -1,0 +1,94 @@
+// Budget: how much of the cache disk may be taken, by all limits together.
+//
+//   size      bytes of everything in the cache directory: objects as the file system allocates
+//   them,
+//             and the *overhead*: journal, directories, small files
+//   inodes    objects, each of which is one file
+//   min_free  bytes of the disk that stay free, whoever took the others
+//
+// Bytes are taken before they are written, so no limit is exceeded at any moment.  The overhead
+// grows by itself, in steps that are announced: `headroom_bytes` is what its next steps take.
+//
+// How much is free is asked of the file system when it may matter: when an earlier answer, less
+// what was taken since, is not enough, or is older than a second.
+//
+// Invariants
+//   - object_bytes_ and objects_ are what was taken or adopted and not given back.
+//   - pending_bytes_ of object_bytes_ are not written yet, as far as is known: settled() says when.
+//   - free_bytes_ is a lower bound of what was free at sampled_at_, less what was taken since; what
+//     was pending at that time is taken off too.
+// Thread-safe.  take() may ask the disk for its space; no other call does I/O.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "base/mutex.h"
+#include "io/disk.h"
+
+namespace larder::cache {
+
+struct Limits {
+  uint64_t size_bytes = UINT64_MAX;
+  uint64_t objects = UINT64_MAX;
+  uint64_t min_free_bytes = 0;
+};
+
+// What the cache directory takes beside objects.
+struct Overhead {
+  uint64_t journal_bytes = 0;
+  uint64_t metadata_bytes = 0;  // directories and small files
+  uint64_t headroom_bytes = 0;  // what the journal's next steps take
+};
+
+class Budget {
+ public:
+  // `overhead` is thread-safe and cheap; it and the disk outlive the budget.
+  Budget(const Limits& limits, io::Disk& disk, std::function<Overhead()> overhead,
+         Registry& registry, const Clock& clock);
+
+  // Takes so much, or, when a limit does not allow it, nothing (false).
+  bool take(uint64_t bytes, uint64_t objects);
+  // So many of the bytes taken are on the disk now, or were given back unused.
+  void settled(uint64_t bytes);
+  // Counts what is there already, whatever the limits say.
+  void adopt(uint64_t bytes, uint64_t objects);
+  void give_back(uint64_t bytes, uint64_t objects);
+
+  struct Amount {
+    uint64_t bytes = 0;
+    uint64_t objects = 0;
+    bool is_zero() const { return bytes == 0 && objects == 0; }
+  };
+  // What has to go before `wanted` more would fit and `spare_per_mille` of each limit besides were
+  // free; zero: nothing.
+  Amount excess(const Amount& wanted, uint32_t spare_per_mille);
+  // Whether so much would fit if all objects were gone.
+  bool could_fit(uint64_t bytes) const;
+
+  const Limits& limits() const { return limits_; }
+  uint64_t object_bytes() const;
+  // Of everything in the cache directory.
+  uint64_t used_bytes() const;
+
+ private:
+  void sample();
+  bool fits(const Amount& wanted) const REQUIRES(mutex_);
+  bool leaves_free(uint64_t bytes) const REQUIRES(mutex_);
+
+  const Limits limits_;
+  io::Disk& disk_;
+  const std::function<Overhead()> overhead_;
+  const Clock& clock_;
+
+  mutable Mutex mutex_;
+  uint64_t object_bytes_ GUARDED_BY(mutex_) = 0;
+  uint64_t objects_ GUARDED_BY(mutex_) = 0;
+  uint64_t pending_bytes_ GUARDED_BY(mutex_) = 0;
+  uint64_t free_bytes_ GUARDED_BY(mutex_) = 0;
+  Nanos sampled_at_ GUARDED_BY(mutex_) = Nanos::min();
+};
+
+}  // namespace larder::cache

@@ -1,0 +1,123 @@
+// CachedFile's eviction: small objects go whole, of large ones the end is punched out.
+//
+// Order of a punch: the blocks stop being present; their claims are removed from the catalog, and
+// that is made durable; then the range is punched.  A crash in between leaves bytes without a
+// claim, never a claim without its bytes.
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "cache/cached_file.h"
+#include "cache/claims.h"
+
+namespace larder::cache {
+
+using catalog::kBlocksPerChunk;
+
+bool CachedFile::is_large() const {
+  const MutexLock lock(mutex_);
+  return block_bytes_held() > env_.options.evict_whole_bytes_max;
+}
+
+bool CachedFile::evict() {
+  Dropped dropped;
+  {
+    const MutexLock lock(mutex_);
+    if (pins_ > 0 || changes_in_progress_ > 0 || punching_) return false;
+    dropped = drop_locked();
+  }
+  finish_drop(std::move(dropped));
+  return true;
+}
+
+bool CachedFile::punch(uint64_t wanted_bytes) {
+  ObjectId object;
+  std::shared_ptr<io::File> file;
+  {
+    const MutexLock lock(mutex_);
+    if (!object_created_) return false;
+    object = object_;
+    file = object_file_;
+  }
+  if (!file) {
+    auto opened = env_.objects.open(object);
+    if (!opened) return false;  // found out by who reads it
+    file = std::move(*opened);
+  }
+  std::optional<Hole> hole;
+  Result<void> done;
+  env_.claims.between_rounds([&] {
+    {
+      const MutexLock lock(mutex_);
+      hole = begin_punch(object, file, wanted_bytes);
+    }
+    if (hole) done = unclaim(*hole);
+  });
+  if (!hole) return false;
+  if (done) done = carry_out(*hole);
+  {
+    const MutexLock lock(mutex_);
+    punching_ = false;
+    changed_at_ = env_.changes.tick();
+    if (done && object_ == object) {
+      extra_bytes_ -= static_cast<int64_t>(hole->bytes);
+      count_freed(hole->bytes);
+    }
+  }
+  if (done) {
+    env_.metrics.punched_bytes.add(hole->bytes);
+  } else {
+    log::warning("cannot punch room out of an object, dropping it: {}", done.error().message());
+    env_.metrics.store_errors.add();
+    drop();
+  }
+  // What a round of claims passed over while this changed.
+  env_.claims.add(owner_.self());
+  return true;
+}
+
+std::optional<CachedFile::Hole> CachedFile::begin_punch(ObjectId object,
+                                                        std::shared_ptr<io::File> file,
+                                                        uint64_t wanted_bytes) {
+  if (pins_ > 0 || changes_in_progress_ > 0 || punching_ || untrusted_ || object_ != object)
+    return std::nullopt;
+  std::vector<uint64_t> chunks = blocks_.chunks();
+  std::ranges::sort(chunks, std::greater());
+  Hole hole{.object = object, .file = std::move(file)};
+  for (const uint64_t chunk : chunks) {
+    if (hole.bytes >= wanted_bytes && hole.bytes > 0) break;
+    const uint64_t first = chunk * kBlocksPerChunk;
+    const uint64_t last = first + kBlocksPerChunk - 1;
+    const bool is_in_use = std::ranges::any_of(
+        fetches_, [&](const auto& fetch) { return fetch.first >= first && fetch.first <= last; });
+    if (is_in_use) continue;
+    for (const uint64_t block : blocks_.present_in(first, last)) {
+      hole.bytes += disk_bytes(block);
+      env_.memory.erase({object_, block});
+    }
+    blocks_.erase_chunk(chunk);
+    if (chunk == 0 && first_chunk_) first_chunk_.emplace();
+    hole.chunks.push_back(chunk);
+  }
+  if (hole.chunks.empty()) return std::nullopt;
+  count_left(hole.bytes);
+  punching_ = true;
+  ++punches_;
+  changed_at_ = env_.changes.tick();
+  return hole;
+}
+
+Result<void> CachedFile::unclaim(const Hole& hole) {
+  catalog::Batch batch;
+  for (const uint64_t chunk : hole.chunks) batch.remove(hole.object, chunk);
+  TRY(owner_.persist(std::move(batch)));
+  return env_.catalog.commit();
+}
+
+Result<void> CachedFile::carry_out(const Hole& hole) {
+  const uint64_t chunk_bytes = kBlocksPerChunk << block_shift_;
+  for (const uint64_t chunk : hole.chunks) TRY(hole.file->punch(chunk * chunk_bytes, chunk_bytes));
+  return {};
+}
+
+}  // namespace larder::cache
