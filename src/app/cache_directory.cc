@@ -13,11 +13,8 @@ namespace larder::app {
 namespace {
 
 // "SOURCE": two lines, the format and the source's real path.
-constexpr const char* kMark = "SOURCE";
 constexpr std::string_view kMarkHead = "larder cache 1\n";
 constexpr std::string_view kMarkHeadAnyVersion = "larder cache ";
-constexpr const char* kLock = "lock";
-constexpr const char* kNewSuffix = ".new";
 constexpr size_t kTextSizeMax = 16384;
 constexpr Nanos kLockRetry = std::chrono::milliseconds(20);
 
@@ -31,20 +28,32 @@ bool has_other_version(std::string_view mark) {
   return number.find_first_not_of("0123456789") == number.npos;
 }
 
-// The mount point of the daemon that holds the lock; empty when it cannot be known.
+}  // namespace
+
 std::string holder_of(const std::string& path) {
   const auto disk = io::open_posix_disk(path);
   if (!disk) return {};
-  std::string text = read_text(**disk, kLock).value_or("");
+  std::string text = read_text(**disk, kLockName).value_or("");
   if (!text.ends_with('\n')) return {};
   text.pop_back();
   return text;
 }
 
+Result<std::string> parse_mark(std::string_view text) {
+  if (has_other_version(text)) return fail(Code::kNewerFormat);
+  if (!text.starts_with(kMarkHead) || !text.ends_with('\n')) return fail(Code::kCorrupt);
+  text.remove_prefix(kMarkHead.size());
+  if (text.size() < 2) return fail(Code::kCorrupt);
+  text.remove_suffix(1);
+  return std::string(text);
+}
+
+namespace {
+
 Result<std::unique_ptr<io::Disk>> lock_directory(const std::string& path, const LockWait& wait) {
   const Nanos give_up = wait.clock.monotonic() + wait.patience;
   for (;;) {
-    auto disk = io::open_posix_disk_locked(path, kLock);
+    auto disk = io::open_posix_disk_locked(path, kLockName);
     if (disk) return disk;
     if (!disk.error().is(Code::kLocked))
       return fail(disk.error().code(), fmt::format("cannot open cache directory {}: {}", path,
@@ -83,7 +92,7 @@ Result<std::string> read_text(io::Disk& disk, const std::string& name) {
 }
 
 Result<void> write_text(io::Disk& disk, const std::string& name, const std::string& text) {
-  const std::string made = name + kNewSuffix;
+  const std::string made = name + std::string(kUnfinishedSuffix);
   TRY_ASSIGN(const auto file, disk.open(made, io::OpenMode::kCreate));
   TRY(file->truncate(0));
   TRY(file->write_at(std::as_bytes(std::span(text)), 0));
@@ -96,35 +105,34 @@ namespace {
 
 Result<void> check_mark(io::Disk& disk, const std::string& path, const std::string& source) {
   const std::string wanted = std::string(kMarkHead) + source + "\n";
-  const auto mark = read_text(disk, kMark);
+  const auto mark = read_text(disk, kMarkName);
   if (!mark) {
     if (!mark.error().is(Code::kNotFound)) return fail(mark.error().code(), mark.error().message());
     TRY_ASSIGN(const auto names, in_words(disk.list("")));
     for (const std::string& name : names)
-      if (name != kLock && name != std::string(kMark) + kNewSuffix)
+      if (name != kLockName && name != std::string(kMarkName) + std::string(kUnfinishedSuffix))
         return fail(
             Code::kCorrupt,
             fmt::format("cache directory {} is not empty and not a larder cache (it has \"{}\"); "
                         "give an empty directory",
                         path, name));
-    return in_words(write_text(disk, kMark, wanted));
+    return in_words(write_text(disk, kMarkName, wanted));
   }
   if (*mark == wanted) return {};
-  if (mark->starts_with(kMarkHead) && mark->ends_with('\n')) {
-    const std::string owner = mark->substr(kMarkHead.size(), mark->size() - kMarkHead.size() - 1);
+  const auto owner = parse_mark(*mark);
+  if (owner)
     return fail(Code::kExists,
                 fmt::format("cache directory {} belongs to source {}, not to {}; give another one "
                             "with -o cache_dir=DIR",
-                            path, owner, source));
-  }
-  if (has_other_version(*mark))
+                            path, *owner, source));
+  if (owner.error().is(Code::kNewerFormat))
     return fail(Code::kNewerFormat,
                 fmt::format("cache directory {} was made by a newer larder; use that version, or "
                             "another directory with -o cache_dir=DIR",
                             path));
   return fail(Code::kCorrupt,
               fmt::format("{}/{} is damaged; if the cache may be lost, remove {} and mount again",
-                          path, kMark, path));
+                          path, kMarkName, path));
 }
 
 }  // namespace
@@ -140,7 +148,7 @@ Result<std::unique_ptr<io::Disk>> open_cache_directory(const std::string& path,
 // In place: the lock is on this very file.
 Result<void> sign_lock(io::Disk& disk, const std::string& mountpoint) {
   const std::string text = mountpoint + "\n";
-  TRY_ASSIGN(const auto file, disk.open(kLock, io::OpenMode::kReadWrite));
+  TRY_ASSIGN(const auto file, disk.open(kLockName, io::OpenMode::kReadWrite));
   TRY(file->truncate(0));
   return file->write_at(std::as_bytes(std::span(text)), 0);
 }

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -19,6 +20,19 @@ struct LockWait {
   std::function<bool(const std::string&)> is_mounted;  // whether there is a larder mount there
   static LockWait of_this_system();
 };
+
+// The parts of a cache directory that are no objects (docs/FORMAT.md).
+inline constexpr const char* kMarkName = "SOURCE";
+inline constexpr const char* kRootName = "ROOT";
+inline constexpr const char* kLockName = "lock";
+inline constexpr const char* kJournalName = "journal";
+inline constexpr const char* kObjectsName = "objects";
+inline constexpr std::string_view kUnfinishedSuffix = ".new";
+
+// The source's real path, of the text of SOURCE.  kNewerFormat, or kCorrupt when it does not parse.
+Result<std::string> parse_mark(std::string_view text);
+// The mount point of the daemon that holds or held the lock; empty when it cannot be known.
+std::string holder_of(const std::string& path);
 
 // Opens and locks the cache directory of the source with this real path; a new one is marked as the
 // source's.  Errors name what to do: kLocked (another daemon uses it, and serves or does not end in

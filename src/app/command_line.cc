@@ -24,7 +24,7 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error, std::string_v
   if (chosen.empty() && !first_word.empty() && !first_word.starts_with('-')) {
     complain(
         fmt::format("unknown command '{}': the commands are mount, umount, status, warm, "
-                    "simulate",
+                    "simulate, check, inspect",
                     first_word));
     return kExitUsage;
   }
@@ -59,6 +59,8 @@ int run_command_line(int argc, char** argv) {
   add_command(app, commands, "warm", "Load files into the cache", set_up_warm);
   add_command(app, commands, "simulate", "Compare eviction policies on a trace of requests",
               set_up_simulate);
+  add_command(app, commands, "check", "Look for damage in a cache directory", set_up_check);
+  add_command(app, commands, "inspect", "Show what is in a cache directory", set_up_inspect);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& wanted) {

@@ -19,6 +19,8 @@ Command set_up_umount(CLI::App& app);
 Command set_up_simulate(CLI::App& app);
 Command set_up_status(CLI::App& app);
 Command set_up_warm(CLI::App& app);
+Command set_up_check(CLI::App& app);
+Command set_up_inspect(CLI::App& app);
 
 // The whole command line; argv[0] named mount.larder behaves as a helper of mount(8).
 int run_command_line(int argc, char** argv);

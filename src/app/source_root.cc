@@ -17,7 +17,6 @@
 namespace larder::app {
 namespace {
 
-constexpr const char* kFile = "ROOT";
 constexpr std::string_view kHead = "larder root 1 ";
 constexpr std::string_view kMounted = " mounted\n";
 constexpr std::string_view kPlain = " plain\n";
@@ -95,7 +94,7 @@ Result<RootIdentity> identify_root(const std::string& path) {
 
 Result<void> check_source_root(io::Disk& disk, const std::string& source, const std::string& path) {
   const auto now = identify_root(source);
-  const auto known = read_text(disk, kFile);
+  const auto known = read_text(disk, kRootName);
   if (!known && !known.error().is(Code::kNotFound))
     return fail(known.error().code(), known.error().message());
   const auto before = known ? parse_root(*known) : std::nullopt;
@@ -117,9 +116,9 @@ Result<void> remember_source_root(io::Disk& disk, const std::string& source) {
   const auto now = identify_root(source);
   if (!now) return {};
   const std::string text = format_root(*now);
-  const auto known = read_text(disk, kFile);
+  const auto known = read_text(disk, kRootName);
   if (known && *known == text) return {};
-  return write_text(disk, kFile, text);
+  return write_text(disk, kRootName, text);
 }
 
 }  // namespace larder::app

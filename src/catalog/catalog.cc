@@ -10,8 +10,6 @@ namespace {
 // Ids reserved with one sync.  Large, so that a sync is rare; ids are 64-bit, so waste is no
 // concern (56 bits of node id remain beside the kernel's epoch: 2^36 reservations).
 constexpr uint64_t kReservation = 1 << 20;
-constexpr std::string_view kNodeCounter = "node-limit";
-constexpr std::string_view kObjectCounter = "object-limit";
 // Entries of one listing part: about 64 KiB with common names.
 constexpr size_t kListingPartEntries = 1500;
 
@@ -79,14 +77,13 @@ Result<std::unique_ptr<Catalog>> Catalog::open(journal::Store& store) {
   {
     MutexLock lock(catalog->mutex_);
     // What was reserved before may have been handed out: start behind it.
-    TRY_ASSIGN(const auto nodes, get_as<uint64_t>(store, meta_key(kNodeCounter), decode_number));
+    TRY_ASSIGN(const auto nodes, get_as<uint64_t>(store, meta_key(kNodeLimit), decode_number));
     catalog->nodes_.next = catalog->nodes_.limit = nodes.value_or(kRootNode.value + 1);
-    TRY_ASSIGN(const auto objects,
-               get_as<uint64_t>(store, meta_key(kObjectCounter), decode_number));
+    TRY_ASSIGN(const auto objects, get_as<uint64_t>(store, meta_key(kObjectLimit), decode_number));
     catalog->objects_.next = catalog->objects_.limit = objects.value_or(1);
     catalog->first_object_ = ObjectId{catalog->objects_.next};
-    TRY(catalog->reserve(kNodeCounter, catalog->nodes_));
-    TRY(catalog->reserve(kObjectCounter, catalog->objects_));
+    TRY(catalog->reserve(kNodeLimit, catalog->nodes_));
+    TRY(catalog->reserve(kObjectLimit, catalog->objects_));
   }
   TRY(store.commit());
   return catalog;
@@ -111,13 +108,13 @@ Result<uint64_t> Catalog::allocate(std::string_view counter, Range& range) {
 
 Result<NodeId> Catalog::allocate_node() {
   MutexLock lock(mutex_);
-  TRY_ASSIGN(const uint64_t id, allocate(kNodeCounter, nodes_));
+  TRY_ASSIGN(const uint64_t id, allocate(kNodeLimit, nodes_));
   return NodeId{id};
 }
 
 Result<ObjectId> Catalog::allocate_object() {
   MutexLock lock(mutex_);
-  TRY_ASSIGN(const uint64_t id, allocate(kObjectCounter, objects_));
+  TRY_ASSIGN(const uint64_t id, allocate(kObjectLimit, objects_));
   return ObjectId{id};
 }
 
@@ -158,30 +155,12 @@ Result<void> Catalog::apply(const Batch& batch) {
   return {};
 }
 
-namespace {
-
-NodeId take_node(std::string_view& key) {
-  NodeId node;
-  for (const char byte : key.substr(0, 8))
-    node.value = node.value << 8 | static_cast<uint8_t>(byte);
-  key.remove_prefix(8);
-  return node;
-}
-
-std::optional<NodeId> node_of_key(std::string_view key) {
-  if (key.size() != 9 || key[0] != 'n') return std::nullopt;
-  key.remove_prefix(1);
-  return take_node(key);
-}
-
-}  // namespace
-
 Result<void> Catalog::for_each_node(const std::function<bool(NodeId, const NodeRecord&)>& visit) {
   return store_.scan([&](std::string_view key, std::string_view value) {
-    const auto node = node_of_key(key);
-    if (!node) return true;
+    const auto parsed = parse_key(key);
+    if (!parsed || parsed->kind != RecordKind::kNode) return true;
     const auto record = decode_node(value);
-    return !record || visit(*node, *record);
+    return !record || visit(NodeId{parsed->id}, *record);
   });
 }
 
@@ -189,12 +168,12 @@ Result<std::optional<journal::Address>> Catalog::visit_records(journal::Address 
                                                                size_t records_max,
                                                                const RecordVisitor& visitor) {
   return store_.scan_stretch(from, records_max, [&](std::string_view key, std::string_view value) {
-    if (const auto node = node_of_key(key); node && visitor.node) {
-      if (const auto record = decode_node(value)) visitor.node(*node, *record);
-    } else if (visitor.name && key.size() > 9 && key[0] == 'e') {
-      key.remove_prefix(1);
-      const NodeId parent = take_node(key);
-      visitor.name(parent, key);
+    const auto parsed = parse_key(key);
+    if (!parsed) return;
+    if (parsed->kind == RecordKind::kNode && visitor.node) {
+      if (const auto record = decode_node(value)) visitor.node(NodeId{parsed->id}, *record);
+    } else if (parsed->kind == RecordKind::kName && visitor.name) {
+      visitor.name(NodeId{parsed->id}, parsed->name);
     }
   });
 }

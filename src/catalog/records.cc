@@ -32,6 +32,14 @@ std::string key_of(char kind, uint64_t number) {
   return key;
 }
 
+uint64_t take_big_endian(std::string_view& key) {
+  uint64_t number = 0;
+  for (const char byte : key.substr(0, sizeof number))
+    number = number << 8 | static_cast<uint8_t>(byte);
+  key.remove_prefix(sizeof number);
+  return number;
+}
+
 void put(Encoder& out, const Attributes& a) {
   out.put(a.inode).put(a.mode).put(a.nlink).put(a.uid).put(a.gid).put(a.rdev).put(a.size_bytes);
   out.put(a.blocks_512).put(a.times.atime_ns).put(a.times.mtime_ns).put(a.times.ctime_ns);
@@ -111,6 +119,35 @@ std::string meta_key(std::string_view name) {
   return "m" + std::string(name);
 }
 
+std::optional<RecordKey> parse_key(std::string_view key) {
+  if (key.empty()) return std::nullopt;
+  RecordKey parsed{.kind = static_cast<RecordKind>(key[0])};
+  std::string_view rest = key.substr(1);
+  constexpr size_t kIdBytes = sizeof parsed.id;
+  switch (parsed.kind) {
+    case RecordKind::kNode:
+    case RecordKind::kInode:
+      if (rest.size() != kIdBytes) return std::nullopt;
+      parsed.id = take_big_endian(rest);
+      return parsed;
+    case RecordKind::kChunk:
+    case RecordKind::kListing:
+      if (rest.size() != 2 * kIdBytes) return std::nullopt;
+      parsed.id = take_big_endian(rest);
+      parsed.part = take_big_endian(rest);
+      return parsed;
+    case RecordKind::kName:
+      if (rest.size() <= kIdBytes) return std::nullopt;
+      parsed.id = take_big_endian(rest);
+      parsed.name = rest;
+      return parsed;
+    case RecordKind::kMeta:
+      parsed.name = rest;
+      return parsed;
+  }
+  return std::nullopt;
+}
+
 std::string encode(const NodeRecord& r) {
   Encoder out;
   out.put(kNodeVersion);
@@ -156,6 +193,7 @@ std::optional<NodeRecord> decode_node(std::string_view value) {
   }
   const auto known_flags = kDataStable | kCtimeMoved | (version > 1 ? kHasFirstChunk : 0);
   if (!in.complete() || (flags & ~known_flags) != 0) return std::nullopt;
+  if (r.block_shift > kBlockShiftMax) return std::nullopt;
   return r;
 }
 

@@ -26,6 +26,11 @@
 namespace larder::catalog {
 
 inline constexpr uint64_t kBlocksPerChunk = 64;
+// Blocks are 1 << block_shift bytes; a record that says more does not decode.
+inline constexpr uint8_t kBlockShiftMax = 24;
+// The counters among the 'm' records: ids below them may have been handed out.
+inline constexpr std::string_view kNodeLimit = "node-limit";
+inline constexpr std::string_view kObjectLimit = "object-limit";
 
 struct ChunkRecord {
   uint64_t present = 0;  // bit b: block chunk * 64 + b is in the object
@@ -82,6 +87,23 @@ std::string chunk_key(ObjectId object, uint64_t chunk);
 std::string listing_key(NodeId directory, uint32_t part);
 std::string inode_key(uint64_t source_inode);
 std::string meta_key(std::string_view name);
+
+enum class RecordKind : char {
+  kNode = 'n',
+  kName = 'e',
+  kChunk = 'c',
+  kListing = 'l',
+  kInode = 'i',
+  kMeta = 'm',
+};
+struct RecordKey {
+  RecordKind kind{};
+  uint64_t id = 0;          // node, parent, object, directory or inode, by kind
+  uint64_t part = 0;        // kChunk: the chunk; kListing: the part
+  std::string_view name{};  // kName, kMeta; points into what was parsed
+};
+// nullopt: none of these keys.
+std::optional<RecordKey> parse_key(std::string_view key);
 
 std::string encode(const NodeRecord& record);
 std::string encode(const NameRecord& record);

@@ -96,6 +96,17 @@ Result<FileInfo> File::info() {
   return do_info();
 }
 
+Result<std::optional<uint64_t>> File::next_data(uint64_t offset) {
+  TRY(check_file_range(offset, 0));
+  return do_next_data(offset);
+}
+
+Result<std::optional<uint64_t>> File::do_next_data(uint64_t offset) {
+  TRY_ASSIGN(const FileInfo file, do_info());
+  if (offset >= file.size_bytes) return std::nullopt;
+  return offset;
+}
+
 Result<std::unique_ptr<Mapping>> File::map(uint64_t offset, size_t length) {
   static const uint64_t page_bytes = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   TRY(check_file_range(offset, length));
@@ -115,6 +126,16 @@ Result<void> Disk::rename(const std::string& from, const std::string& to) {
   TRY(check_path(from));
   TRY(check_path(to));
   return do_rename(from, to);
+}
+
+Result<void> Disk::exchange(const std::string& one, const std::string& other) {
+  TRY(check_path(one));
+  TRY(check_path(other));
+  return do_exchange(one, other);
+}
+
+Result<void> Disk::do_exchange(const std::string& one, const std::string& other) {
+  return fail(Code::kNotSupported, "exchange " + one + " with " + other);
 }
 
 Result<void> Disk::remove(const std::string& path) {

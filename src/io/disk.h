@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -59,6 +60,9 @@ class File {
   // Gives the range's disk space back; it reads as zeros.  The size stays.
   Result<void> punch(uint64_t offset, uint64_t length);
   Result<FileInfo> info();
+  // The first offset from `offset` on that is not in a hole; nullopt: there is none.  Where the
+  // file system does not tell holes, all up to the end of the file counts as data.
+  Result<std::optional<uint64_t>> next_data(uint64_t offset);
   // offset is a multiple of the page size.
   Result<std::unique_ptr<Mapping>> map(uint64_t offset, size_t length);
 
@@ -79,6 +83,7 @@ class File {
   virtual Result<void> do_allocate(uint64_t offset, uint64_t length) = 0;
   virtual Result<void> do_punch(uint64_t offset, uint64_t length) = 0;
   virtual Result<FileInfo> do_info() = 0;
+  virtual Result<std::optional<uint64_t>> do_next_data(uint64_t offset);
   virtual Result<std::unique_ptr<Mapping>> do_map(uint64_t offset, size_t length) = 0;
 
  private:
@@ -109,6 +114,9 @@ class Disk {
   Result<std::unique_ptr<File>> open(const std::string& path, OpenMode mode);
   // Replaces `to` when it exists.  Durable only after sync_directory of the parent(s).
   Result<void> rename(const std::string& from, const std::string& to);
+  // The two, which exist, take each other's names.  Durable as a rename.  kNotSupported where the
+  // file system cannot do it in one step.
+  Result<void> exchange(const std::string& one, const std::string& other);
   // A file or an empty directory.
   Result<void> remove(const std::string& path);
   // Existing directories are not an error; parents must exist.
@@ -126,6 +134,7 @@ class Disk {
  protected:
   virtual Result<std::unique_ptr<File>> do_open(const std::string& path, OpenMode mode) = 0;
   virtual Result<void> do_rename(const std::string& from, const std::string& to) = 0;
+  virtual Result<void> do_exchange(const std::string& one, const std::string& other);
   virtual Result<void> do_remove(const std::string& path) = 0;
   virtual Result<void> do_make_directory(const std::string& path) = 0;
   virtual Result<FileInfo> do_path_info(const std::string& path) = 0;

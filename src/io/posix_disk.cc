@@ -76,6 +76,14 @@ FileInfo info_of(const struct stat& st) {
           .mtime_ns = int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec};
 }
 
+// As a reader that leaves no trace: not even the time of the access, where the kernel allows that
+// (the owner and root may ask for it).  A FIFO in a file's place is not waited for.
+int open_without_trace(int root_fd, const char* path, int flags) {
+  flags |= O_NONBLOCK;
+  const int fd = open_beneath(root_fd, path, flags | O_NOATIME, 0);
+  return fd >= 0 || errno != EPERM ? fd : open_beneath(root_fd, path, flags, 0);
+}
+
 class PosixMapping final : public Mapping {
  public:
   explicit PosixMapping(std::span<std::byte> bytes) : Mapping(bytes) {}
@@ -141,6 +149,14 @@ class PosixFile final : public File {
     return info_of(st);
   }
 
+  Result<std::optional<uint64_t>> do_next_data(uint64_t offset) override {
+    const off_t found = ::lseek(fd(), static_cast<off_t>(offset), SEEK_DATA);
+    if (found >= 0) return static_cast<uint64_t>(found);
+    if (errno == ENXIO) return std::nullopt;
+    if (errno == EINVAL || errno == EOPNOTSUPP) return File::do_next_data(offset);
+    return fail_errno("find data in " + path_);
+  }
+
   Result<std::unique_ptr<Mapping>> do_map(uint64_t offset, size_t length) override {
     const int protection = writable_ ? PROT_READ | PROT_WRITE : PROT_READ;
     void* const address =
@@ -162,9 +178,15 @@ class PosixFile final : public File {
 
 class PosixDisk final : public Disk {
  public:
-  PosixDisk(Descriptor root, Descriptor lock) : root_(std::move(root)), lock_(std::move(lock)) {}
+  PosixDisk(Descriptor root, Descriptor lock, bool writable = true)
+      : root_(std::move(root)), lock_(std::move(lock)), writable_(writable) {}
 
  private:
+  Result<void> check_writable(const std::string& path) const {
+    if (!writable_) return fail(static_cast<Code>(EROFS), "change " + path);
+    return {};
+  }
+
   // A directory entry: the open parent and the name in it.
   struct Entry {
     Descriptor parent;
@@ -184,7 +206,9 @@ class PosixDisk final : public Disk {
 
   Result<Descriptor> open_directory(const std::string& directory) const {
     const char* const path = directory.empty() ? "." : directory.c_str();
-    Descriptor opened(open_beneath(root_.get(), path, O_RDONLY | O_DIRECTORY, 0));
+    const int flags = O_RDONLY | O_DIRECTORY;
+    Descriptor opened(writable_ ? open_beneath(root_.get(), path, flags, 0)
+                                : open_without_trace(root_.get(), path, flags));
     if (opened.get() < 0) return fail_errno("open directory " + directory);
     return opened;
   }
@@ -205,12 +229,15 @@ class PosixDisk final : public Disk {
         flags = O_RDWR | O_CREAT | O_EXCL;
         break;
     }
-    Descriptor opened(open_beneath(root_.get(), path.c_str(), flags, kFileMode));
+    if (flags != O_RDONLY) TRY(check_writable(path));
+    Descriptor opened(writable_ ? open_beneath(root_.get(), path.c_str(), flags, kFileMode)
+                                : open_without_trace(root_.get(), path.c_str(), flags));
     if (opened.get() < 0) return fail_errno("open " + path);
     return std::make_unique<PosixFile>(std::move(opened), path, mode != OpenMode::kReadOnly);
   }
 
   Result<void> do_rename(const std::string& from, const std::string& to) override {
+    TRY(check_writable(from));
     TRY_ASSIGN(const Entry source, entry(from));
     TRY_ASSIGN(const Entry target, entry(to));
     return checked(
@@ -218,7 +245,19 @@ class PosixDisk final : public Disk {
         "rename to " + to + " of", from);
   }
 
+  Result<void> do_exchange(const std::string& one, const std::string& other) override {
+    TRY(check_writable(one));
+    TRY_ASSIGN(const Entry first, entry(one));
+    TRY_ASSIGN(const Entry second, entry(other));
+    const int status = ::renameat2(first.parent_fd, first.name.c_str(), second.parent_fd,
+                                   second.name.c_str(), RENAME_EXCHANGE);
+    const bool is_unknown = status < 0 && errno == EINVAL;  // so says a file system that cannot
+    if (is_unknown) return fail(Code::kNotSupported, "exchange " + one + " with " + other);
+    return checked(status, "exchange " + one + " with", other);
+  }
+
   Result<void> do_remove(const std::string& path) override {
+    TRY(check_writable(path));
     TRY_ASSIGN(const Entry victim, entry(path));
     int status = ::unlinkat(victim.parent_fd, victim.name.c_str(), 0);
     if (status < 0 && errno == EISDIR)
@@ -227,6 +266,7 @@ class PosixDisk final : public Disk {
   }
 
   Result<void> do_make_directory(const std::string& path) override {
+    TRY(check_writable(path));
     TRY_ASSIGN(const Entry made, entry(path));
     if (::mkdirat(made.parent_fd, made.name.c_str(), kDirectoryMode) == 0) return {};
     if (errno != EEXIST) return fail_errno("make directory " + path);
@@ -292,6 +332,7 @@ class PosixDisk final : public Disk {
 
   Descriptor root_;
   Descriptor lock_;  // -1 when not locked; closing it releases the flock
+  const bool writable_;
 };
 
 Result<Descriptor> open_root(const std::string& root) {
@@ -308,15 +349,35 @@ Result<std::unique_ptr<Disk>> open_posix_disk(const std::string& root) {
   return std::make_unique<PosixDisk>(std::move(opened), Descriptor());
 }
 
+namespace {
+
+Result<void> take_lock(const Descriptor& lock, int kind, const std::string& path) {
+  if (lock.get() < 0) return fail_errno("open lock " + path);
+  if (::flock(lock.get(), kind | LOCK_NB) == 0) return {};
+  if (errno == EWOULDBLOCK) return fail(Code::kLocked, "lock " + path);
+  return fail_errno("lock " + path);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Disk>> open_posix_disk_read_only(const std::string& root,
+                                                        const std::string& lock_name) {
+  TRY_ASSIGN(Descriptor opened, open_root(root));
+  Descriptor lock;
+  if (!lock_name.empty()) {
+    const int fd = open_without_trace(opened.get(), lock_name.c_str(), O_RDONLY);
+    const bool is_there = fd >= 0 || errno != ENOENT;
+    lock = Descriptor(fd);
+    if (is_there) TRY(take_lock(lock, LOCK_SH, root + "/" + lock_name));
+  }
+  return std::make_unique<PosixDisk>(std::move(opened), std::move(lock), false);
+}
+
 Result<std::unique_ptr<Disk>> open_posix_disk_locked(const std::string& root,
                                                      const std::string& lock_name) {
   TRY_ASSIGN(Descriptor opened, open_root(root));
   Descriptor lock(open_beneath(opened.get(), lock_name.c_str(), O_RDWR | O_CREAT, kFileMode));
-  if (lock.get() < 0) return fail_errno("open lock " + root + "/" + lock_name);
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) < 0) {
-    if (errno == EWOULDBLOCK) return fail(Code::kLocked, "lock " + root + "/" + lock_name);
-    return fail_errno("lock " + root + "/" + lock_name);
-  }
+  TRY(take_lock(lock, LOCK_EX, root + "/" + lock_name));
   return std::make_unique<PosixDisk>(std::move(opened), std::move(lock));
 }
 

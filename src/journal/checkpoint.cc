@@ -17,18 +17,6 @@ bool may_be_passed_over(const Error& error) {
   return error.is(Code::kCorrupt) || error.is(Code::kIo);
 }
 
-Result<CheckpointFile> load_full(const StoreFiles& files, uint64_t sequence, Index& index) {
-  TRY_ASSIGN(CheckpointFile checkpoint, open_checkpoint(files, kFullFile, sequence));
-  PagedReader pages = checkpoint.pages(files);
-  for (size_t i = 0; i < Index::kShards; ++i) {
-    IndexShard& shard = index.shard(i);
-    const WriterLock lock(shard.mutex);
-    TRY(shard.load([&](std::span<std::byte> into) { return pages.read(into); }));
-  }
-  TRY(pages.verify_rest());
-  return checkpoint;
-}
-
 Result<void> apply_events(const StoreFiles& files, const CheckpointFile& increment, Index& index) {
   PagedReader pages = increment.pages(files);
   std::array<SavedEvent, 256> events{};
@@ -65,12 +53,13 @@ Result<CheckpointFile> load_increment(const StoreFiles& files, uint64_t sequence
   return increment;
 }
 
-Result<void> load_increments(const StoreFiles& files, LoadedCheckpoint& into, Index& index) {
+Result<void> load_increments(const StoreFiles& files, LoadedCheckpoint& into, Index& index,
+                             uint64_t newest) {
   TRY_ASSIGN(const std::vector<uint64_t> sequences, files.list(kIncrementPrefix));
   if (!sequences.empty()) into.sequence_max = std::max(into.sequence_max, sequences.back());
   if (into.full.sequence == 0) return {};
   for (const uint64_t sequence : sequences) {
-    if (sequence < into.full.sequence) continue;
+    if (sequence < into.full.sequence || sequence > newest) continue;
     const auto loaded = load_increment(files, sequence, into, index);
     if (!loaded && !may_be_passed_over(loaded.error())) return fail(loaded.error());
     if (!loaded) {
@@ -90,13 +79,27 @@ Result<void> load_increments(const StoreFiles& files, LoadedCheckpoint& into, In
 
 }  // namespace
 
+Result<CheckpointFile> load_full_checkpoint(const StoreFiles& files, uint64_t sequence,
+                                            Index& index) {
+  TRY_ASSIGN(CheckpointFile checkpoint, open_checkpoint(files, kFullFile, sequence));
+  PagedReader pages = checkpoint.pages(files);
+  for (size_t i = 0; i < Index::kShards; ++i) {
+    IndexShard& shard = index.shard(i);
+    const WriterLock lock(shard.mutex);
+    TRY(shard.load([&](std::span<std::byte> into) { return pages.read(into); }));
+  }
+  TRY(pages.verify_rest());
+  return checkpoint;
+}
+
 Result<LoadedCheckpoint> load_newest_checkpoint(const StoreFiles& files,
-                                                std::unique_ptr<Index>& index) {
+                                                std::unique_ptr<Index>& index, uint64_t newest) {
   LoadedCheckpoint result;
   TRY_ASSIGN(const std::vector<uint64_t> sequences, files.list(kCheckpointPrefix));
   if (!sequences.empty()) result.sequence_max = sequences.back();
   for (auto it = sequences.rbegin(); it != sequences.rend(); ++it) {
-    const auto loaded = load_full(files, *it, *index);
+    if (*it > newest) continue;
+    const auto loaded = load_full_checkpoint(files, *it, *index);
     if (loaded) {
       result.full = result.body = loaded->body;
       result.full_bytes = loaded->size_bytes();
@@ -109,7 +112,7 @@ Result<LoadedCheckpoint> load_newest_checkpoint(const StoreFiles& files,
     ++result.rejected;
     index = std::make_unique<Index>();
   }
-  TRY(load_increments(files, result, *index));
+  TRY(load_increments(files, result, *index, newest));
   return result;
 }
 

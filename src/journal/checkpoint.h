@@ -36,9 +36,16 @@ struct LoadedCheckpoint {
 };
 
 // Loads the newest full checkpoint that verifies into `index`, which is empty (and is again when
-// there is none), then its increments in order, as far as they verify.  kNewerFormat when one is of
-// a later version.  Changes nothing.
+// there is none), then its increments in order, as far as they verify.  Those with a higher
+// sequence than `newest` count as absent.  kNewerFormat when one is of a later version.  Changes
+// nothing.
 Result<LoadedCheckpoint> load_newest_checkpoint(const StoreFiles& files,
-                                                std::unique_ptr<Index>& index);
+                                                std::unique_ptr<Index>& index,
+                                                uint64_t newest = UINT64_MAX);
+
+// Loads this one alone into `index`, which is empty.  kCorrupt when it does not verify; then
+// `index` is fit for nothing more.  Changes nothing.
+Result<CheckpointFile> load_full_checkpoint(const StoreFiles& files, uint64_t sequence,
+                                            Index& index);
 
 }  // namespace larder::journal

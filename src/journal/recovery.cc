@@ -17,8 +17,11 @@ using format::FrameType;
 
 class Replay {
  public:
-  Replay(Segments& segments, const LoadedCheckpoint& checkpoint, Index& index)
-      : segments_(segments), floor_(checkpoint.body.log_end), index_(index) {
+  Replay(Segments& segments, const LoadedCheckpoint& checkpoint, Index& index, OnDamage on_damage)
+      : segments_(segments),
+        floor_(checkpoint.body.log_end),
+        stops_at_damage_(on_damage == OnDamage::kStop),
+        index_(index) {
     log_.tail = checkpoint.body.replay_from;
     log_.begin = std::max(checkpoint.body.begin, segments.first_frame(0));
     log_.durable = std::max(floor_, log_.begin);
@@ -32,8 +35,12 @@ class Replay {
     const uint64_t start = segments_.number_of(log_.tail);
     uint64_t number = start;
     while (std::ranges::binary_search(numbers_, number)) {
-      TRY(segments_.read_whole(number, bytes_));
+      if (auto read = segments_.read_whole(number, bytes_); !read) {
+        if (stops_at_damage_) return replayed();
+        return fail(std::move(read).error());
+      }
       TRY_ASSIGN(const bool goes_on, replay_segment(number));
+      if (!goes_on && stops_at_damage_) return replayed();
       if (!goes_on) {
         TRY(check_rest(number, log_.tail));
         break;
@@ -41,6 +48,7 @@ class Replay {
       ++number;
       log_.tail = segments_.first_frame(number);
     }
+    if (stops_at_damage_) return replayed();
     TRY(check_none_missing(std::min(start, segments_.number_of(log_.begin)),
                            std::max(floor_, log_.tail)));
     for (const uint64_t behind : numbers_) {
@@ -50,12 +58,16 @@ class Replay {
       TRY(check_rest(behind, segments_.first_frame(behind)));
     }
     if (log_.tail < floor_) return damaged(floor_);
+    return replayed();
+  }
+
+ private:
+  ReplayedLog replayed() {
     replayed_.watermarks = log_;
     replayed_.first_segment = numbers_.empty() ? segments_.number_of(log_.tail) : numbers_.front();
     return replayed_;
   }
 
- private:
   // From segment `first` up to that of `address` (not that one itself if nothing is in it yet).
   Result<void> check_none_missing(uint64_t first, uint64_t address) const {
     const uint64_t last = segments_.number_of(address);
@@ -124,6 +136,7 @@ class Replay {
 
   Segments& segments_;
   const uint64_t floor_;  // must be reached
+  const bool stops_at_damage_;
   Index& index_;
   std::vector<uint64_t> numbers_;
   std::vector<std::byte> bytes_;  // the segment being looked at
@@ -160,9 +173,9 @@ Result<void> write_again(const MappedSegment& segment, uint64_t from, uint64_t t
 
 }  // namespace
 
-Result<ReplayedLog> replay_log(Segments& segments, const LoadedCheckpoint& checkpoint,
-                               Index& index) {
-  return Replay(segments, checkpoint, index).run();
+Result<ReplayedLog> replay_log(Segments& segments, const LoadedCheckpoint& checkpoint, Index& index,
+                               OnDamage on_damage) {
+  return Replay(segments, checkpoint, index, on_damage).run();
 }
 
 Result<std::shared_ptr<MappedSegment>> repair_log(Segments& segments, const ReplayedLog& replayed) {

@@ -30,10 +30,16 @@ struct ReplayedLog {
   std::vector<uint64_t> segments_behind;  // numbers of segments after the tail's
 };
 
+// What to do about bytes that were durable once and do not verify.
+enum class OnDamage {
+  kFail,  // kCorrupt
+  kStop,  // what is before them is the log: for who salvages
+};
+
 // Replays the log from the checkpoint on into the index, or, without a checkpoint, all of it.
 // Changes nothing on the disk.
-Result<ReplayedLog> replay_log(Segments& segments, const LoadedCheckpoint& checkpoint,
-                               Index& index);
+Result<ReplayedLog> replay_log(Segments& segments, const LoadedCheckpoint& checkpoint, Index& index,
+                               OnDamage on_damage = OnDamage::kFail);
 
 // Makes the disk fit for appending at the tail: what was dropped is removed for good, so that no
 // later recovery can take it for new.  Returns the segment of the tail.

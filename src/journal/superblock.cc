@@ -125,21 +125,47 @@ Result<StoreFiles> open_superblock(io::Disk& disk, const std::string& directory,
   return read_superblock(disk, directory);
 }
 
-Result<StoreFiles> read_superblock(io::Disk& disk, const std::string& directory) {
-  StoreFiles files{.disk = disk, .directory = directory};
-  const std::string path = files.path(kSuperblockName);
-  TRY_ASSIGN(const auto file, disk.open(path, io::OpenMode::kReadOnly));
+namespace {
+
+Result<format::FileHeader> read_header(const StoreFiles& files, std::string_view name,
+                                       const format::Magic& magic) {
+  const std::string path = files.path(name);
+  TRY_ASSIGN(const auto file, files.disk.open(path, io::OpenMode::kReadOnly));
   format::HeaderPage page{};
   TRY_ASSIGN(const size_t size, file->read_at(page, 0));
-  TRY_ASSIGN(const format::FileHeader header,
-             format::parse_header_page(std::span(page).first(size), format::kSuperblockMagic,
-                                       nullptr, path));
+  return format::parse_header_page(std::span(page).first(size), magic, nullptr, path);
+}
+
+Result<StoreFiles> files_of(StoreFiles files, const format::FileHeader& header,
+                            uint64_t segment_bytes) {
   files.uuid = header.store;
   files.version = header.version;
   files.seed = format::seed_of(header.store);
-  files.segment_bytes = format::body_of<format::SuperblockBody>(header).segment_bytes;
-  TRY(check_segment_bytes(files.segment_bytes, Code::kCorrupt));
+  files.segment_bytes = segment_bytes;
+  TRY(check_segment_bytes(segment_bytes, Code::kCorrupt));
   return files;
+}
+
+}  // namespace
+
+Result<StoreFiles> read_superblock(io::Disk& disk, const std::string& directory) {
+  const StoreFiles files{.disk = disk, .directory = directory};
+  TRY_ASSIGN(const format::FileHeader header,
+             read_header(files, kSuperblockName, format::kSuperblockMagic));
+  return files_of(files, header, format::body_of<format::SuperblockBody>(header).segment_bytes);
+}
+
+Result<StoreFiles> infer_superblock(io::Disk& disk, const std::string& directory) {
+  const StoreFiles files{.disk = disk, .directory = directory};
+  TRY_ASSIGN(const std::vector<uint64_t> numbers, files.list(kSegmentPrefix));
+  for (const uint64_t number : numbers) {
+    const auto header =
+        read_header(files, numbered_name(kSegmentPrefix, number), format::kSegmentMagic);
+    if (header)
+      return files_of(files, *header, format::body_of<format::SegmentBody>(*header).segment_bytes);
+    if (header.error().is(Code::kNewerFormat)) return fail(header.error());
+  }
+  return fail(Code::kCorrupt, fmt::format("{}: no segment has a header that verifies", directory));
 }
 
 Result<void> upgrade_superblock(const StoreFiles& files) {

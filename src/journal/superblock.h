@@ -16,4 +16,7 @@ Result<StoreFiles> open_superblock(io::Disk& disk, const std::string& directory,
 // first change.
 Result<void> upgrade_superblock(const StoreFiles& files);
 
+// What a damaged or lost superblock said, from the headers of the log's segments.
+Result<StoreFiles> infer_superblock(io::Disk& disk, const std::string& directory);
+
 }  // namespace larder::journal

@@ -8,6 +8,7 @@ Rules
   - README.md's table of options has the keys of `larder mount --help`, in order, with their defaults and meanings.
   - The manual page, as it is made, has them, too, with what they accept; and every command and every option of
     `larder COMMAND --help`.
+  - docs/CHECK.md has a row for each kind of finding of `larder check` (src/app/inspect/report.cc), and for no other.
   - Every link to a file, and every path of a file of this tree that the documentation names, leads to one.
   - Every `Class::function` it names is a word of the sources.
 """
@@ -24,6 +25,7 @@ ROW = re.compile(r"^\| `([a-z_]+)` \| (?:`(\S+)`)? *\| (.+?) \|$", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 PATH = re.compile(r"(?<![\w/.~-])((?:src|tests|docs|scripts|include|man|bench|\.ci)/[\w./-]*[\w/])")
 NAME = re.compile(r"`(?:[a-z_]+::)*([A-Z]\w+)::(\w+)`?")
+KIND = re.compile(r'\{Kind::k\w+,\s*"([a-z-]+)"')
 OPTION = re.compile(r"^ +(?:-\w, *)?(--[a-z][a-z-]+)", re.MULTILINE)
 
 
@@ -75,6 +77,18 @@ def link_errors(root, document, text, words):
             yield f"{document.relative_to(root)}: there is no {holder}::{member}"
 
 
+def finding_errors(page, source):
+    wanted = set(KIND.findall(source))
+    rows = set(re.findall(r"^\| `([a-z]+(?:-[a-z]+)*)` \|", page.split("### Findings", 1)[-1].split("## larder inspect")[0],
+                          re.MULTILINE))
+    if not wanted:
+        yield "src/app/inspect/report.cc: no kinds of findings found"
+    for name in sorted(wanted - rows):
+        yield f"docs/CHECK.md: lacks a row for {name}"
+    for name in sorted(rows - wanted):
+        yield f"docs/CHECK.md: has {name}, which is no kind of finding"
+
+
 def words_of(root):
     words = set()
     for path in (root / "src").rglob("*"):
@@ -88,10 +102,12 @@ def check(root, larder):
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     keys = keys_of(output(larder, "mount", "--help"))
-    helps = {name: output(larder, name, "--help") for name in ("mount", "umount", "status", "warm", "simulate")}
+    helps = {name: output(larder, name, "--help") for name in ("mount", "umount", "status", "warm", "simulate", "check", "inspect")}
     page = output(root / "man" / "insert-keys", larder, root / "man" / "larder.1.scd")
     found = list(readme_errors((root / "README.md").read_text(encoding="utf-8"), keys))
     found += manual_errors(page, keys, helps)
+    found += finding_errors((root / "docs" / "CHECK.md").read_text(encoding="utf-8"),
+                            (root / "src" / "app" / "inspect" / "report.cc").read_text(encoding="utf-8"))
     words = words_of(root)
     for document in [root / "README.md", *sorted((root / "docs").glob("*.md")), *sorted((root / "bench").glob("*.md"))]:
         found += link_errors(root, document, document.read_text(encoding="utf-8"), words)
@@ -131,6 +147,11 @@ def self_check():
     expect("no such key", manual_errors(page.replace("*ro*", ""), keys, helps), "*ro*")
     expect("no such option", manual_errors(page.replace("*--config*", ""), keys, helps), "--config")
     expect("no such command", manual_errors(page.replace("*mount*", ""), keys, helps), "command mount")
+    kinds = '{Kind::kOrphan, "orphan", kNote,'
+    expect("a right list of findings", finding_errors("### Findings\n| `orphan` | x |\n", kinds), None)
+    expect("a missing finding", finding_errors("### Findings\n", kinds), "lacks a row for orphan")
+    expect("no such finding", finding_errors("### Findings\n| `orphan` | x |\n| `other` | x |\n", kinds), "has other")
+    expect("no findings", finding_errors("### Findings\n", ""), "no kinds")
     with tempfile.TemporaryDirectory() as directory:
         root = pathlib.Path(directory)
         (root / "src").mkdir()
