@@ -50,6 +50,9 @@ struct Config {
   Nanos source_patience{0};
   uint32_t source_threads = 0;
   Nanos commit_interval{0};
+  uint64_t scrub_bytes_per_second = 0;  // 0: off
+  Nanos forget_after{0};                // 0: never
+  uint32_t compact_at_percent = 0;
   uint32_t threads = 0;  // FUSE workers; 0: as many as there are processors
   bool read_only = false;
   bool allow_other = false;

@@ -70,6 +70,10 @@ void Batch::remove_inode(uint64_t source_inode) {
   changes_.push_back({inode_key(source_inode), std::nullopt});
 }
 
+void Batch::put_number(std::string_view name, uint64_t number) {
+  changes_.push_back({meta_key(name), encode_number(number)});
+}
+
 Result<std::unique_ptr<Catalog>> Catalog::open(journal::Store& store) {
   std::unique_ptr<Catalog> catalog(new Catalog(store));
   {
@@ -80,6 +84,7 @@ Result<std::unique_ptr<Catalog>> Catalog::open(journal::Store& store) {
     TRY_ASSIGN(const auto objects,
                get_as<uint64_t>(store, meta_key(kObjectCounter), decode_number));
     catalog->objects_.next = catalog->objects_.limit = objects.value_or(1);
+    catalog->first_object_ = ObjectId{catalog->objects_.next};
     TRY(catalog->reserve(kNodeCounter, catalog->nodes_));
     TRY(catalog->reserve(kObjectCounter, catalog->objects_));
   }
@@ -131,6 +136,9 @@ Result<std::optional<NodeId>> Catalog::by_inode(uint64_t source_inode) {
   if (!number) return std::optional<NodeId>();
   return NodeId{*number};
 }
+Result<std::optional<uint64_t>> Catalog::number(std::string_view name) {
+  return get_as<uint64_t>(store_, meta_key(name), decode_number);
+}
 
 Result<std::optional<std::vector<ListingEntry>>> Catalog::listing(NodeId directory,
                                                                   uint32_t parts) {
@@ -150,13 +158,44 @@ Result<void> Catalog::apply(const Batch& batch) {
   return {};
 }
 
+namespace {
+
+NodeId take_node(std::string_view& key) {
+  NodeId node;
+  for (const char byte : key.substr(0, 8))
+    node.value = node.value << 8 | static_cast<uint8_t>(byte);
+  key.remove_prefix(8);
+  return node;
+}
+
+std::optional<NodeId> node_of_key(std::string_view key) {
+  if (key.size() != 9 || key[0] != 'n') return std::nullopt;
+  key.remove_prefix(1);
+  return take_node(key);
+}
+
+}  // namespace
+
 Result<void> Catalog::for_each_node(const std::function<bool(NodeId, const NodeRecord&)>& visit) {
   return store_.scan([&](std::string_view key, std::string_view value) {
-    if (key.size() != 9 || key[0] != 'n') return true;
-    NodeId node;
-    for (const char byte : key.substr(1)) node.value = node.value << 8 | static_cast<uint8_t>(byte);
+    const auto node = node_of_key(key);
+    if (!node) return true;
     const auto record = decode_node(value);
-    return !record || visit(node, *record);
+    return !record || visit(*node, *record);
+  });
+}
+
+Result<std::optional<journal::Address>> Catalog::visit_records(journal::Address from,
+                                                               size_t records_max,
+                                                               const RecordVisitor& visitor) {
+  return store_.scan_stretch(from, records_max, [&](std::string_view key, std::string_view value) {
+    if (const auto node = node_of_key(key); node && visitor.node) {
+      if (const auto record = decode_node(value)) visitor.node(*node, *record);
+    } else if (visitor.name && key.size() > 9 && key[0] == 'e') {
+      key.remove_prefix(1);
+      const NodeId parent = take_node(key);
+      visitor.name(parent, key);
+    }
   });
 }
 

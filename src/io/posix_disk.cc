@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <string_view>
@@ -69,6 +70,12 @@ int open_beneath(int root_fd, const char* path, int flags, mode_t mode) {
       [&] { return ::openat(root_fd, path, flags | O_CLOEXEC | O_NOFOLLOW, mode); });
 }
 
+FileInfo info_of(const struct stat& st) {
+  return {.size_bytes = static_cast<uint64_t>(st.st_size),
+          .allocated_bytes = static_cast<uint64_t>(st.st_blocks) * 512,  // stat(2): always 512
+          .mtime_ns = int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec};
+}
+
 class PosixMapping final : public Mapping {
  public:
   explicit PosixMapping(std::span<std::byte> bytes) : Mapping(bytes) {}
@@ -89,6 +96,18 @@ class PosixFile final : public File {
         [&] { return ::pread(fd(), into.data(), into.size(), static_cast<off_t>(offset)); });
     if (n < 0) return fail_errno("read " + path_);
     return static_cast<size_t>(n);
+  }
+
+  bool do_read_cached(std::span<std::byte> into, uint64_t offset) override {
+    iovec range{into.data(), into.size()};
+    return ::preadv2(fd(), &range, 1, static_cast<off_t>(offset), RWF_NOWAIT) ==
+           static_cast<ssize_t>(into.size());
+  }
+
+  // Pages that are being used or written stay.
+  void do_drop_cached(uint64_t offset, uint64_t length) override {
+    ::posix_fadvise(fd(), static_cast<off_t>(offset), static_cast<off_t>(length),
+                    POSIX_FADV_DONTNEED);
   }
 
   Result<size_t> do_write(std::span<const std::byte> from, uint64_t offset) override {
@@ -119,11 +138,7 @@ class PosixFile final : public File {
   Result<FileInfo> do_info() override {
     struct stat st{};
     TRY(checked(::fstat(fd(), &st), "stat", path_));
-    return FileInfo{
-        .size_bytes = static_cast<uint64_t>(st.st_size),
-        .allocated_bytes = static_cast<uint64_t>(st.st_blocks) * 512,  // stat(2): always 512
-        .mtime_ns = int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec,
-    };
+    return info_of(st);
   }
 
   Result<std::unique_ptr<Mapping>> do_map(uint64_t offset, size_t length) override {
@@ -221,6 +236,18 @@ class PosixDisk final : public Disk {
                 "make directory", path));
     if (!S_ISDIR(st.st_mode)) return fail(Code::kExists, "make directory " + path);
     return {};
+  }
+
+  Result<FileInfo> do_path_info(const std::string& path) override {
+    struct stat st{};
+    if (path.empty()) {
+      TRY(checked(::fstat(root_.get(), &st), "stat", path));
+      return info_of(st);
+    }
+    TRY_ASSIGN(const Entry looked_at, entry(path));
+    TRY(checked(::fstatat(looked_at.parent_fd, looked_at.name.c_str(), &st, AT_SYMLINK_NOFOLLOW),
+                "stat", path));
+    return info_of(st);
   }
 
   Result<std::vector<std::string>> do_list(const std::string& directory) override {

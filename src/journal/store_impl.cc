@@ -42,6 +42,7 @@ Result<void> StoreImpl::recover(const LoadedCheckpoint& checkpoint) {
                .checkpoint_sequence = checkpoint.full.sequence,
                .increments = checkpoint.increments,
                .checkpoints_rejected = checkpoint.rejected,
+               .replayed_from = Address{checkpoint.body.replay_from},
                .records_replayed = replayed.records,
                .tail_bytes_dropped = replayed.dropped_bytes};
   gauges_.show(segments_, log_);
@@ -107,23 +108,7 @@ Result<void> StoreImpl::scan_records(const std::function<bool(const RecordView&)
   }
   std::sort(heads.begin(), heads.end());
 
-  constexpr size_t kStretchBytes = 256 << 10;
-  RecordReader newest(segments_, cold_reads_);
-  RecordReader older(segments_, cold_reads_);
-  std::vector<std::string> seen;  // keys of one chain, newest first
-  for (const uint64_t head : heads) {
-    seen.clear();
-    for (uint64_t address = head; address >= hold.begin();) {
-      const bool is_head = address == head;
-      TRY_ASSIGN(const RecordView record,
-                 is_head ? newest.read(address, kStretchBytes) : older.read(address));
-      address = record.header.previous();
-      if (std::ranges::find(seen, record.key) != seen.end()) continue;
-      if (!record.header.is_tombstone() && !visit(record)) return {};
-      if (address >= hold.begin()) seen.emplace_back(record.key);
-    }
-  }
-  return {};
+  return visit_chains(heads, hold.begin(), visit);
 }
 
 // For a store whose frames do not say.
@@ -137,6 +122,15 @@ Result<void> StoreImpl::count_live() {
   const MutexLock lock(log_.mutex);
   log_.set_live(live);
   return {};
+}
+
+uint64_t StoreImpl::headroom_bytes() const {
+  // Of a full checkpoint: an entry with its part of half empty buckets, and what an empty index
+  // takes with the last page.
+  constexpr uint64_t kBytesPerKey = 12;
+  constexpr uint64_t kBytesMin = 512 << 10;
+  constexpr uint64_t kSegments = 2;
+  return kSegments * files().segment_bytes + kBytesMin + kBytesPerKey * log_.live().keys;
 }
 
 // --- Writing ---

@@ -43,11 +43,15 @@ class StoreImpl final : public Store {
   Result<void> close() override;
   Result<void> scan(
       const std::function<bool(std::string_view key, std::string_view value)>& visit) override;
+  Result<std::optional<Address>> scan_stretch(
+      Address from, size_t records_max,
+      const std::function<void(std::string_view key, std::string_view value)>& visit) override;
   uint64_t key_count() const override { return log_.live().keys; }
   uint64_t live_bytes() const override { return log_.live().bytes; }
   uint64_t index_bytes() const override { return index_->size_bytes(); }
   uint64_t log_bytes() const override { return log_.tail(); }
   uint64_t disk_bytes() const override { return files().sizes->total_bytes(); }
+  uint64_t headroom_bytes() const override;
   std::optional<Error> poisoned() const override { return poison_.get(); }
 
  private:
@@ -57,6 +61,9 @@ class StoreImpl final : public Store {
                                               uint64_t begin);
   // Visits the newest record of each live key.
   Result<void> scan_records(const std::function<bool(const format::RecordView&)>& visit);
+  // The heads in ascending order; nothing below `begin` is looked at.
+  Result<void> visit_chains(std::span<const uint64_t> heads, uint64_t begin,
+                            const std::function<bool(const format::RecordView&)>& visit);
   Result<void> count_live();
 
   bool is_truncation_due() const;

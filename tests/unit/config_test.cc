@@ -113,7 +113,7 @@ TEST(Config, OptionsSetEveryKindOfKey) {
       "threads,"
       "passthrough=off,source_timeout=2s,source_threads=9,threads=3,allow_other,ro,control_dir=."
       "ctl,"
-      "log_level=debug,log_file=/l,readahead=0,commit_interval=50ms");
+      "log_level=debug,log_file=/l,readahead=0,commit_interval=50ms,compact_at=30%");
   ASSERT_TRUE(config) << config.error().detail();
   EXPECT_EQ(config->cache_dir, "/c");
   EXPECT_EQ(config->size.bytes, 50ULL << 30);
@@ -135,6 +135,7 @@ TEST(Config, OptionsSetEveryKindOfKey) {
   EXPECT_EQ(config->log_file, "/l");
   EXPECT_EQ(config->readahead_bytes, 0u);
   EXPECT_EQ(config->commit_interval, std::chrono::milliseconds(50));
+  EXPECT_EQ(config->compact_at_percent, 30u);
   EXPECT_EQ(from_options("passthrough=on")->passthrough, Passthrough::kAuto);
 }
 

@@ -105,6 +105,24 @@ TEST_F(JournalMaintenanceTest, GaugesShowTheLog) {
   EXPECT_EQ(gauge("larder_journal_log_bytes"), files("log-").size() * (16 << 10));
 }
 
+TEST_F(JournalMaintenanceTest, OneStepTakesNoMoreThanItsHeadroom) {
+  const auto store = must_open(options());
+  uint64_t key = 0;
+  for (int round = 0; round < 20; ++round) {
+    for (int i = 0; i < 2000; ++i) {
+      const std::string name = std::to_string(round % 2 == 0 ? key++ : key - 1 - i);
+      must_apply(*store, {put(name, "v")});
+    }
+    ASSERT_TRUE(store->commit());
+    while (store->is_maintenance_due()) {
+      const uint64_t most = store->disk_bytes() + store->headroom_bytes();
+      ASSERT_TRUE(store->maintain());
+      ASSERT_LE(store->disk_bytes(), most);
+    }
+  }
+  EXPECT_GT(metric("larder_journal_checkpoints_total"), 2u);
+}
+
 TEST_F(JournalMaintenanceTest, RemovedKeysLeaveNothingBehind) {
   const auto store = must_open(options());
   overwrite(*store, 5);
