@@ -3,8 +3,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <string_view>
 
 #include "base/random.h"
+#include "evict/registry.h"
 #include "memory/block_cache.h"
 
 namespace larder {
@@ -14,8 +17,10 @@ constexpr size_t kBlockBytes = 4096;
 constexpr uint64_t kBlocks = 16384;  // 64 MiB: beyond the processor's caches
 
 struct MemoryTier {
-  explicit MemoryTier(size_t budget_bytes)
-      : pool(budget_bytes + (8 << 20)), cache({.budget_bytes = budget_bytes}, registry) {}
+  explicit MemoryTier(size_t budget_bytes, size_t shards = 16, std::string_view policy = "hybrid")
+      : pool(budget_bytes + (8 << 20)),
+        cache({.budget_bytes = budget_bytes, .shards = shards, .policy = std::string(policy)},
+              registry) {}
 
   static memory::BlockKey key(uint64_t n) { return {ObjectId{1 + n / 256}, n % 256}; }
   void fill() {
@@ -27,23 +32,32 @@ struct MemoryTier {
   memory::BlockCache cache;
 };
 
+// Arguments: shards, and the policy's place in the registry.
 void memory_hit(benchmark::State& state) {
-  // Twice the blocks' bytes, so that an uneven spread over the shards evicts nothing.
-  static const auto tier = [] {
-    auto made = std::make_unique<MemoryTier>(2 * kBlocks * kBlockBytes);
-    made->fill();
-    return made;
-  }();
+  static std::unique_ptr<MemoryTier> tier;
+  const std::string_view policy = evict::policy_names()[static_cast<size_t>(state.range(1))];
+  if (state.thread_index() == 0) {
+    // Twice the blocks' bytes, so that an uneven spread over the shards evicts nothing.
+    tier = std::make_unique<MemoryTier>(2 * kBlocks * kBlockBytes,
+                                        static_cast<size_t>(state.range(0)), policy);
+    tier->fill();
+    state.SetLabel(std::string(policy));
+  }
   Random random(static_cast<uint64_t>(state.thread_index()));
   uint64_t misses = 0;
-  for (auto _ : state) {
+  for (auto _ : state) {  // the threads begin together, after the first has made the tier
     const auto block = tier->cache.get(MemoryTier::key(random.below(kBlocks)));
     misses += block ? 0 : 1;
     benchmark::DoNotOptimize(block);
   }
   if (misses > 0) state.SkipWithError("a block was missing");
 }
-BENCHMARK(memory_hit)->Threads(1)->Threads(2)->UseRealTime();
+BENCHMARK(memory_hit)
+    ->ArgNames({"shards", "policy"})
+    ->ArgsProduct({{1, 16}, {0, 1, 2, 3}})
+    ->Threads(1)
+    ->ThreadPerCpu()
+    ->UseRealTime();
 
 void memory_miss(benchmark::State& state) {
   MemoryTier tier(kBlocks * kBlockBytes);

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "app/keys.h"
+#include "app/rule_settings.h"
 #include "app/text_file.h"
 
 namespace larder::app {
@@ -73,6 +74,10 @@ std::unexpected<Error> bad_value(const Setting& setting, const Key& key) {
 class Layers {
  public:
   Result<void> apply(const Setting& setting) {
+    if (!setting.rule.empty()) {
+      config_.rule_settings.push_back(setting);
+      return apply_rule_setting(config_.rules, setting);
+    }
     if (std::ranges::find(kKernelFlags, setting.key) != kKernelFlags.end()) {
       config_.kernel_options.push_back(setting.key);
       return {};
@@ -100,6 +105,7 @@ struct IniReader {
   int line = 0;
   std::vector<Setting> settings;
   std::optional<Error> error;
+  std::string rule = {};  // the pattern of the section
 
   std::string origin() const { return fmt::format("{}:{}", name, line); }
 
@@ -112,6 +118,7 @@ struct IniReader {
     ++self.line;
     // An indented line would continue the one before it; here each line stands for itself.
     text.remove_prefix(std::min(text.find_first_not_of(" \t\r"), text.size()));
+    if (text.starts_with('[')) text = self.enter_section(text);
     if (text.size() + 1 > static_cast<size_t>(size)) {
       self.error = Error(Code::kInvalid, fmt::format("{}: the line is longer than {} characters",
                                                      self.origin(), size - 1));
@@ -121,9 +128,32 @@ struct IniReader {
     return into;
   }
 
+  // inih takes neither long names of sections nor those with a ']': it gets a stand-in for a
+  // rule's.
+  std::string_view enter_section(std::string_view text) {
+    rule.clear();
+    const std::string_view before_comment =
+        text.substr(0, std::min(text.find("] ;"), text.find("] #")) + 1);
+    const std::string_view header = before_comment.empty() ? text : before_comment;
+    const size_t end = header.find_last_not_of(" \t\r");
+    if (!header.starts_with("[rule") || header[end] != ']') return text;
+    const std::string_view rest_of_it = header.substr(5, end - 5);
+    const size_t begin = rest_of_it.find_first_not_of(" \t");
+    if (begin == 0) return text;  // another section, whose name begins so
+    rule = "/";                   // no pattern, and so no name of a file
+    if (begin != rest_of_it.npos)
+      rule = rest_of_it.substr(begin, rest_of_it.find_last_not_of(" \t") + 1 - begin);
+    settings.push_back({"", "", origin(), rule});
+    return "[rule]";
+  }
+
   static int on_pair(void* self_pointer, const char* section, const char* key, const char* value) {
     auto& self = *static_cast<IniReader*>(self_pointer);
     const std::string_view in = section;
+    if (!self.rule.empty()) {
+      self.settings.push_back({key, value, self.origin(), self.rule});
+      return 1;
+    }
     if (!in.empty() && in != "mount") return 1;
     if (is_ignored(key)) return 1;
     self.settings.push_back({key, value, self.origin()});
@@ -185,7 +215,7 @@ Result<Config> make_config(const std::vector<Setting>& settings) {
     if (key.name == "profile") profile = key.default_value;
   }
   for (const Setting& setting : settings)
-    if (setting.key == "profile") profile = setting.value;
+    if (setting.rule.empty() && setting.key == "profile") profile = setting.value;
   for (const Setting& setting : profile_settings(profile)) TRY(layers.apply(setting));
   for (const Setting& setting : settings) TRY(layers.apply(setting));
   return layers.take();
@@ -196,6 +226,10 @@ std::string render_config(const Config& config) {
   for (const Setting& setting : config.effective)
     text += fmt::format("{} ; {}\n", fmt::format("{} = {}", setting.key, setting.value),
                         setting.origin);
+  for (const Setting& setting : config.rule_settings)
+    text += setting.key.empty()
+                ? fmt::format("\n[rule {}] ; {}\n", setting.rule, setting.origin)
+                : fmt::format("{} = {} ; {}\n", setting.key, setting.value, setting.origin);
   return text;
 }
 

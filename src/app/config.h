@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "cache/rules.h"
 
 namespace larder::app {
 
@@ -25,6 +26,8 @@ struct Setting {
   std::string key;
   std::string value;
   std::string origin;
+  std::string rule =
+      {};  // the pattern of the [rule PATTERN] it stands in; begun by one without key
 };
 
 // Plain data; valid by construction (make_config).
@@ -58,17 +61,19 @@ struct Config {
   std::string log_file;  // empty: syslog, or stderr in the foreground
   // Flags of mount(8) for the kernel, in the order given: "nosuid", "dev", "noatime" ...
   std::vector<std::string> kernel_options;
+  cache::Rules rules;  // of the INI file's [rule PATTERN] sections
 
   // One per key of the table, in its order: the effective value and its origin.
   std::vector<Setting> effective;
+  std::vector<Setting> rule_settings;  // what rules were made of
 };
 
 // Splits "key=value,flag,key=a\,b".  A backslash takes the next character as it is.  Flags that
 // only mount(8) and fstab care about are dropped.  Errors (kInvalid) are one line in detail().
 Result<std::vector<Setting>> parse_options(std::string_view text);
 
-// Reads an INI file.  Keys stand before any section or in [mount]; other sections are left to
-// others. Errors name the file and the line.
+// Reads an INI file.  Keys stand before any section or in [mount], rules in [rule PATTERN]; other
+// sections are left to others.  Errors name the file and the line.
 Result<std::vector<Setting>> read_ini_file(const std::string& path);
 Result<std::vector<Setting>> parse_ini(std::string_view text, const std::string& name);
 

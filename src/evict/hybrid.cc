@@ -10,8 +10,8 @@ namespace larder::evict {
 namespace {
 
 constexpr size_t kSampleItems = 1024;  // half of what a miniature holds: light items need more
-constexpr double kFillingShare = 0.3;  // of their size, while the cache fills
-constexpr int kLeadToTurn = 64;
+constexpr double kFillingShare = 0.4;  // of their size, while the cache fills
+constexpr int kLeadToTurn = 80;
 
 uint32_t short_hash(uint64_t hash) {
   return static_cast<uint32_t>(hash >> 32);
@@ -60,7 +60,7 @@ void Hybrid::erase(Slot slot) {
 
 std::optional<Slot> Hybrid::victim(SlotFilter evictable) {
   has_filled_ = true;
-  return segments_.victim(preference_, true, evictable);
+  return segments_.victim(true, evictable);
 }
 
 bool Hybrid::is_sampled(uint32_t hash) const {
@@ -96,8 +96,8 @@ void Hybrid::compare(uint32_t hash, uint64_t weight, uint32_t cost_us) {
   const bool by_recency = recency_.use(hash, weight, cost_us, capacity);
   const bool by_frequency = frequency_.use(hash, weight, cost_us, capacity);
   lead_ = std::clamp(lead_ + by_recency - by_frequency, -kLeadToTurn, kLeadToTurn);
-  if (lead_ == kLeadToTurn) preference_ = Preference::kRecency;
-  if (lead_ == -kLeadToTurn) preference_ = Preference::kFrequency;
+  if (lead_ == kLeadToTurn) segments_.prefer(Preference::kRecency);
+  if (lead_ == -kLeadToTurn) segments_.prefer(Preference::kFrequency);
 }
 
 }  // namespace larder::evict

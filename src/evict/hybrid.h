@@ -55,7 +55,6 @@ class Hybrid final : public Policy {
   Miniature recency_{Preference::kRecency, sketch_, odds_};
   std::array<Share, kZerosMax + 1> sample_{};
   int sample_zeros_ = 0;
-  Preference preference_ = Preference::kFrequency;
   int lead_ = 0;             // of recency, in hits of the sample
   bool has_filled_ = false;  // something had to go
 };

@@ -7,7 +7,8 @@
 namespace larder::evict {
 
 Miniature::Miniature(Preference preference, const FrequencySketch& sketch, DuelOdds& odds)
-    : preference_(preference), segments_(sketch, odds) {
+    : segments_(sketch, odds) {
+  segments_.prefer(preference);
   segments_.reserve(kKeysMax);
   buckets_.fill(kNone);
   for (Slot slot = 0; slot < kKeysMax; ++slot)
@@ -21,7 +22,7 @@ bool Miniature::use(uint32_t hash, uint64_t weight, uint32_t cost_us, uint64_t c
     return true;
   }
   while (free_ == kNone || (segments_.count() > 0 && segments_.weight() + weight > capacity)) {
-    const auto victim = segments_.victim(preference_, false, [](Slot) { return true; });
+    const auto victim = segments_.victim(false, [](Slot) { return true; });
     CHECK(victim.has_value());
     remove(*victim);
   }

@@ -32,7 +32,6 @@ class Miniature {
   Slot find(uint32_t hash);
   void remove(Slot slot);
 
-  const Preference preference_;
   Segments segments_;
   std::array<uint16_t, kBuckets> buckets_;  // heads of chains
   std::array<uint16_t, kKeysMax> next_;     // in the chain, or the next free slot

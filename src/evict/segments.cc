@@ -11,7 +11,8 @@ namespace larder::evict {
 namespace {
 
 constexpr double kWindowShare = 0.01;    // of the whole, as in the paper
-constexpr double kProtectedShare = 0.8;  // of what is not the window
+constexpr double kProtectedShare = 0.8;  // of what is not the window, by frequency
+constexpr double kRecencyShare = 1.0;    // the same by recency
 constexpr uint32_t kTicksPerTurn = 64;   // a turn: as many uses as there are items
 constexpr uint32_t kTickMask = (1U << 14) - 1;
 constexpr double kTurnsPerOctave = 0.2;  // how much later an item twice as much worth was used
@@ -90,9 +91,9 @@ void Segments::erase(Slot slot) {
   --count_;
 }
 
-std::optional<Slot> Segments::victim(Preference preference, bool observe, SlotFilter evictable) {
-  const auto chosen = preference == Preference::kFrequency ? by_frequency(observe, evictable)
-                                                           : by_recency(evictable);
+std::optional<Slot> Segments::victim(bool observe, SlotFilter evictable) {
+  const auto chosen = preference_ == Preference::kFrequency ? by_frequency(observe, evictable)
+                                                            : by_recency(evictable);
   return chosen ? chosen : last_of(kWindow, evictable);
 }
 
@@ -164,8 +165,9 @@ void Segments::settle() {
   while (window.weight > window_target && window.back != window.front)
     move_to_front(window.back, kCandidates);
   const List& often = lists_[kProtected];
+  const double share = preference_ == Preference::kFrequency ? kProtectedShare : kRecencyShare;
   const auto protected_target =
-      static_cast<uint64_t>(kProtectedShare * static_cast<double>(weight_ - window.weight));
+      static_cast<uint64_t>(share * static_cast<double>(weight_ - window.weight));
   while (often.weight > protected_target && often.back != kEnd)
     move_to_front(often.back, kProbation);
 }

@@ -43,8 +43,11 @@ class Segments {
   void hit(Slot slot);
   void resize(Slot slot, uint64_t weight);
   void erase(Slot slot);
+  // How victims are chosen from here on; by frequency at first.
+  void prefer(Preference preference) { preference_ = preference; }
+  Preference preference() const { return preference_; }
   // May judge candidates; names a slot only.  Observes its duels when told to.
-  std::optional<Slot> victim(Preference preference, bool observe, SlotFilter evictable);
+  std::optional<Slot> victim(bool observe, SlotFilter evictable);
 
   bool contains(Slot slot) const {
     return slot < entries_.size() && entries_[slot].segment != kAbsent;
@@ -93,6 +96,7 @@ class Segments {
 
   const FrequencySketch& sketch_;
   DuelOdds& odds_;
+  Preference preference_ = Preference::kFrequency;
   PagedArray<Entry, 256> entries_;
   std::array<List, kSegments> lists_;
   uint64_t weight_ = 0;

@@ -259,6 +259,51 @@ TEST(Ini, RenderedConfigReadsBackTheSame) {
     EXPECT_EQ(effective(*again, setting.key).value, setting.value) << setting.key;
 }
 
+TEST(Ini, RulesSayWhatIsWantedOfSomeFiles) {
+  const auto settings = parse_ini(
+      "size = 1G\n[rule *.iso]\nadmit = never\n[rule tmp/ ] ; short-lived\n ttl = 1h\npriority = "
+      "low\n"
+      "[mount]\nmemory = 1M\n[rule [a-c]*]\npin = yes\n[rules]\nadmit = perhaps\n",
+      "f");
+  ASSERT_TRUE(settings) << settings.error().detail();
+  const auto config = make_config(*settings);
+  ASSERT_TRUE(config) << config.error().detail();
+  EXPECT_EQ(config->memory_bytes, 1u << 20);
+  EXPECT_FALSE(config->rules.match("x/y.iso").admit);
+  EXPECT_EQ(config->rules.match("x/tmp/z").ttl, std::chrono::hours(1));
+  EXPECT_EQ(config->rules.match("x/tmp/z").priority, cache::Priority::kLow);
+  EXPECT_EQ(config->rules.match("bc").priority, cache::Priority::kPinned);
+  EXPECT_EQ(config->rules.match("x").priority, cache::Priority::kNormal);
+
+  const std::string text = render_config(*config);
+  EXPECT_THAT(text, AllOf(HasSubstr("[rule *.iso] ; f:2\nadmit = never ; f:3\n"),
+                          HasSubstr("[rule [a-c]*] ; f:9\npin = yes ; f:10\n")));
+  const auto again = make_config(*parse_ini(text, "g"));
+  ASSERT_TRUE(again) << again.error().detail();
+  EXPECT_EQ(again->rules.match("bc").priority, cache::Priority::kPinned);
+  EXPECT_EQ(again->rules.match("x/tmp/z").ttl, std::chrono::hours(1));
+}
+
+TEST(Ini, BadRulesAreRefusedByName) {
+  EXPECT_EQ(
+      ini_error("[rule *.iso]\nadmti = never\n"),
+      "larder.ini:2: unknown key 'admti' in [rule *.iso]: the keys are admit, ttl, priority, pin");
+  EXPECT_EQ(ini_error("[rule *.iso]\nadmit = maybe\n"),
+            "larder.ini:2: bad value 'maybe' for admit in [rule *.iso]: accepted: always, never");
+  EXPECT_EQ(
+      ini_error("[rule a]\nttl = 5\n"),
+      "larder.ini:2: bad value '5' for ttl in [rule a]: accepted: 0, or 1s to 8760h (ms, s, m, h)");
+  EXPECT_THAT(ini_error("[rule a]\npriority = top\n"), HasSubstr("accepted: low, normal, high"));
+  EXPECT_THAT(ini_error("[rule a]\npin = perhaps\n"), HasSubstr("accepted: yes or no"));
+  EXPECT_THAT(ini_error("[rule [a]\npin = yes\n"),
+              HasSubstr("larder.ini:1: bad pattern in [rule [a]: a '[' is not closed"));
+  EXPECT_THAT(ini_error("[rule " + std::string(300, 'a') + "]\n"), HasSubstr("longer than 255"));
+  EXPECT_THAT(ini_error("[rule]\npin = yes\n"), HasSubstr("larder.ini:1: bad pattern"));
+  std::string many;
+  for (int i = 0; i < 257; ++i) many += "[rule a]\n";
+  EXPECT_EQ(ini_error(many), "larder.ini:257: [rule a] is one too many: 256 are accepted");
+}
+
 TEST(Keys, HelpShowsEveryKeyWithItsValues) {
   const std::string help = keys_help();
   for (const Key& key : keys())

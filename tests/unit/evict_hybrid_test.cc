@@ -123,8 +123,12 @@ class SegmentsTest : public testing::Test {
     segments_.hit(slot);
     sketch_.add(hash_of(slot));
   }
+  std::optional<Slot> victim(Preference preference, SlotFilter evictable) {
+    segments_.prefer(preference);
+    return segments_.victim(false, evictable);
+  }
   std::optional<Slot> evict(Preference preference) {
-    const auto victim = segments_.victim(preference, false, any_slot);
+    const auto victim = this->victim(preference, any_slot);
     if (victim) segments_.erase(*victim);
     return victim;
   }
@@ -178,10 +182,10 @@ TEST_F(SegmentsTest, WhatTheFilterKeepsIsPassedOver) {
   for (Slot slot = 0; slot < 5; ++slot) insert(slot);
   const auto odd = [](Slot slot) { return slot % 2 == 1; };
   const auto none = [](Slot) { return false; };
-  EXPECT_EQ(segments_.victim(Preference::kFrequency, false, odd), Slot{3}) << "the candidate";
-  EXPECT_EQ(segments_.victim(Preference::kFrequency, false, none), std::nullopt);
-  EXPECT_EQ(segments_.victim(Preference::kRecency, false, odd), Slot{1});
-  EXPECT_EQ(segments_.victim(Preference::kRecency, false, none), std::nullopt);
+  EXPECT_EQ(victim(Preference::kFrequency, odd), Slot{3}) << "the candidate";
+  EXPECT_EQ(victim(Preference::kFrequency, none), std::nullopt);
+  EXPECT_EQ(victim(Preference::kRecency, odd), Slot{1});
+  EXPECT_EQ(victim(Preference::kRecency, none), std::nullopt);
 }
 
 TEST_F(SegmentsTest, WeightsOfAnySizeAddUp) {
@@ -277,7 +281,7 @@ TEST_F(SegmentsTest, AgreesWithAModel) {
       model.hit(slot);
     }
     if (segments_.count() < 150) continue;
-    const auto victim = segments_.victim(Preference::kFrequency, false, any_slot);
+    const auto victim = segments_.victim(false, any_slot);
     ASSERT_EQ(victim, model.victim()) << "step " << i;
     segments_.erase(*victim);
     model.erase(*victim);
