@@ -184,7 +184,7 @@ void measure(io::Disk& disk, uint64_t files, const char* after, bool close) {
   cache::Residents residents([] { return std::move(*evict::make_policy("lru")); }, budget,
                              Nanos(0), opened.registry, Clock::system());
   const std::atomic<bool> stop{false};
-  CHECK(cache::take_census(*opened.catalog, residents, stop).has_value());
+  CHECK(cache::take_census(*opened.catalog, residents, {}, stop).has_value());
   const double counted = seconds();
   const auto per_file = [&](double bytes) { return bytes / static_cast<double>(files); };
   fmt::print(

@@ -306,6 +306,7 @@ Result<void> RunningMount::build() {
   cache::Options cache_options;
   cache_options.block_shift = static_cast<uint8_t>(std::countr_zero(config.block_size_bytes));
   cache_options.readahead_max_bytes = config.readahead_bytes;
+  cache_options.rules = config.rules;
   cache_options.is_after_crash = !store_->recovery().clean;
   environment_ = std::make_unique<cache::Environment>(
       cache::Environment{*catalog_, *objects_, *memory_, *pool_, *residents_, *claims_, *metrics_,
@@ -340,7 +341,7 @@ Result<void> RunningMount::build() {
 }
 
 std::unique_ptr<evict::Policy> RunningMount::make_disk_policy() const {
-  const bool expires = request_.config.ttl != Nanos(0);
+  const bool expires = request_.config.ttl != Nanos(0) || request_.config.rules.any_ttl();
   auto policy = evict::make_policy(request_.config.policy,
                                    expires ? evict::Expiry::kHonoured : evict::Expiry::kIgnored);
   CHECK(policy.has_value());  // the key takes no other names
@@ -385,8 +386,8 @@ void RunningMount::add_duties(control::CommandTable& commands) {
   };
   activity_.on_return(poke);
   janitor_->add({.name = "census", .first = cache::kAtOnce, .step = [this, poke] {
-                   const auto taken =
-                       cache::take_census(*catalog_, *residents_, janitor_->stopping());
+                   const auto taken = cache::take_census(
+                       *catalog_, *residents_, request_.config.rules, janitor_->stopping());
                    if (!taken)
                      log::warning("cannot count what is cached: {}", taken.error().message());
                    poke();
@@ -411,8 +412,11 @@ void RunningMount::add_duties(control::CommandTable& commands) {
                                   ? cache::kAtOnce
                                   : cache::NextStep(clock_.monotonic() + kLookAround);
                      }});
-  if (const Nanos ttl = request_.config.ttl; ttl != Nanos(0)) {
-    const Nanos pause = std::clamp<Nanos>(ttl / 20, std::chrono::seconds(1), kLookAround);
+  const Nanos ttl = request_.config.ttl;
+  if (ttl != Nanos(0) || request_.config.rules.any_ttl()) {
+    const Nanos pause = ttl == Nanos(0)
+                            ? kLookAround
+                            : std::clamp<Nanos>(ttl / 20, std::chrono::seconds(1), kLookAround);
     janitor_->add({.name = "expire", .first = clock_.monotonic() + pause, .step = [this, pause] {
                      return residents_->expire(kEvictionsAtOnce)
                                 ? cache::kAtOnce

@@ -37,6 +37,7 @@
 #include "base/mutex.h"
 #include "cache/block_map.h"
 #include "cache/environment.h"
+#include "cache/rules.h"
 #include "cache/slice.h"
 #include "catalog/records.h"
 #include "io/completion.h"
@@ -54,6 +55,8 @@ class FileOwner {
   virtual std::shared_ptr<FileOwner> self() = 0;
   // Opens the source's file for reading; kStale when it is not the version cached here.
   virtual io::Task<Result<std::shared_ptr<source::SourceFile>>> open_source() = 0;
+  // What the user wants of the file, by its path.  Thread-safe.
+  virtual Hints hints() { return {}; }
   // Stores the node's record as it is now, together with `extra`, in one batch.  Thread-safe.
   virtual Result<void> persist(catalog::Batch extra) = 0;
   virtual class CachedFile& file() = 0;

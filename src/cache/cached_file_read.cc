@@ -348,7 +348,8 @@ io::Task<void> CachedFile::store(std::shared_ptr<Fetch> fetch) {
     fetch->storing = true;
     for (uint64_t i = 0; i < fetch->blocks; ++i) bytes += disk_bytes(fetch->first_block + i);
   }
-  if (!env_.residents.reserve(owner_.id(), bytes)) {
+  const Hints hints = owner_.hints();
+  if (!hints.admit || !env_.residents.reserve(owner_.id(), bytes, hints)) {
     env_.metrics.bypassed.add(fetch->length);
     co_return;
   }

@@ -11,7 +11,7 @@ namespace larder::cache {
 
 // Reads every node's record; runs beside requests, after the mount answers.  Ends early when `stop`
 // is set.  Evicts what a smaller limit than last time no longer allows.
-Result<void> take_census(catalog::Catalog& catalog, Residents& residents,
+Result<void> take_census(catalog::Catalog& catalog, Residents& residents, const Rules& rules,
                          const std::atomic<bool>& stop);
 
 }  // namespace larder::cache

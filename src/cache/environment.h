@@ -8,6 +8,7 @@
 #include "base/metrics.h"
 #include "buffer/pool.h"
 #include "cache/residents.h"
+#include "cache/rules.h"
 #include "catalog/catalog.h"
 #include "io/async_semaphore.h"
 #include "memory/block_cache.h"
@@ -27,6 +28,7 @@ struct Options {
   uint64_t evict_whole_bytes_max = 64 << 20;
   // The last run did not end cleanly: objects may hold bytes that no record tells of.
   bool is_after_crash = false;
+  Rules rules = {};
 };
 
 struct Metrics {

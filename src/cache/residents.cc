@@ -28,7 +28,7 @@ Residents::Residents(MakePolicy make_policy, Budget& budget, Nanos ttl, Registry
       refused_(registry.counter("larder_cache_full_total",
                                 "Times nothing could be evicted and the cache was bypassed.")),
       expired_(registry.counter("larder_expired_total", "Objects evicted as their ttl was over.")),
-      ttl_s_(static_cast<uint32_t>(seconds_of(ttl))),
+      ttl_(ttl),
       wall_offset_s_(seconds_of(clock.wall()) - seconds_of(clock.monotonic())),
       make_policy_(std::move(make_policy)) {
   registry.gauge_callback("larder_cached_files", "Files with an object on the cache disk.",
@@ -49,24 +49,25 @@ evict::Policy* Residents::policy_of(Priority priority) {
   return policy.get();
 }
 
-void Residents::enter(Slot slot, uint32_t cached_at_s) {
+void Residents::enter(Slot slot, uint32_t cached_at_s, const Hints& hints) {
   evict::Policy* policy = policy_of(table_.priority(slot));
   if (policy == nullptr) return;
   policy->reserve(table_.slot_limit());
+  const auto ttl_s = static_cast<uint32_t>(seconds_of(hints.ttl.value_or(ttl_)));
   policy->insert(slot, {.key_hash = mix64(table_.node(slot).value),
                         .weight_bytes = table_.bytes(slot),
                         .now_s = now_s(),
-                        .expires_s = ttl_s_ == 0 ? 0 : cached_at_s + ttl_s_});
+                        .expires_s = ttl_s == 0 ? 0 : cached_at_s + ttl_s});
 }
 
 void Residents::leave(Slot slot) {
   if (evict::Policy* policy = policy_of(table_.priority(slot))) policy->erase(slot);
 }
 
-Residents::Slot Residents::slot_of(NodeId node) {
+Residents::Slot Residents::slot_of(NodeId node, const Hints& hints) {
   if (const auto slot = table_.find(node)) return *slot;
-  const Slot slot = table_.insert(node, Priority::kNormal);
-  enter(slot, now_s());
+  const Slot slot = table_.insert(node, hints.priority);
+  enter(slot, now_s(), hints);
   if (!census_done_) used_since_mount_.push_back(node);
   return slot;
 }
@@ -78,12 +79,12 @@ void Residents::set_bytes(Slot slot, uint64_t bytes) {
 
 // --- room
 
-bool Residents::reserve(NodeId node, uint64_t bytes) {
+bool Residents::reserve(NodeId node, uint64_t bytes, const Hints& hints) {
   CHECK(bytes % ResidentTable::kUnitBytes == 0);
   for (int attempt = 0; budget_.could_fit(bytes) && attempt < kAttemptsMax; ++attempt) {
     const Budget::Amount wanted{.bytes = bytes, .objects = is_known(node) ? 0U : 1U};
     if (budget_.take(wanted.bytes, wanted.objects)) {
-      enter_reserved(node, wanted.objects);
+      enter_reserved(node, wanted.objects, hints);
       call_if_pressed();
       return true;
     }
@@ -99,10 +100,10 @@ bool Residents::is_known(NodeId node) const {
 }
 
 // From here on there may be a file of the node.
-void Residents::enter_reserved(NodeId node, uint64_t objects_taken) {
+void Residents::enter_reserved(NodeId node, uint64_t objects_taken, const Hints& hints) {
   const MutexLock lock(mutex_);
   const bool was_known = table_.find(node).has_value();
-  slot_of(node);
+  slot_of(node, hints);
   // Another thread entered it meanwhile, or it was forgotten.
   if (was_known && objects_taken != 0) budget_.give_back(0, 1);
   if (!was_known && objects_taken == 0) budget_.adopt(0, 1);
@@ -215,7 +216,7 @@ void Residents::charge(NodeId node, uint64_t bytes) {
   const MutexLock lock(mutex_);
   budget_.settled(bytes);
   const bool is_new = !table_.find(node);
-  const Slot slot = slot_of(node);  // forgotten meanwhile: it has begun again
+  const Slot slot = slot_of(node, {});  // forgotten meanwhile: it has begun again
   if (is_new) budget_.adopt(0, 1);
   set_bytes(slot, table_.bytes(slot) + bytes);
 }
@@ -264,11 +265,20 @@ void Residents::touch(NodeId node) {
   if (!census_done_) used_since_mount_.push_back(node);
 }
 
-void Residents::introduce(NodeId node, uint64_t bytes, int64_t cached_at_ns) {
+void Residents::introduce(NodeId node, uint64_t bytes, int64_t cached_at_ns, const Hints& hints) {
+  const uint32_t cached_at_s =
+      cached_at_ns == 0 ? now_s() : static_cast<uint32_t>(seconds_of(Nanos(cached_at_ns)));
   const MutexLock lock(mutex_);
-  if (table_.find(node)) return;
-  const Slot slot = table_.insert(node, Priority::kNormal);
-  enter(slot, cached_at_ns == 0 ? now_s() : static_cast<uint32_t>(seconds_of(Nanos(cached_at_ns))));
+  if (const auto known = table_.find(node)) {
+    // Used before it was counted, by somebody who did not know what is wanted of it.
+    if (table_.priority(*known) == hints.priority) return;
+    leave(*known);
+    table_.set_priority(*known, hints.priority);
+    enter(*known, cached_at_s, hints);
+    return;
+  }
+  const Slot slot = table_.insert(node, hints.priority);
+  enter(slot, cached_at_s, hints);
   set_bytes(slot, bytes);
   budget_.adopt(table_.bytes(slot), 1);
 }

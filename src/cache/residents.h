@@ -30,6 +30,7 @@
 #include "base/mutex.h"
 #include "cache/budget.h"
 #include "cache/resident_table.h"
+#include "cache/rules.h"
 #include "evict/policy.h"
 
 namespace larder::cache {
@@ -57,7 +58,8 @@ class Residents {
   // up.
 
   // Makes room for `bytes` of the node's object, without evicting it.  False: no room to be had.
-  bool reserve(NodeId node, uint64_t bytes);
+  // The hints count when the node is not known yet.
+  bool reserve(NodeId node, uint64_t bytes, const Hints& hints = {});
   // What was reserved is written, and the node's own from now on, or is not needed after all.
   void charge(NodeId node, uint64_t bytes);
   void cancel(uint64_t bytes);
@@ -70,8 +72,9 @@ class Residents {
   // Notes a use.
   void touch(NodeId node);
   // A file cached in an earlier run: from the census, in order of last use, or because it is used
-  // now.  Ignored when known already.  cached_at_ns: wall clock, 0: not known.
-  void introduce(NodeId node, uint64_t bytes, int64_t cached_at_ns);
+  // now.  Of one that is known already only the priority counts.  cached_at_ns: wall clock, 0: not
+  // known.
+  void introduce(NodeId node, uint64_t bytes, int64_t cached_at_ns, const Hints& hints = {});
   // After the census: what was used since the mount is younger than what was introduced.
   void end_census();
 
@@ -104,8 +107,8 @@ class Residents {
   class Round;
 
   evict::Policy* policy_of(Priority priority) REQUIRES(mutex_);
-  Slot slot_of(NodeId node) REQUIRES(mutex_);
-  void enter(Slot slot, uint32_t cached_at_s) REQUIRES(mutex_);
+  Slot slot_of(NodeId node, const Hints& hints) REQUIRES(mutex_);
+  void enter(Slot slot, uint32_t cached_at_s, const Hints& hints) REQUIRES(mutex_);
   void leave(Slot slot) REQUIRES(mutex_);
   void set_bytes(Slot slot, uint64_t bytes) REQUIRES(mutex_);
   // Wall-clock time as it was at the start, going on monotonically.
@@ -115,7 +118,7 @@ class Residents {
   std::optional<Victim> choose_expired(evict::SlotFilter may_go);
   void call_if_pressed();
   bool is_known(NodeId node) const;
-  void enter_reserved(NodeId node, uint64_t objects_taken);
+  void enter_reserved(NodeId node, uint64_t objects_taken, const Hints& hints);
 
   Budget& budget_;
   const Clock& clock_;
@@ -125,7 +128,7 @@ class Residents {
   Counter& evicted_bytes_;
   Counter& refused_;
   Counter& expired_;
-  const uint32_t ttl_s_;
+  const Nanos ttl_;
   const int64_t wall_offset_s_;  // wall clock less monotonic, at the start
 
   mutable Mutex mutex_;

@@ -211,7 +211,8 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
       keep.push_back(block);
     }
   }
-  if (reserve != 0 && !env_.residents.reserve(owner_.id(), reserve)) {
+  const Hints hints = reserve != 0 ? owner_.hints() : Hints{};
+  if (reserve != 0 && (!hints.admit || !env_.residents.reserve(owner_.id(), reserve, hints))) {
     MutexLock lock(mutex_);
     if (edge_growth != 0 && blocks_.has(edge)) {
       count_left(disk_bytes(edge, old_size_bytes));

@@ -88,6 +88,13 @@ cache::CachedFile* Node::file_if_any() const {
   return file_.get();
 }
 
+cache::Hints Node::hints() {
+  const cache::Rules& rules = fs_.cache_environment().options.rules;
+  if (rules.empty()) return {};
+  const auto path = fs_.path_of(*this);
+  return path ? rules.match(*path) : cache::Hints{};  // without a name no rule is for it
+}
+
 Result<void> Node::persist(catalog::Batch extra) {
   MutexLock record_lock(record_mutex_);
   Name name = fs_.first_name(*this);

@@ -44,6 +44,8 @@ class TestOwner final : public FileOwner, public std::enable_shared_from_this<Te
       co_return fail(Code::kStale);
     co_return std::move(opened.file);
   }
+  Hints hints() override { return wanted; }
+  Hints wanted;  // set before use
   Result<void> persist(catalog::Batch extra) override {
     MutexLock lock(record_mutex_);
     catalog::NodeRecord record;

@@ -348,6 +348,19 @@ TEST_F(CachedFileTest, WithoutRoomReadsGoRoundTheCache) {
   EXPECT_EQ(store_errors(), 0);
 }
 
+TEST_F(CachedFileTest, WhatIsNotToBeAdmittedGoesRoundTheCache) {
+  const std::string content = random_text(1, 2 * kBlock);
+  make(content);
+  owner_->wanted.admit = false;
+  EXPECT_EQ(read_all(), content);
+  stack_->settle();
+  EXPECT_EQ(stack_->residents->count(), 0U);
+  EXPECT_EQ(bypassed(), static_cast<int64_t>(2 * kBlock));
+  ASSERT_TRUE(write(random_text(2, 2 * kBlock), 0));
+  EXPECT_EQ(stack_->residents->count(), 0U);
+  EXPECT_EQ(read_all(), source_.content("file"));
+}
+
 TEST_F(CachedFileTest, AFullDiskIsNoError) {
   const std::string content = random_text(1, 6 * kBlock);
   start();

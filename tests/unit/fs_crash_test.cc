@@ -168,7 +168,7 @@ TEST_P(FsCrashTest, WhateverStepTheDiskDiesAtReadsAreWhatTheSourceHas) {
     mount(coherence, options);
     ASSERT_TRUE(fs_->loaded) << fs_->loaded.error().message();
     const std::atomic<bool> stop{false};
-    ASSERT_TRUE(cache::take_census(*fs_->stack.catalog, *fs_->stack.residents, stop));
+    ASSERT_TRUE(cache::take_census(*fs_->stack.catalog, *fs_->stack.residents, {}, stop));
     expect_all_as_source();
     if (HasFatalFailure()) return;
     sim_disk_.crash_at_step(1 + random.below(150));

@@ -38,8 +38,8 @@ class ResidentsTest : public ::testing::Test {
       return true;
     });
   }
-  bool reserve(uint64_t node, uint64_t units) {
-    if (!residents_.reserve(NodeId{node}, units * kUnit)) return false;
+  bool reserve(uint64_t node, uint64_t units, const Hints& hints = {}) {
+    if (!residents_.reserve(NodeId{node}, units * kUnit, hints)) return false;
     residents_.charge(NodeId{node}, units * kUnit);
     return true;
   }
@@ -116,6 +116,71 @@ TEST_F(ResidentsTest, WhatIsInUseStaysAndTheRestGoes) {
   EXPECT_TRUE(reserve(5, 40));
   EXPECT_THAT(evicted_, ElementsAre(2, 4));
   EXPECT_EQ(used(), 90U);
+}
+
+TEST_F(ResidentsTest, LowPriorityGoesFirstAndWhatIsPinnedStays) {
+  ASSERT_TRUE(reserve(1, 20, {.priority = Priority::kPinned}));
+  ASSERT_TRUE(reserve(2, 20, {.priority = Priority::kHigh}));
+  ASSERT_TRUE(reserve(3, 20));
+  ASSERT_TRUE(reserve(4, 20, {.priority = Priority::kLow}));
+  ASSERT_TRUE(reserve(5, 20));
+  EXPECT_TRUE(reserve(6, 80, {.priority = Priority::kLow}));
+  EXPECT_THAT(evicted_, ElementsAre(4, 3, 5, 2));
+  EXPECT_FALSE(reserve(7, 81));
+  EXPECT_EQ(residents_.bytes_of(NodeId{1}), 20 * kUnit);
+}
+
+TEST_F(ResidentsTest, TheCensusTellsWhatIsWantedOfWhatWasUsedBeforeIt) {
+  residents_.introduce(NodeId{1}, 40 * kUnit, 0);
+  residents_.introduce(NodeId{1}, 99 * kUnit, 0, {.priority = Priority::kPinned});
+  EXPECT_EQ(used(), 40U);
+  ASSERT_TRUE(reserve(2, 60));
+  EXPECT_TRUE(reserve(3, 60));
+  EXPECT_THAT(evicted_, ElementsAre(2));
+}
+
+TEST_F(ResidentsTest, AHintsTtlCountsInsteadOfTheTtlOfAll) {
+  ASSERT_TRUE(reserve(1, 10, {.ttl = std::chrono::minutes(1)}));
+  ASSERT_TRUE(reserve(2, 10, {.ttl = Nanos(0)}));
+  ASSERT_TRUE(reserve(3, 10));
+  clock_.advance(std::chrono::minutes(2));
+  EXPECT_FALSE(residents_.expire(10));
+  EXPECT_THAT(evicted_, ElementsAre(1));
+  clock_.advance(std::chrono::hours(1));
+  EXPECT_FALSE(residents_.expire(10));
+  EXPECT_THAT(evicted_, ElementsAre(1, 3));
+}
+
+// Rules are for paths, which the census puts together from the records.
+TEST_F(ResidentsTest, TheCensusAppliesRules) {
+  testing::SimDisk disk;
+  auto store = std::move(*journal::Store::open(disk, "", {}, registry_, clock_));
+  auto catalog = std::move(*catalog::Catalog::open(*store));
+  catalog::Batch batch;
+  catalog::NodeRecord directory;
+  directory.parent = kRootNode;
+  directory.name = "keep";
+  batch.put(NodeId{5}, directory);
+  for (const uint64_t node : {6, 7}) {
+    catalog::NodeRecord record;
+    record.parent = node == 6 ? NodeId{5} : kRootNode;
+    record.name = "file";
+    record.object = ObjectId{node};
+    record.object_bytes = 50 * kUnit;
+    record.used_at_ns = static_cast<int64_t>(node);
+    batch.put(NodeId{node}, record);
+  }
+  ASSERT_TRUE(catalog->apply(batch));
+  Rules rules;
+  ASSERT_TRUE(rules.add({.glob = std::move(*Glob::parse("keep/*")),
+                         .admit = {},
+                         .ttl = {},
+                         .priority = {},
+                         .pin = true}));
+  const std::atomic<bool> stop{false};
+  ASSERT_TRUE(take_census(*catalog, residents_, rules, stop));
+  EXPECT_TRUE(reserve(8, 50));
+  EXPECT_THAT(evicted_, ElementsAre(7));
 }
 
 TEST_F(ResidentsTest, WhatIsOverGoesWithoutNeed) {
@@ -219,7 +284,7 @@ TEST_F(ResidentsTest, TheCensusFindsObjectsInOrderOfLastUse) {
   batch.put(NodeId{7}, catalog::NodeRecord{});  // has no object
   ASSERT_TRUE(catalog->apply(batch));
   const std::atomic<bool> stop{false};
-  ASSERT_TRUE(take_census(*catalog, residents_, stop));
+  ASSERT_TRUE(take_census(*catalog, residents_, {}, stop));
   EXPECT_THAT(evicted_, ElementsAre(3, 6));
   EXPECT_EQ(used(), 90U);
   EXPECT_TRUE(reserve(8, 100));
@@ -237,7 +302,7 @@ TEST_F(ResidentsTest, ACensusThatIsStoppedIntroducesNobody) {
   batch.put(NodeId{2}, record);
   ASSERT_TRUE(catalog->apply(batch));
   const std::atomic<bool> stop{true};
-  ASSERT_TRUE(take_census(*catalog, residents_, stop));
+  ASSERT_TRUE(take_census(*catalog, residents_, {}, stop));
   EXPECT_EQ(residents_.count(), 0U);
 }
 
