@@ -29,6 +29,13 @@ class Scratch {
     return std::move(*store);
   }
 
+  double counted(const std::string& name) const {
+    for (const Registry::Entry& entry : registry_.entries())
+      if (entry.name == name && entry.counter != nullptr)
+        return static_cast<double>(entry.counter->value());
+    return 0;
+  }
+
  private:
   bench::ScratchDisk disk_;
   Registry registry_;
@@ -64,6 +71,27 @@ void append_and_commit(benchmark::State& state) {
   for (auto _ : state) CHECK(store->apply(batch).has_value() && store->commit().has_value());
 }
 BENCHMARK(append_and_commit)->UseRealTime();
+
+// As many threads as want their change durable at the same time; what one sync carries.
+void commit_together(benchmark::State& state) {
+  static Scratch* scratch = nullptr;
+  static std::unique_ptr<Store> store;
+  if (state.thread_index() == 0) {
+    scratch = new Scratch;
+    store = scratch->open();
+  }
+  const std::vector<Change> batch{
+      {key_of(static_cast<uint64_t>(state.thread_index())), std::string(kValueBytes, 'v')}};
+  for (auto _ : state) CHECK(store->apply(batch).has_value() && store->commit().has_value());
+  if (state.thread_index() == 0) {
+    const auto syncs = scratch->counted("larder_journal_syncs_total");
+    state.counters["records_per_sync"] = scratch->counted("larder_journal_records_total") / syncs;
+    state.counters["bytes_per_sync"] = scratch->counted("larder_journal_bytes_total") / syncs;
+    store.reset();
+    delete scratch;
+  }
+}
+BENCHMARK(commit_together)->Threads(1)->Threads(4)->Threads(16)->Threads(64)->UseRealTime();
 
 void get_hot(benchmark::State& state) {
   Scratch scratch;

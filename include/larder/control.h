@@ -30,6 +30,12 @@
 //       the queue is full, send the line again later.
 //   warm-end JOB              ok          no further paths will come
 //   warm-status JOB           ok JSON     see WarmStatus below; answers also after the job is done
+//   audit                     ok REQUEST
+//       Looks through the cache directory now: removes objects that nothing names and unfinished
+//       files, and measures what the rest takes.  It does so in the background.
+//   audit-status              ok REQUEST JSON
+//       REQUEST is the highest one that has been carried out (0: none); see AuditStatus below.
+//   scrub, scrub-status       the same for verifying all that is cached; see ScrubStatus below
 //
 // stats.json.  Times are numbers with their unit in the name, sizes are bytes.
 //
@@ -47,6 +53,14 @@
 // WarmStatus: files_total files_done files_missing files_failed bytes_done bytes_total (numbers),
 // done (true when the list was ended and everything on it is done), errors (the first few, as
 // strings).
+//
+// AuditStatus, of the last whole pass: passes (in this run), orphans (objects that nothing named),
+// strays (unfinished and foreign files), removed (of both), settled (objects whose size was
+// accounted wrongly), objects (files), object_bytes journal_bytes metadata_bytes (on the disk),
+// measured_bytes (their sum), accounted_bytes (what size= is held against), error (why the last
+// pass broke off, or "").
+//
+// ScrubStatus, of this run: passes, blocks bytes (verified), bad_blocks (dropped).
 #pragma once
 
 namespace larder::control {

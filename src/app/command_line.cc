@@ -22,9 +22,10 @@ void add_command(CLI::App& app, std::vector<std::pair<CLI::App*, Command>>& comm
 int usage_error(const CLI::App& app, const CLI::ParseError& error, std::string_view first_word) {
   const auto chosen = app.get_subcommands();
   if (chosen.empty() && !first_word.empty() && !first_word.starts_with('-')) {
-    complain(fmt::format(
-        "unknown command '{}': the commands are mount, umount, status, warm, check, inspect",
-        first_word));
+    complain(
+        fmt::format("unknown command '{}': the commands are mount, umount, status, warm, "
+                    "simulate, check, inspect",
+                    first_word));
     return kExitUsage;
   }
   const std::string command = chosen.empty() ? "larder" : "larder " + chosen.front()->get_name();
@@ -56,6 +57,8 @@ int run_command_line(int argc, char** argv) {
   add_command(app, commands, "status", "Show what a mount, or every mount, is doing",
               set_up_status);
   add_command(app, commands, "warm", "Load files into the cache", set_up_warm);
+  add_command(app, commands, "simulate", "Compare eviction policies on a trace of requests",
+              set_up_simulate);
   add_command(app, commands, "check", "Look for damage in a cache directory", set_up_check);
   add_command(app, commands, "inspect", "Show what is in a cache directory", set_up_inspect);
   try {

@@ -17,7 +17,6 @@
 namespace larder::app {
 
 enum class Profile { kPrivate, kShared, kImmutable };
-enum class Policy { kLru };
 enum class IoChoice { kAuto, kUring, kThreads };
 enum class Passthrough { kAuto, kOff };
 
@@ -36,7 +35,8 @@ struct Config {
   SizeLimit min_free;  // of the disk
   uint64_t memory_bytes = 0;
   uint64_t block_size_bytes = 0;
-  Policy policy = Policy::kLru;
+  std::string policy;  // a name that evict/registry.h knows
+  Nanos ttl{0};        // 0: files do not expire
   Profile profile = Profile::kShared;
   Nanos attr_ttl{0};
   Nanos negative_ttl{0};
@@ -47,6 +47,9 @@ struct Config {
   Nanos source_patience{0};
   uint32_t source_threads = 0;
   Nanos commit_interval{0};
+  uint64_t scrub_bytes_per_second = 0;  // 0: off
+  Nanos forget_after{0};                // 0: never
+  uint32_t compact_at_percent = 0;
   uint32_t threads = 0;  // FUSE workers; 0: as many as there are processors
   bool read_only = false;
   bool allow_other = false;

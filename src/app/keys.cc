@@ -6,6 +6,8 @@
 #include <bit>
 #include <numeric>
 
+#include "evict/registry.h"
+
 namespace larder::app {
 namespace {
 
@@ -48,7 +50,13 @@ std::vector<Key> make_keys() {
       {"memory", SizeField{&Config::memory_bytes, 0, kTiB}, "256M", "memory for hot blocks"},
       {"block_size", SizeField{&Config::block_size_bytes, 4 * kKiB, kMiB, true}, "128K",
        "unit of presence and of fetching; what is cached keeps the one it came with"},
-      {"policy", choice<&Config::policy, Policy::kLru>({"lru"}), "lru", "what to evict first"},
+      {"policy",
+       ChoiceField{
+           evict::policy_names(),
+           [](Config& config, size_t index) { config.policy = evict::policy_names()[index]; }},
+       "hybrid", "what to evict first"},
+      {"ttl", DurationField{&Config::ttl, seconds(1), kYear, true}, "0",
+       "how long a file stays cached after it came in; 0: until it is evicted"},
       {"profile",
        choice<&Config::profile, Profile::kPrivate, Profile::kShared, Profile::kImmutable>(
            {"private", "shared", "immutable"}),
@@ -77,6 +85,12 @@ std::vector<Key> make_keys() {
        "calls to the source in flight at once"},
       {"commit_interval", DurationField{&Config::commit_interval, milliseconds(1), seconds(60)},
        "1s", "most time until a change is durable in the cache"},
+      {"scrub", SizeField{&Config::scrub_bytes_per_second, 0, kGiB}, "4M",
+       "bytes a second of what is cached to verify in the background; 0: none"},
+      {"forget_after", DurationField{&Config::forget_after, Nanos(0), 10 * kYear}, "720h",
+       "how long an unused name without cached data is remembered; 0: for ever"},
+      {"compact_at", ShareField{&Config::compact_at_percent, 10, 90}, "50%",
+       "share of the journal that may be dead before it is compacted"},
       {"threads", CountField{&Config::threads, 1, 256, true}, "auto", "FUSE worker threads"},
       {"ro", SwitchField{&Config::read_only}, "off", "mount read-only"},
       {"allow_other", SwitchField{&Config::allow_other}, "off", "let other users use the mount"},
@@ -113,8 +127,12 @@ struct Describe {
     return fmt::format("{} of at least {} (K, M, G, T) or 1% to 100% of {}", f.what,
                        format_size(f.min), f.whole);
   }
+  std::string operator()(const ShareField& f) const {
+    return fmt::format("{}% to {}%", f.min, f.max);
+  }
   std::string operator()(const DurationField& f) const {
-    return fmt::format("{} to {} (ms, s, m, h)", format_duration(f.min), format_duration(f.max));
+    return fmt::format("{}{} to {} (ms, s, m, h)", f.zero_allowed ? "0, or " : "",
+                       format_duration(f.min), format_duration(f.max));
   }
   std::string operator()(const CountField& f) const {
     return fmt::format("{} to {}{}", f.min, f.max, f.auto_allowed ? ", or auto" : "");
@@ -143,9 +161,17 @@ struct Store {
     config.*f.member = limit;
     return {};
   }
+  Result<void> operator()(const ShareField& f) const {
+    if (!value.ends_with('%')) return fail(Code::kInvalid);
+    TRY_ASSIGN(const uint64_t percent, parse_count(value.substr(0, value.size() - 1)));
+    if (percent < f.min || percent > f.max) return fail(Code::kInvalid);
+    config.*f.member = static_cast<uint32_t>(percent);
+    return {};
+  }
   Result<void> operator()(const DurationField& f) const {
     TRY_ASSIGN(const Nanos duration, parse_duration(value));
-    if (duration < f.min || duration > f.max) return fail(Code::kInvalid);
+    const bool is_zero = f.zero_allowed && duration == Nanos(0);
+    if (!is_zero && (duration < f.min || duration > f.max)) return fail(Code::kInvalid);
     config.*f.member = duration;
     return {};
   }

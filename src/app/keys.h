@@ -26,10 +26,17 @@ struct SizeLimitField {
   std::string_view what = "a size";
   std::string_view whole = "the disk";
 };
+// A share of something, as a user writes it: "50%".
+struct ShareField {
+  uint32_t Config::* member;  // in percent
+  uint32_t min;
+  uint32_t max;
+};
 struct DurationField {
   Nanos Config::* member;
   Nanos min;
   Nanos max;
+  bool zero_allowed = false;  // besides
 };
 struct CountField {
   uint32_t Config::* member;
@@ -52,8 +59,8 @@ struct TextField {
 
 struct Key {
   std::string_view name;
-  std::variant<SizeField, SizeLimitField, DurationField, CountField, SwitchField, ChoiceField,
-               TextField>
+  std::variant<SizeField, SizeLimitField, ShareField, DurationField, CountField, SwitchField,
+               ChoiceField, TextField>
       field;
   std::string_view default_value;
   std::string_view help;  // one line

@@ -14,13 +14,19 @@
 #include "app/cache_directory.h"
 #include "app/in_words.h"
 #include "app/source_root.h"
+#include "base/check.h"
 #include "base/log.h"
+#include "cache/activity.h"
+#include "cache/audit.h"
 #include "cache/census.h"
 #include "cache/claims.h"
 #include "cache/environment.h"
 #include "cache/janitor.h"
+#include "cache/scrub.h"
+#include "cache/trimmer.h"
 #include "catalog/catalog.h"
 #include "control/control_directory.h"
+#include "control/housekeeping.h"
 #include "control/warm.h"
 #include "evict/registry.h"
 #include "fs/cached_file_system.h"
@@ -128,8 +134,12 @@ class RunningMount final : public Mount {
   Result<void> open_store();
   Result<void> start_reactors();
   Result<void> load_root();
-  void add_duties();
+  void add_duties(control::CommandTable& commands);
+  template <class Duty>
+  void add_pass_commands(control::CommandTable& commands, const std::string& name, Duty& duty,
+                         cache::Janitor::DutyId id);
   cache::Overhead overhead() const;
+  std::unique_ptr<evict::Policy> make_disk_policy() const;
   control::MountFacts facts() const;
 
   const MountRequest request_;
@@ -137,7 +147,6 @@ class RunningMount final : public Mount {
   Registry registry_;
   std::unique_ptr<io::Disk> disk_;
   std::unique_ptr<journal::Store> store_;
-  uint64_t journal_headroom_bytes_ = 0;  // its next log file and checkpoint
   std::unique_ptr<catalog::Catalog> catalog_;
   std::unique_ptr<object::Objects> objects_;
   // Outlives this object when a hung thread still holds a buffer.
@@ -155,9 +164,13 @@ class RunningMount final : public Mount {
   std::unique_ptr<fs::CachedFileSystem> files_;
   std::unique_ptr<fs::Warmer> warmer_;
   std::unique_ptr<WarmCommands> warm_commands_;
+  cache::Activity activity_{clock_};
+  std::unique_ptr<cache::Janitor> janitor_;
+  std::unique_ptr<cache::Audit> audit_;
+  std::unique_ptr<cache::Scrub> scrub_;
+  std::unique_ptr<cache::Trimmer> trimmer_;
   std::unique_ptr<control::ControlDirectory> control_;
   std::unique_ptr<fuse::Session> session_;
-  std::unique_ptr<cache::Janitor> janitor_;
 
   // A stop that a source that does not answer would hold up.
   void give_up_on_source();
@@ -189,7 +202,7 @@ Result<void> RunningMount::open_store() {
   journal::StoreOptions options;
   options.segment_bytes = segment_bytes_of(request_.config.size.resolve(space.total_bytes));
   options.checkpoint_after_bytes = 4 * options.segment_bytes;
-  journal_headroom_bytes_ = 2 * options.segment_bytes;
+  options.dead_share = request_.config.compact_at_percent / 100.0;
   options.uuid_salt =
       static_cast<uint64_t>(clock_.wall().count()) ^ static_cast<uint64_t>(getpid());
   const auto unusable = [&path](const Error& error, std::string_view state) {
@@ -273,13 +286,12 @@ Result<void> RunningMount::build() {
   TRY(open_store());
   TRY_ASSIGN(const io::SpaceInfo space, in_words(disk_->space()));
   pool_ = new buffer::Pool(config.memory_bytes + kTransitBytesMax);
-  const std::string policy = "lru";
   memory_ = std::make_unique<memory::BlockCache>(
-      memory::BlockCacheOptions{config.memory_bytes, 16, policy}, registry_);
+      memory::BlockCacheOptions{config.memory_bytes, 16, config.policy}, registry_);
   budget_ = std::make_unique<cache::Budget>(
       limits_of(config, space), *disk_, [this] { return overhead(); }, registry_, clock_);
-  residents_ = std::make_unique<cache::Residents>(
-      [policy] { return std::move(*evict::make_policy(policy)); }, *budget_, registry_, clock_);
+  residents_ = std::make_unique<cache::Residents>([this] { return make_disk_policy(); }, *budget_,
+                                                  config.ttl, registry_, clock_);
   metrics_ = std::make_unique<cache::Metrics>(registry_);
   claims_ =
       std::make_unique<cache::Claims>(*catalog_, *objects_, *metrics_, config.commit_interval);
@@ -309,6 +321,8 @@ Result<void> RunningMount::build() {
   warm_commands_ = std::make_unique<WarmCommands>(*warmer_);
   control::CommandTable commands;
   control::add_warm_commands(commands, *warm_commands_);
+  janitor_ = std::make_unique<cache::Janitor>(registry_, clock_);
+  add_duties(commands);
   control_ = std::make_unique<control::ControlDirectory>(
       registry_, clock_, facts(), [this] { return render_config(request_.config); },
       std::move(commands));
@@ -319,26 +333,67 @@ Result<void> RunningMount::build() {
   session_options.read_only = config.read_only;
   session_options.workers = config.threads != 0 ? config.threads : std::max(2U, processors());
   session_options.passthrough = config.passthrough == Passthrough::kAuto;
+  session_options.on_request = [this] { activity_.note(); };
   TRY_ASSIGN(session_, in_words(fuse::Session::mount(session_options, *files_, control_.get(),
                                                      *pool_, registry_, clock_)));
-  janitor_ = std::make_unique<cache::Janitor>(registry_, clock_);
-  add_duties();
   return {};
 }
 
+std::unique_ptr<evict::Policy> RunningMount::make_disk_policy() const {
+  const bool expires = request_.config.ttl != Nanos(0);
+  auto policy = evict::make_policy(request_.config.policy,
+                                   expires ? evict::Expiry::kHonoured : evict::Expiry::kIgnored);
+  CHECK(policy.has_value());  // the key takes no other names
+  return std::move(*policy);
+}
+
 cache::Overhead RunningMount::overhead() const {
-  return {.journal_bytes = store_->disk_bytes(), .headroom_bytes = journal_headroom_bytes_};
+  return {.journal_bytes = store_->disk_bytes(), .headroom_bytes = store_->headroom_bytes()};
 }
 
 // What is done in the background: a duty is one entry here.
-void RunningMount::add_duties() {
-  janitor_->add({.name = "census", .first = cache::kAtOnce, .step = [this] {
+void RunningMount::add_duties(control::CommandTable& commands) {
+  const journal::RecoveryReport& recovery = store_->recovery();
+  const auto open = [this](NodeId node) { return files_->owner_of(node); };
+  audit_ = std::make_unique<cache::Audit>(
+      *disk_, *catalog_, activity_,
+      cache::Audit::Host{[this] { return files_->objects_in_memory(); },
+                         [this] { return residents_->count(); },
+                         [this] { return residents_->used_bytes(); },
+                         [this](NodeId node) { return residents_->bytes_of(node); }, open},
+      !recovery.clean, registry_, clock_);
+  cache::Scrub::Options scrub_options{.bytes_per_second = request_.config.scrub_bytes_per_second,
+                                      .doubtful_from = std::nullopt};
+  if (!recovery.clean) scrub_options.doubtful_from = recovery.replayed_from;
+  scrub_ = std::make_unique<cache::Scrub>(
+      *catalog_, *objects_, activity_,
+      cache::Scrub::Host{open, [this](NodeId node) { return files_->path_for_message(node); },
+                         [this](NodeId node) { files_->blocks_dropped(node); }},
+      scrub_options, registry_, clock_);
+  trimmer_ = std::make_unique<cache::Trimmer>(
+      *catalog_, activity_,
+      [this](NodeId node, const std::function<void()>& act) {
+        return files_->if_absent(node, act);
+      },
+      request_.config.forget_after, registry_, clock_);
+  // These look at what the census has counted.
+  const auto audit = janitor_->add({.name = "audit", .step = [this] { return audit_->step(); }});
+  const auto scrub = janitor_->add({.name = "scrub", .step = [this] { return scrub_->step(); }});
+  const auto trim = janitor_->add({.name = "trim", .step = [this] { return trimmer_->step(); }});
+  const auto poke = [this, audit, scrub, trim] {
+    for (const auto duty : {audit, scrub, trim}) janitor_->poke(duty);
+  };
+  activity_.on_return(poke);
+  janitor_->add({.name = "census", .first = cache::kAtOnce, .step = [this, poke] {
                    const auto taken =
                        cache::take_census(*catalog_, *residents_, janitor_->stopping());
                    if (!taken)
                      log::warning("cannot count what is cached: {}", taken.error().message());
+                   poke();
                    return cache::kWhenPoked;
                  }});
+  add_pass_commands(commands, "audit", *audit_, audit);
+  add_pass_commands(commands, "scrub", *scrub_, scrub);
   const auto journal = janitor_->add({.name = "journal", .step = [this] {
                                         const auto more = store_->maintain();
                                         if (!more) log::warning("{}", more.error().message());
@@ -356,7 +411,31 @@ void RunningMount::add_duties() {
                                   ? cache::kAtOnce
                                   : cache::NextStep(clock_.monotonic() + kLookAround);
                      }});
+  if (const Nanos ttl = request_.config.ttl; ttl != Nanos(0)) {
+    const Nanos pause = std::clamp<Nanos>(ttl / 20, std::chrono::seconds(1), kLookAround);
+    janitor_->add({.name = "expire", .first = clock_.monotonic() + pause, .step = [this, pause] {
+                     return residents_->expire(kEvictionsAtOnce)
+                                ? cache::kAtOnce
+                                : cache::NextStep(clock_.monotonic() + pause);
+                   }});
+  }
   residents_->set_pressed([this, relieve] { janitor_->poke(relieve); });
+}
+
+// Commands to begin a pass now and to follow it.
+template <class Duty>
+void RunningMount::add_pass_commands(control::CommandTable& commands, const std::string& name,
+                                     Duty& duty, cache::Janitor::DutyId id) {
+  const auto request = [this, &duty, id] {
+    const uint64_t number = duty.schedule().request();
+    janitor_->poke(id);
+    return number;
+  };
+  control::add_pass_command(
+      commands, {.name = name,
+                 .request = request,
+                 .answered = [&duty] { return duty.schedule().answered(); },
+                 .findings = [&duty] { return control::format_findings(duty.status()); }});
 }
 
 Result<void> RunningMount::run() {

@@ -58,7 +58,7 @@ void CachedFile::load(const catalog::NodeRecord& record) {
     blocks_.clear_all();
     extra_bytes_ = static_cast<int64_t>(object_bytes);
   }
-  env_.residents.introduce(owner_.id(), object_bytes);
+  env_.residents.introduce(owner_.id(), object_bytes, record.cached_at_ns);
   env_.residents.settle(owner_.id(), object_bytes);  // if the census had only the record
 }
 
@@ -79,6 +79,11 @@ void CachedFile::describe(catalog::NodeRecord& record) const {
   record.data_stable = !unsettled_ && !racy_;
   record.ctime_moved = ctime_moved_;
   record.object_bytes = held_bytes();
+}
+
+ObjectId CachedFile::object() const {
+  MutexLock lock(mutex_);
+  return object_;
 }
 
 uint64_t CachedFile::size_bytes() const {

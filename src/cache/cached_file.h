@@ -73,6 +73,8 @@ class CachedFile {
   // Writes the data part of the record.
   void describe(catalog::NodeRecord& record) const;
 
+  // None: nothing is cached, nor was asked for.
+  ObjectId object() const;
   uint64_t size_bytes() const;
   // Every block present and no change under way: may be opened in passthrough.
   bool resident() const;
@@ -95,8 +97,8 @@ class CachedFile {
   void drop();
   // Drops all data to make room; false when it may not be done now (open in passthrough).
   bool evict();
-  // Whether so much is held that punch() is to be called instead.
-  bool is_large() const;
+  // Whether so much more than wanted is held that punch() is to be called instead.
+  bool is_large(uint64_t wanted_bytes) const;
   // Takes at least so many bytes from the end of a large object, whole chunks of blocks at a time,
   // and syncs the catalog before: not on a reactor.  False when nothing of it may go now.
   bool punch(uint64_t wanted_bytes);
@@ -165,6 +167,16 @@ class CachedFile {
   // allocated_bytes: what the object takes on the disk now.
   catalog::Batch end_claim(const ClaimableState& state, uint64_t allocated_bytes);
 
+  // --- housekeeping (cache/cached_file_verify.cc).  Not on a reactor: these wait for the disk.
+  // Reads the chunk's present blocks from `file`, which is the object's, and drops those that do
+  // not agree with their checksums: their claims first, durably.  The blocks dropped; none when the
+  // file is being changed.
+  std::vector<uint64_t> drop_bad_blocks(ObjectId object, uint64_t chunk, io::File& file);
+  // Punches out of the object what no present block accounts for, which a crash may have left, and
+  // counts what it takes then; false when it is in use.
+  bool tidy();
+  bool is_pinned() const;
+
   // No handle is open any more: closes descriptors.
   void idle();
 
@@ -198,6 +210,8 @@ class CachedFile {
   Result<void> ensure_object_id();
   io::Task<Result<void>> fetch_from_source(std::shared_ptr<Fetch> fetch);
   io::Task<void> store(std::shared_ptr<Fetch> fetch);
+  bool end_store(const Fetch& fetch, bool has_begun, const std::vector<uint32_t>& checksums,
+                 uint64_t bytes);
   void finish(const std::shared_ptr<Fetch>& fetch);
   void keep_in_memory(const Fetch& fetch) REQUIRES(mutex_);
   void spawn_fetches(const std::vector<std::shared_ptr<Fetch>>& started);
@@ -229,6 +243,15 @@ class CachedFile {
   Result<void> carry_out(const Hole& hole);
   Dropped drop_locked() REQUIRES(mutex_);
   void finish_drop(Dropped dropped);
+  struct Snapshot;
+  std::optional<Snapshot> snapshot(ObjectId object, uint64_t chunk) const;
+  uint64_t withdraw(const std::vector<uint64_t>& blocks) REQUIRES(mutex_);
+  Result<void> unclaim(ObjectId object, uint64_t chunk, const std::vector<uint64_t>& blocks);
+  struct Absent {
+    uint64_t offset = 0;
+    uint64_t length = 0;
+  };
+  std::vector<Absent> absent_ranges() const REQUIRES(mutex_);
   uint64_t bytes_of_object(const catalog::NodeRecord& record) const;
   // Forgets the blocks; returns what they took.
   uint64_t clear_blocks(uint64_t first_block, uint64_t last_block) REQUIRES(mutex_);

@@ -14,9 +14,9 @@ namespace larder::cache {
 
 using catalog::kBlocksPerChunk;
 
-bool CachedFile::is_large() const {
+bool CachedFile::is_large(uint64_t wanted_bytes) const {
   const MutexLock lock(mutex_);
-  return block_bytes_held() > env_.options.evict_whole_bytes_max;
+  return block_bytes_held() > std::max(env_.options.evict_whole_bytes_max, wanted_bytes);
 }
 
 bool CachedFile::evict() {

@@ -353,13 +353,15 @@ io::Task<void> CachedFile::store(std::shared_ptr<Fetch> fetch) {
     co_return;
   }
   ObjectId object;
-  bool stored = false;
+  bool is_written = false;
+  bool has_begun = false;  // something of it may be on the disk
   if (auto file = object_file(&object); file && object == fetch->object) {
     io::Task<Result<void>> writing = io::Reactor::current()->write(
         **file, fetch->buffer.bytes().first(fetch->length), fetch->offset);
     const Result<void> written = co_await std::move(writing);
-    stored = written.has_value();
-    if (!stored && !written.error().is(Code::kNoSpace)) {
+    is_written = written.has_value();
+    has_begun = is_written || !written.error().is(Code::kNoSpace);
+    if (!is_written && has_begun) {
       env_.metrics.store_errors.add();
       log::warning("cannot write an object: {}", written.error().message());
     }
@@ -367,25 +369,31 @@ io::Task<void> CachedFile::store(std::shared_ptr<Fetch> fetch) {
     env_.metrics.store_errors.add();
     log::warning("cannot make an object: {}", file.error().message());
   }
-  if (stored) {
-    std::vector<uint32_t> checksums;
-    for (uint64_t i = 0; i < fetch->blocks; ++i) {
-      const auto from = static_cast<size_t>(i << block_shift_);
-      checksums.push_back(checksum32(fetch->buffer.bytes().subspan(
-          from, std::min<size_t>(block_bytes(), fetch->length - from))));
-    }
-    MutexLock lock(mutex_);
-    stored = !fetch->detached && object_ == fetch->object;
-    for (uint64_t i = 0; stored && i < fetch->blocks; ++i)
-      blocks_.set(fetch->first_block + i, checksums[i]);
-    if (stored) env_.residents.charge(owner_.id(), bytes);
-  } else {
-    env_.metrics.bypassed.add(fetch->length);
+  std::vector<uint32_t> checksums;
+  for (uint64_t i = 0; is_written && i < fetch->blocks; ++i) {
+    const auto from = static_cast<size_t>(i << block_shift_);
+    checksums.push_back(checksum32(fetch->buffer.bytes().subspan(
+        from, std::min<size_t>(block_bytes(), fetch->length - from))));
   }
-  if (stored)
-    env_.claims.add(owner_.self());
-  else
+  if (!is_written) env_.metrics.bypassed.add(fetch->length);
+  if (end_store(*fetch, has_begun, checksums, bytes)) env_.claims.add(owner_.self());
+}
+
+// The blocks become present if they were written, there are checksums, and nothing changed
+// meanwhile; what was reserved for them counts if they are on the disk.
+bool CachedFile::end_store(const Fetch& fetch, bool has_begun,
+                           const std::vector<uint32_t>& checksums, uint64_t bytes) {
+  MutexLock lock(mutex_);
+  if (!has_begun || object_ != fetch.object) {
     env_.residents.cancel(bytes);
+    return false;
+  }
+  env_.residents.charge(owner_.id(), bytes);
+  const bool is_stored = !checksums.empty() && !fetch.detached;
+  if (!is_stored) count_left(bytes);
+  for (uint64_t i = 0; is_stored && i < fetch.blocks; ++i)
+    blocks_.set(fetch.first_block + i, checksums[i]);
+  return is_stored;
 }
 
 void CachedFile::finish(const std::shared_ptr<Fetch>& fetch) {

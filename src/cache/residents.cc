@@ -12,9 +12,14 @@ namespace {
 // How often room is made for one reservation before it is refused: others take what is freed.
 constexpr int kAttemptsMax = 8;
 
+int64_t seconds_of(Nanos time) {
+  return std::chrono::duration_cast<std::chrono::seconds>(time).count();
+}
+
 }  // namespace
 
-Residents::Residents(MakePolicy make_policy, Budget& budget, Registry& registry, const Clock& clock)
+Residents::Residents(MakePolicy make_policy, Budget& budget, Nanos ttl, Registry& registry,
+                     const Clock& clock)
     : budget_(budget),
       clock_(clock),
       evictions_(registry.counter("larder_evictions_total", "Objects evicted to make room.")),
@@ -22,6 +27,9 @@ Residents::Residents(MakePolicy make_policy, Budget& budget, Registry& registry,
                                       "Bytes of evicted objects and parts of objects.")),
       refused_(registry.counter("larder_cache_full_total",
                                 "Times nothing could be evicted and the cache was bypassed.")),
+      expired_(registry.counter("larder_expired_total", "Objects evicted as their ttl was over.")),
+      ttl_s_(static_cast<uint32_t>(seconds_of(ttl))),
+      wall_offset_s_(seconds_of(clock.wall()) - seconds_of(clock.monotonic())),
       make_policy_(std::move(make_policy)) {
   registry.gauge_callback("larder_cached_files", "Files with an object on the cache disk.",
                           [this] { return static_cast<int64_t>(count()); });
@@ -31,8 +39,7 @@ Residents::Residents(MakePolicy make_policy, Budget& budget, Registry& registry,
 }
 
 uint32_t Residents::now_s() const {
-  return static_cast<uint32_t>(
-      std::chrono::duration_cast<std::chrono::seconds>(clock_.monotonic()).count());
+  return static_cast<uint32_t>(wall_offset_s_ + seconds_of(clock_.monotonic()));
 }
 
 evict::Policy* Residents::policy_of(Priority priority) {
@@ -42,13 +49,14 @@ evict::Policy* Residents::policy_of(Priority priority) {
   return policy.get();
 }
 
-void Residents::enter(Slot slot) {
+void Residents::enter(Slot slot, uint32_t cached_at_s) {
   evict::Policy* policy = policy_of(table_.priority(slot));
   if (policy == nullptr) return;
   policy->reserve(table_.slot_limit());
   policy->insert(slot, {.key_hash = mix64(table_.node(slot).value),
                         .weight_bytes = table_.bytes(slot),
-                        .now_s = now_s()});
+                        .now_s = now_s(),
+                        .expires_s = ttl_s_ == 0 ? 0 : cached_at_s + ttl_s_});
 }
 
 void Residents::leave(Slot slot) {
@@ -58,7 +66,7 @@ void Residents::leave(Slot slot) {
 Residents::Slot Residents::slot_of(NodeId node) {
   if (const auto slot = table_.find(node)) return *slot;
   const Slot slot = table_.insert(node, Priority::kNormal);
-  enter(slot);
+  enter(slot, now_s());
   if (!census_done_) used_since_mount_.push_back(node);
   return slot;
 }
@@ -110,13 +118,20 @@ class Residents::Round {
   Round(Residents& residents, NodeId spared) : residents_(residents), spared_(spared) {}
 
   // Evicts one; false when none may go.
-  bool evict_one(uint64_t wanted_bytes) {
+  bool evict_one(uint64_t wanted_bytes) { return evict_one(wanted_bytes, &Residents::choose); }
+  bool evict_expired() { return evict_one(UINT64_MAX, &Residents::choose_expired); }
+  const Budget::Amount& freed() const { return freed_; }
+
+ private:
+  using Choose = std::optional<Victim> (Residents::*)(evict::SlotFilter);
+
+  bool evict_one(uint64_t wanted_bytes, Choose choose) {
     while (true) {
       const auto may_go = [this](Slot slot) NO_THREAD_SAFETY_ANALYSIS {
         const NodeId node = residents_.table_.node(slot);
         return node != spared_ && !busy_.contains(node);
       };
-      const auto victim = residents_.choose(may_go);
+      const auto victim = (residents_.*choose)(may_go);
       if (!victim) return false;
       if (!residents_.evict_(victim->node, wanted_bytes)) {
         busy_.insert(victim->node);
@@ -133,9 +148,7 @@ class Residents::Round {
       return true;
     }
   }
-  const Budget::Amount& freed() const { return freed_; }
 
- private:
   Residents& residents_;
   const NodeId spared_;
   std::unordered_set<NodeId> busy_;
@@ -147,6 +160,16 @@ std::optional<Residents::Victim> Residents::choose(evict::SlotFilter may_go) {
   for (const auto& policy : policies_) {
     if (!policy) continue;
     if (const auto slot = policy->victim(may_go))
+      return Victim{table_.node(*slot), table_.bytes(*slot)};
+  }
+  return std::nullopt;
+}
+
+std::optional<Residents::Victim> Residents::choose_expired(evict::SlotFilter may_go) {
+  const MutexLock lock(mutex_);
+  for (const auto& policy : policies_) {
+    if (!policy) continue;
+    if (const auto slot = policy->expired(now_s(), may_go))
       return Victim{table_.node(*slot), table_.bytes(*slot)};
   }
   return std::nullopt;
@@ -165,6 +188,15 @@ bool Residents::relieve(uint32_t evictions_max) {
   for (uint32_t i = 0; i < evictions_max; ++i) {
     const Budget::Amount over = budget_.excess({}, kSpareGoalPerMille);
     if (over.is_zero() || !round.evict_one(over.bytes)) return false;
+  }
+  return true;
+}
+
+bool Residents::expire(uint32_t evictions_max) {
+  Round round(*this, NodeId{});
+  for (uint32_t i = 0; i < evictions_max; ++i) {
+    if (!round.evict_expired()) return false;
+    expired_.add();
   }
   return true;
 }
@@ -232,20 +264,11 @@ void Residents::touch(NodeId node) {
   if (!census_done_) used_since_mount_.push_back(node);
 }
 
-void Residents::set_priority(NodeId node, Priority priority) {
-  const MutexLock lock(mutex_);
-  const auto slot = table_.find(node);
-  if (!slot || table_.priority(*slot) == priority) return;
-  leave(*slot);
-  table_.set_priority(*slot, priority);
-  enter(*slot);
-}
-
-void Residents::introduce(NodeId node, uint64_t bytes) {
+void Residents::introduce(NodeId node, uint64_t bytes, int64_t cached_at_ns) {
   const MutexLock lock(mutex_);
   if (table_.find(node)) return;
   const Slot slot = table_.insert(node, Priority::kNormal);
-  enter(slot);
+  enter(slot, cached_at_ns == 0 ? now_s() : static_cast<uint32_t>(seconds_of(Nanos(cached_at_ns))));
   set_bytes(slot, bytes);
   budget_.adopt(table_.bytes(slot), 1);
 }

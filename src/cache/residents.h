@@ -42,7 +42,10 @@ class Residents {
   using Evict = std::function<bool(NodeId, uint64_t wanted_bytes)>;
   using MakePolicy = std::function<std::unique_ptr<evict::Policy>()>;
 
-  Residents(MakePolicy make_policy, Budget& budget, Registry& registry, const Clock& clock);
+  // ttl: how long after it was begun an object expires, 0: never; the policies are to honour it
+  // then.
+  Residents(MakePolicy make_policy, Budget& budget, Nanos ttl, Registry& registry,
+            const Clock& clock);
 
   // Must be set before the first reserve().
   void set_evict(Evict evict) { evict_ = std::move(evict); }
@@ -66,16 +69,17 @@ class Residents {
   uint64_t forget(NodeId node);
   // Notes a use.
   void touch(NodeId node);
-  void set_priority(NodeId node, Priority priority);
   // A file cached in an earlier run: from the census, in order of last use, or because it is used
-  // now.  Ignored when known already.
-  void introduce(NodeId node, uint64_t bytes);
+  // now.  Ignored when known already.  cached_at_ns: wall clock, 0: not known.
+  void introduce(NodeId node, uint64_t bytes, int64_t cached_at_ns);
   // After the census: what was used since the mount is younger than what was introduced.
   void end_census();
 
   // Evicts at most `evictions_max` times while more is used than is to be, kSpareGoalPerMille of
   // each limit counted as used.  True when there is more to do and something may go.
   bool relieve(uint32_t evictions_max);
+  // Evicts at most so many objects whose time is over.  True when there are more that may go.
+  bool expire(uint32_t evictions_max);
   // Until the limits hold or nothing may go: after a census that found more than they allow.
   void trim();
 
@@ -101,12 +105,14 @@ class Residents {
 
   evict::Policy* policy_of(Priority priority) REQUIRES(mutex_);
   Slot slot_of(NodeId node) REQUIRES(mutex_);
-  void enter(Slot slot) REQUIRES(mutex_);
+  void enter(Slot slot, uint32_t cached_at_s) REQUIRES(mutex_);
   void leave(Slot slot) REQUIRES(mutex_);
   void set_bytes(Slot slot, uint64_t bytes) REQUIRES(mutex_);
+  // Wall-clock time as it was at the start, going on monotonically.
   uint32_t now_s() const;
   bool make_room(NodeId for_node, const Budget::Amount& wanted);
   std::optional<Victim> choose(evict::SlotFilter may_go);
+  std::optional<Victim> choose_expired(evict::SlotFilter may_go);
   void call_if_pressed();
   bool is_known(NodeId node) const;
   void enter_reserved(NodeId node, uint64_t objects_taken);
@@ -118,6 +124,9 @@ class Residents {
   Counter& evictions_;
   Counter& evicted_bytes_;
   Counter& refused_;
+  Counter& expired_;
+  const uint32_t ttl_s_;
+  const int64_t wall_offset_s_;  // wall clock less monotonic, at the start
 
   mutable Mutex mutex_;
   const MakePolicy make_policy_;

@@ -68,6 +68,10 @@ void Batch::remove_inode(uint64_t source_inode) {
   changes_.push_back({inode_key(source_inode), std::nullopt});
 }
 
+void Batch::put_number(std::string_view name, uint64_t number) {
+  changes_.push_back({meta_key(name), encode_number(number)});
+}
+
 Result<std::unique_ptr<Catalog>> Catalog::open(journal::Store& store) {
   std::unique_ptr<Catalog> catalog(new Catalog(store));
   {
@@ -77,6 +81,7 @@ Result<std::unique_ptr<Catalog>> Catalog::open(journal::Store& store) {
     catalog->nodes_.next = catalog->nodes_.limit = nodes.value_or(kRootNode.value + 1);
     TRY_ASSIGN(const auto objects, get_as<uint64_t>(store, meta_key(kObjectLimit), decode_number));
     catalog->objects_.next = catalog->objects_.limit = objects.value_or(1);
+    catalog->first_object_ = ObjectId{catalog->objects_.next};
     TRY(catalog->reserve(kNodeLimit, catalog->nodes_));
     TRY(catalog->reserve(kObjectLimit, catalog->objects_));
   }
@@ -128,6 +133,9 @@ Result<std::optional<NodeId>> Catalog::by_inode(uint64_t source_inode) {
   if (!number) return std::optional<NodeId>();
   return NodeId{*number};
 }
+Result<std::optional<uint64_t>> Catalog::number(std::string_view name) {
+  return get_as<uint64_t>(store_, meta_key(name), decode_number);
+}
 
 Result<std::optional<std::vector<ListingEntry>>> Catalog::listing(NodeId directory,
                                                                   uint32_t parts) {
@@ -153,6 +161,20 @@ Result<void> Catalog::for_each_node(const std::function<bool(NodeId, const NodeR
     if (!parsed || parsed->kind != RecordKind::kNode) return true;
     const auto record = decode_node(value);
     return !record || visit(NodeId{parsed->id}, *record);
+  });
+}
+
+Result<std::optional<journal::Address>> Catalog::visit_records(journal::Address from,
+                                                               size_t records_max,
+                                                               const RecordVisitor& visitor) {
+  return store_.scan_stretch(from, records_max, [&](std::string_view key, std::string_view value) {
+    const auto parsed = parse_key(key);
+    if (!parsed) return;
+    if (parsed->kind == RecordKind::kNode && visitor.node) {
+      if (const auto record = decode_node(value)) visitor.node(NodeId{parsed->id}, *record);
+    } else if (parsed->kind == RecordKind::kName && visitor.name) {
+      visitor.name(NodeId{parsed->id}, parsed->name);
+    }
   });
 }
 

@@ -41,6 +41,8 @@ class Batch {
   std::vector<Batch> split() const;
   void put_inode(uint64_t source_inode, NodeId node);
   void remove_inode(uint64_t source_inode);
+  // A number of the caller's, under a name of its own.
+  void put_number(std::string_view name, uint64_t number);
   bool empty() const { return changes_.empty(); }
 
  private:
@@ -48,11 +50,19 @@ class Batch {
   std::vector<journal::Change> changes_;
 };
 
+// What visit_records() calls; what is empty is not called.
+struct RecordVisitor {
+  std::function<void(NodeId, const NodeRecord&)> node;
+  std::function<void(NodeId parent, std::string_view name)> name;
+};
+
 class Catalog {
  public:
   // The store outlives the catalog.  Reserves the first ids, which takes one sync.
   static Result<std::unique_ptr<Catalog>> open(journal::Store& store);
 
+  // No object of an earlier run has this id or a higher one.
+  ObjectId first_object() const { return first_object_; }
   Result<NodeId> allocate_node();
   Result<ObjectId> allocate_object();
 
@@ -61,6 +71,7 @@ class Catalog {
   // Of the node's object.
   Result<std::optional<ChunkRecord>> chunk(const NodeRecord& node, uint64_t chunk);
   Result<std::optional<NodeId>> by_inode(uint64_t source_inode);
+  Result<std::optional<uint64_t>> number(std::string_view name);
   // All parts, or nullopt when one is missing.
   Result<std::optional<std::vector<ListingEntry>>> listing(NodeId directory, uint32_t parts);
 
@@ -68,6 +79,10 @@ class Catalog {
   Result<void> commit() { return store_.commit(); }
   // Visits every stored node until `visit` returns false.
   Result<void> for_each_node(const std::function<bool(NodeId, const NodeRecord&)>& visit);
+  // Visits records in stretches of about `records_max` of any kind, in the order in which they were
+  // written (journal::Store::scan_stretch): where to go on, or nullopt at the end.
+  Result<std::optional<journal::Address>> visit_records(journal::Address from, size_t records_max,
+                                                        const RecordVisitor& visitor);
 
  private:
   explicit Catalog(journal::Store& store) : store_(store) {}
@@ -79,6 +94,7 @@ class Catalog {
   Result<void> reserve(std::string_view counter, Range& range) REQUIRES(mutex_);
 
   journal::Store& store_;
+  ObjectId first_object_;  // set by open()
   Mutex mutex_;
   Range nodes_ GUARDED_BY(mutex_);
   Range objects_ GUARDED_BY(mutex_);

@@ -123,8 +123,11 @@ Section cache(const Readings& now) {
       {"used", fmt::format("{} of {}{}, {} files", human_size(used), human_size(limit),
                            share(used, limit), human_count(now.value("larder_cached_files")))},
       {"memory", human_size(now.value("larder_memory_used_bytes"))},
+      {"verified", human_size(now.value("larder_scrub_bytes_total"))},
       {"evictions", fmt::format("{} files, {}", human_count(now.value("larder_evictions_total")),
                                 human_size(now.value("larder_evicted_bytes_total")))}};
+  if (now.value("larder_cache_measured_at_seconds") > 0)
+    section.rows.push_back({"measured", human_size(now.value("larder_cache_measured_bytes"))});
   if (const int64_t bypassed = now.value("larder_bypassed_bytes_total"))
     section.rows.push_back({"bypassed", human_size(bypassed) + ", for want of room"});
   if (const int64_t invalidated = now.value("larder_invalidations_total"))
@@ -181,11 +184,12 @@ Section warming(const Readings& now) {
 }
 
 Section errors(const Readings& now) {
-  constexpr std::array<std::pair<const char*, const char*>, 6> kCounters = {{
+  constexpr std::array<std::pair<const char*, const char*>, 7> kCounters = {{
       {"source failed", "larder_source_errors_total"},
       {"source timed out", "larder_source_timeouts_total"},
       {"calls hung", "larder_source_calls_hung"},
       {"cache writes", "larder_store_errors_total"},
+      {"damaged blocks", "larder_scrub_bad_blocks_total"},
       {"local I/O", "larder_io_errors_total"},
       {"kernel not told", "larder_kernel_invalidations_given_up_total"},
   }};

@@ -106,7 +106,7 @@ bool CachedFileSystem::evict(NodeId id, uint64_t wanted_bytes) {
   const NodePtr node = load(id);
   if (node && node->is_regular()) {
     cache::CachedFile& file = node->file();
-    if (!file.is_large()) return file.evict();
+    if (!file.is_large(wanted_bytes)) return file.evict();
     // A punch waits for the disk, which a reactor does not: the janitor's turn.
     return io::Reactor::current() == nullptr && file.punch(wanted_bytes);
   }

@@ -10,6 +10,7 @@
 //   directories.cc         listings
 //   extended_attributes.cc
 //   warm.cc                loading by path
+//   housekeeping.cc        what the janitor's duties ask
 //
 // Invariants: see Node.  Nodes refer to this object and must be gone before it.
 #pragma once
@@ -19,6 +20,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "base/metrics.h"
@@ -134,6 +136,21 @@ class CachedFileSystem final : public FileSystem {
   };
   // Loads the file's data; of a directory lists the children's names.
   io::Task<Result<Warmed>> warm(std::string path);
+  // --- housekeeping (fs/housekeeping.cc)
+  // The objects of the files in memory.
+  std::unordered_set<ObjectId> objects_in_memory();
+  // A regular file's data; null when there is no such node.
+  std::shared_ptr<cache::FileOwner> owner_of(NodeId node);
+  // Its path as far as it is known, for messages.
+  std::string path_for_message(NodeId node);
+  // cache::Trimmer::IfAbsent.
+  bool if_absent(NodeId node, const std::function<void()>& act) {
+    return table_.if_absent(node, act);
+  }
+  // Blocks of it were found damaged and dropped: the kernel forgets its pages, and where it reads
+  // the object itself they are fetched again now.
+  void blocks_dropped(NodeId node);
+
   // Any reactor will do for warm().
   io::Reactor& reactor(uint64_t n) { return *reactors_[n % reactors_.size()]; }
 
@@ -261,6 +278,7 @@ class CachedFileSystem final : public FileSystem {
   bool was_asked_ahead(NodeId directory);
   std::optional<std::vector<NodePtr>> take_ahead(NodeId directory);
   io::Task<Result<std::vector<std::string>>> child_names(uint64_t handle);
+  static io::Task<void> refill_task(std::shared_ptr<Node> node);
   static io::Task<void> prefetch_task(std::shared_ptr<Node> node, cache::Readahead::Range range);
 
   cache::Environment& env_;

@@ -30,6 +30,12 @@ io::Task<Result<uint64_t>> CachedFileSystem::open_directory(KernelId id) {
     const Result<void> refreshed = co_await std::move(refreshing);
     if (!refreshed && !is_outage(refreshed.error())) co_return fail(refreshed.error());
   }
+  bool is_first_use = false;
+  {
+    MutexLock lock(node->mutex_);
+    is_first_use = node->note_use(env_.clock.wall());
+  }
+  if (is_first_use && !node->persist({})) env_.metrics.store_errors.add();
   auto open = std::make_unique<OpenDirectory>();
   open->node = node;
   co_return reinterpret_cast<uint64_t>(open.release());

@@ -283,9 +283,7 @@ Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, const Openi
   {
     MutexLock lock(node->mutex_);
     ++node->handles_;
-    constexpr int64_t kUsedGrainNs = 600'000'000'000;  // a record is not rewritten for each open
-    const int64_t wall = env_.clock.wall().count();
-    if (wall - node->used_at_ns_ > kUsedGrainNs) node->used_at_ns_ = wall;
+    node->note_use(env_.clock.wall());
   }
   env_.residents.touch(node->id());
   (decision.passthrough ? metrics_.opens_passthrough : metrics_.opens_cached).add();

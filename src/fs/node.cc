@@ -8,6 +8,13 @@
 #include "fs/cached_file_system.h"
 
 namespace larder::fs {
+namespace {
+
+// A file's decides what is evicted first, a directory's only what is forgotten after weeks.
+constexpr int64_t kUsedGrainNs = 600'000'000'000;
+constexpr int64_t kDirectoryUsedGrainNs = 86'400'000'000'000;
+
+}  // namespace
 
 Node::Node(CachedFileSystem& fs, NodeId id) : id_(id), fs_(fs) {}
 
@@ -108,6 +115,13 @@ Result<void> Node::persist(catalog::Batch extra) {
     }
   }
   return fs_.catalog().apply(extra);
+}
+
+bool Node::note_use(Nanos wall) {
+  const int64_t grain_ns = S_ISDIR(attributes_.mode) ? kDirectoryUsedGrainNs : kUsedGrainNs;
+  if (wall.count() - used_at_ns_ <= grain_ns) return false;
+  used_at_ns_ = wall.count();
+  return true;
 }
 
 KernelInode* Node::find_kernel_inode(uint64_t epoch) {

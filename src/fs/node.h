@@ -99,6 +99,8 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   // The kernel inode of that epoch, made when there is none: the kernel learns of it now.
   KernelInode& kernel_inode(uint64_t epoch) REQUIRES(mutex_);
   KernelInode* find_kernel_inode(uint64_t epoch) REQUIRES(mutex_);
+  // It is opened now.  Whether that is to be remembered: a record is not rewritten for each open.
+  bool note_use(Nanos wall) REQUIRES(mutex_);
   // Takes an epoch no live kernel inode has, if there is one left.
   void raise_epoch() REQUIRES(mutex_);
   bool has_free_epoch() const REQUIRES(mutex_) { return kernel_inodes_.size() < kVirtualEpoch; }

@@ -58,6 +58,17 @@ std::shared_ptr<Node> NodeTable::find_or_make(NodeId id,
   return node;
 }
 
+bool NodeTable::if_absent(NodeId id, const std::function<void()>& act) {
+  const uint64_t hash = mix64(id.value);
+  const Shard& s = shard(hash);
+  MutexLock lock(s.mutex);
+  // Also one whose destructor has begun: it may still write its record.
+  for (Node* node = s.buckets[bucket(s, hash)]; node != nullptr; node = node->next_in_table_)
+    if (node->id_ == id) return false;
+  act();
+  return true;
+}
+
 void NodeTable::erase(Node& node) {
   const uint64_t hash = mix64(node.id_.value);
   Shard& s = shard(hash);

@@ -43,6 +43,9 @@ class NodeTable {
   // shard's lock, also when it reads the node's record, which may have to come from the cache disk:
   // a record read before could be older than one that a node of this id wrote, and went, meanwhile.
   std::shared_ptr<Node> find_or_make(NodeId id, const std::function<std::shared_ptr<Node>()>& make);
+  // Runs `act` under the shard's lock unless the node is in memory, so that it cannot come there
+  // meanwhile; whether it did.  `act` may read and write the catalog.
+  bool if_absent(NodeId id, const std::function<void()>& act);
   // Called by a node's destructor.
   void erase(Node& node);
   size_t size() const;

@@ -159,6 +159,7 @@ void Session::work() {
       error = -got;
       break;
     }
+    options_.on_request();
     fuse_session_process_buf(parts_->session, &buffer);
   }
   std::free(buffer.mem);

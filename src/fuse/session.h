@@ -1,6 +1,7 @@
 // One mount: the connection to the kernel, the threads that serve it, its beginning and its end.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -29,6 +30,8 @@ struct SessionOptions {
   // How long a stop waits for those who use the mount before it is torn off.
   Nanos busy_timeout = std::chrono::seconds(5);
   size_t readahead_bytes = 0;  // the kernel's; 0 leaves its default (128 KiB).  Needs root.
+  // Called by a worker for each request that it has received; must not wait.
+  std::function<void()> on_request = [] {};
 };
 
 // Thread-safe, except that serve() is called once.

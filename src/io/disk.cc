@@ -51,6 +51,14 @@ Result<size_t> File::read_at(std::span<std::byte> into, uint64_t offset) {
   return done;
 }
 
+Result<size_t> File::read_once_at(std::span<std::byte> into, uint64_t offset) {
+  TRY(check_file_range(offset, into.size()));
+  if (do_read_cached(into, offset)) return into.size();
+  auto got = read_at(into, offset);
+  do_drop_cached(offset, into.size());
+  return got;
+}
+
 Result<void> File::write_at(std::span<const std::byte> from, uint64_t offset) {
   TRY(check_file_range(offset, from.size()));
   size_t done = 0;
@@ -138,6 +146,11 @@ Result<void> Disk::remove(const std::string& path) {
 Result<void> Disk::make_directory(const std::string& path) {
   TRY(check_path(path));
   return do_make_directory(path);
+}
+
+Result<FileInfo> Disk::info(const std::string& path) {
+  TRY(check_directory(path));
+  return do_path_info(path);
 }
 
 Result<std::vector<std::string>> Disk::list(const std::string& directory) {

@@ -45,6 +45,9 @@ class File {
 
   // Fills `into` from `offset`; the result is less than its size only at the end of the file.
   Result<size_t> read_at(std::span<std::byte> into, uint64_t offset);
+  // The same, of bytes that nobody will want again soon: leaves the page cache as it was, as far as
+  // that is cheap.
+  Result<size_t> read_once_at(std::span<std::byte> into, uint64_t offset);
   // Writes all of `from` or fails; after a failure the range holds any mixture of old and new.
   Result<void> write_at(std::span<const std::byte> from, uint64_t offset);
   // Makes data and size durable (fdatasync).  After a failure nothing may be assumed, also not
@@ -71,6 +74,9 @@ class File {
   explicit File(int fd) : fd_(fd) {}
   // As pread(2) and pwrite(2): may do less than asked; never 0 on a write.
   virtual Result<size_t> do_read(std::span<std::byte> into, uint64_t offset) = 0;
+  // Whether all of it came from the page cache.
+  virtual bool do_read_cached(std::span<std::byte>, uint64_t) { return false; }
+  virtual void do_drop_cached(uint64_t, uint64_t) {}
   virtual Result<size_t> do_write(std::span<const std::byte> from, uint64_t offset) = 0;
   virtual Result<void> do_sync_data() = 0;
   virtual Result<void> do_truncate(uint64_t size_bytes) = 0;
@@ -115,6 +121,8 @@ class Disk {
   Result<void> remove(const std::string& path);
   // Existing directories are not an error; parents must exist.
   Result<void> make_directory(const std::string& path);
+  // Of a file or directory, which is not opened; a symbolic link is not followed.  "" is the root.
+  Result<FileInfo> info(const std::string& path);
   // Names, without order; "." and ".." left out.
   Result<std::vector<std::string>> list(const std::string& directory);
   // Makes the directory's entries durable; "" is the root.
@@ -129,6 +137,7 @@ class Disk {
   virtual Result<void> do_exchange(const std::string& one, const std::string& other);
   virtual Result<void> do_remove(const std::string& path) = 0;
   virtual Result<void> do_make_directory(const std::string& path) = 0;
+  virtual Result<FileInfo> do_path_info(const std::string& path) = 0;
   virtual Result<std::vector<std::string>> do_list(const std::string& directory) = 0;
   virtual Result<void> do_sync_directory(const std::string& directory) = 0;
   virtual Result<void> do_sync_all() = 0;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <string_view>
@@ -77,6 +78,12 @@ int open_without_trace(int root_fd, const char* path, int flags) {
   return fd >= 0 || errno != EPERM ? fd : open_beneath(root_fd, path, flags, 0);
 }
 
+FileInfo info_of(const struct stat& st) {
+  return {.size_bytes = static_cast<uint64_t>(st.st_size),
+          .allocated_bytes = static_cast<uint64_t>(st.st_blocks) * 512,  // stat(2): always 512
+          .mtime_ns = int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec};
+}
+
 class PosixMapping final : public Mapping {
  public:
   explicit PosixMapping(std::span<std::byte> bytes) : Mapping(bytes) {}
@@ -97,6 +104,18 @@ class PosixFile final : public File {
         [&] { return ::pread(fd(), into.data(), into.size(), static_cast<off_t>(offset)); });
     if (n < 0) return fail_errno("read " + path_);
     return static_cast<size_t>(n);
+  }
+
+  bool do_read_cached(std::span<std::byte> into, uint64_t offset) override {
+    iovec range{into.data(), into.size()};
+    return ::preadv2(fd(), &range, 1, static_cast<off_t>(offset), RWF_NOWAIT) ==
+           static_cast<ssize_t>(into.size());
+  }
+
+  // Pages that are being used or written stay.
+  void do_drop_cached(uint64_t offset, uint64_t length) override {
+    ::posix_fadvise(fd(), static_cast<off_t>(offset), static_cast<off_t>(length),
+                    POSIX_FADV_DONTNEED);
   }
 
   Result<size_t> do_write(std::span<const std::byte> from, uint64_t offset) override {
@@ -127,11 +146,7 @@ class PosixFile final : public File {
   Result<FileInfo> do_info() override {
     struct stat st{};
     TRY(checked(::fstat(fd(), &st), "stat", path_));
-    return FileInfo{
-        .size_bytes = static_cast<uint64_t>(st.st_size),
-        .allocated_bytes = static_cast<uint64_t>(st.st_blocks) * 512,  // stat(2): always 512
-        .mtime_ns = int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec,
-    };
+    return info_of(st);
   }
 
   Result<std::optional<uint64_t>> do_next_data(uint64_t offset) override {
@@ -261,6 +276,18 @@ class PosixDisk final : public Disk {
                 "make directory", path));
     if (!S_ISDIR(st.st_mode)) return fail(Code::kExists, "make directory " + path);
     return {};
+  }
+
+  Result<FileInfo> do_path_info(const std::string& path) override {
+    struct stat st{};
+    if (path.empty()) {
+      TRY(checked(::fstat(root_.get(), &st), "stat", path));
+      return info_of(st);
+    }
+    TRY_ASSIGN(const Entry looked_at, entry(path));
+    TRY(checked(::fstatat(looked_at.parent_fd, looked_at.name.c_str(), &st, AT_SYMLINK_NOFOLLOW),
+                "stat", path));
+    return info_of(st);
   }
 
   Result<std::vector<std::string>> do_list(const std::string& directory) override {

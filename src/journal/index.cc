@@ -141,6 +141,18 @@ void IndexShard::free_overflow(uint64_t link) {
   free_ = link;
 }
 
+void IndexShard::drop_below(uint64_t address) {
+  std::vector<uint64_t> dropped;
+  for (size_t i = 0; i < buckets_.size(); ++i) {
+    for (const Bucket* bucket = &buckets_[i];; bucket = &overflow_[bucket->overflow - 1]) {
+      for (const uint64_t entry : bucket->entries)
+        if (entry != 0 && address_of(entry) < address) dropped.push_back(identity_of(entry, i));
+      if (bucket->overflow == 0) break;
+    }
+  }
+  for (const uint64_t identity : dropped) erase(identity);
+}
+
 void IndexShard::reserve(size_t bucket_count) {
   CHECK(entry_count_ == 0);
   if (bucket_count > buckets_.size()) buckets_.resize(bucket_count);
@@ -205,6 +217,13 @@ void Index::reserve(uint64_t bucket_count) {
   for (IndexShard& shard : shards_) {
     const WriterLock lock(shard.mutex);
     shard.reserve(bucket_count / kShards);
+  }
+}
+
+void Index::drop_below(uint64_t address) {
+  for (IndexShard& shard : shards_) {
+    const WriterLock lock(shard.mutex);
+    shard.drop_below(address);
   }
 }
 

@@ -69,6 +69,8 @@ class IndexShard {
   ChainHead find(uint64_t hash) const REQUIRES_SHARED(mutex);
   void put(uint64_t hash, ChainHead head) REQUIRES(mutex);
   void erase(uint64_t hash) REQUIRES(mutex);
+  // Takes away all entries whose record is below the address.  Looks at every entry.
+  void drop_below(uint64_t address) REQUIRES(mutex);
   void reserve(size_t bucket_count) REQUIRES(mutex);
 
   uint64_t size_bytes() const REQUIRES_SHARED(mutex);
@@ -122,6 +124,7 @@ class Index {
   }
 
   void reserve(uint64_t bucket_count);
+  void drop_below(uint64_t address);
   uint64_t size_bytes() const;
   // Returns after every reader that was in a shard has left it.
   void wait_for_readers();

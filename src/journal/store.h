@@ -61,6 +61,7 @@ struct RecoveryReport {
   uint64_t checkpoint_sequence = 0;  // 0: none was usable, the whole log was replayed
   uint64_t increments = 0;           // used behind it
   uint64_t checkpoints_rejected = 0;
+  Address replayed_from;  // records before it were in the checkpoint
   uint64_t records_replayed = 0;
   uint64_t tail_bytes_dropped = 0;  // a torn tail: the normal trace of a crash
 };
@@ -108,6 +109,13 @@ class Store {
   virtual Result<void> scan(
       const std::function<bool(std::string_view key, std::string_view value)>& visit) = 0;
 
+  // The same in stretches: visits about `records_max` records, those whose place in the log comes
+  // next from `from` on, and says where to go on; nullopt: that was all.  Every key that lives
+  // throughout such a walk is seen at least once, one that is changed meanwhile perhaps again.
+  virtual Result<std::optional<Address>> scan_stretch(
+      Address from, size_t records_max,
+      const std::function<void(std::string_view key, std::string_view value)>& visit) = 0;
+
   virtual uint64_t key_count() const = 0;
   // Space the records of living keys take in the log, all others could be compacted away.
   virtual uint64_t live_bytes() const = 0;
@@ -117,6 +125,9 @@ class Store {
   // The sizes of all files in the store's directory (segments take theirs in full when they are
   // made), those being made included.  An atomic load.
   virtual uint64_t disk_bytes() const = 0;
+  // By how much disk_bytes() may grow before the next look at it: the next log files and a full
+  // checkpoint.  A few atomic loads.
+  virtual uint64_t headroom_bytes() const = 0;
   // The sticky error, if there is one.
   virtual std::optional<Error> poisoned() const = 0;
 };

@@ -21,10 +21,14 @@ StoreImpl::StoreImpl(StoreFiles files, std::unique_ptr<Index> index, const Store
       appender_(segments_, *index_, log_, registry, cold_reads_),
       holds_(log_),
       checkpointer_(segments_, *index_, log_, commit_, poison_, options, registry, clock),
-      compaction_(segments_, log_, appender_, options.dead_share, registry, clock) {}
+      compaction_(segments_, log_, appender_, options.dead_share, registry, clock),
+      gauges_(registry) {}
 
 Result<void> StoreImpl::recover(const LoadedCheckpoint& checkpoint) {
   TRY_ASSIGN(const ReplayedLog replayed, replay_log(segments_, checkpoint, *index_));
+  // Entries that compaction had taken away, or superseded, since the checkpoint was made.
+  if (replayed.watermarks.begin > checkpoint.full.begin)
+    index_->drop_below(replayed.watermarks.begin);
   // Nothing was changed so far, and nothing is before the store says who may read it.
   TRY(upgrade_superblock(files()));
   TRY_ASSIGN(auto active, repair_log(segments_, replayed));
@@ -38,8 +42,10 @@ Result<void> StoreImpl::recover(const LoadedCheckpoint& checkpoint) {
                .checkpoint_sequence = checkpoint.full.sequence,
                .increments = checkpoint.increments,
                .checkpoints_rejected = checkpoint.rejected,
+               .replayed_from = Address{checkpoint.body.replay_from},
                .records_replayed = replayed.records,
                .tail_bytes_dropped = replayed.dropped_bytes};
+  gauges_.show(segments_, log_);
   return {};
 }
 
@@ -102,23 +108,7 @@ Result<void> StoreImpl::scan_records(const std::function<bool(const RecordView&)
   }
   std::sort(heads.begin(), heads.end());
 
-  constexpr size_t kStretchBytes = 256 << 10;
-  RecordReader newest(segments_, cold_reads_);
-  RecordReader older(segments_, cold_reads_);
-  std::vector<std::string> seen;  // keys of one chain, newest first
-  for (const uint64_t head : heads) {
-    seen.clear();
-    for (uint64_t address = head; address >= hold.begin();) {
-      const bool is_head = address == head;
-      TRY_ASSIGN(const RecordView record,
-                 is_head ? newest.read(address, kStretchBytes) : older.read(address));
-      address = record.header.previous();
-      if (std::ranges::find(seen, record.key) != seen.end()) continue;
-      if (!record.header.is_tombstone() && !visit(record)) return {};
-      if (address >= hold.begin()) seen.emplace_back(record.key);
-    }
-  }
-  return {};
+  return visit_chains(heads, hold.begin(), visit);
 }
 
 // For a store whose frames do not say.
@@ -132,6 +122,15 @@ Result<void> StoreImpl::count_live() {
   const MutexLock lock(log_.mutex);
   log_.set_live(live);
   return {};
+}
+
+uint64_t StoreImpl::headroom_bytes() const {
+  // Of a full checkpoint: an entry with its part of half empty buckets, and what an empty index
+  // takes with the last page.
+  constexpr uint64_t kBytesPerKey = 12;
+  constexpr uint64_t kBytesMin = 512 << 10;
+  constexpr uint64_t kSegments = 2;
+  return kSegments * files().segment_bytes + kBytesMin + kBytesPerKey * log_.live().keys;
 }
 
 // --- Writing ---
@@ -152,6 +151,7 @@ Result<Address> StoreImpl::apply(std::span<const Change> changes) {
 Result<void> StoreImpl::commit() {
   TRY(poison_.check());
   TRY(commit_.wait_durable(log_.tail()));
+  gauges_.show(segments_, log_);
   if (!checkpointer_.is_overdue()) return {};
   // What was asked for is durable; a checkpoint that fails only makes the next recovery longer.
   const auto kind = checkpointer_.due();
@@ -194,9 +194,10 @@ bool StoreImpl::is_maintenance_due() const {
 
 Result<bool> StoreImpl::maintain() {
   TRY(poison_.check());
-  if (!maintenance_mutex_.try_lock()) return false;
+  if (is_maintaining_.exchange(true, std::memory_order_acquire)) return false;
   auto more = maintain_step();
-  maintenance_mutex_.unlock();
+  gauges_.show(segments_, log_);
+  is_maintaining_.store(false, std::memory_order_release);
   return more;
 }
 

@@ -5,6 +5,7 @@
 // the index then, and what is below it in a chain is the chain's end.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -15,6 +16,7 @@
 #include "journal/group_commit.h"
 #include "journal/index.h"
 #include "journal/log.h"
+#include "journal/log_gauges.h"
 #include "journal/record_reader.h"
 #include "journal/recovery.h"
 #include "journal/segments.h"
@@ -41,11 +43,15 @@ class StoreImpl final : public Store {
   Result<void> close() override;
   Result<void> scan(
       const std::function<bool(std::string_view key, std::string_view value)>& visit) override;
+  Result<std::optional<Address>> scan_stretch(
+      Address from, size_t records_max,
+      const std::function<void(std::string_view key, std::string_view value)>& visit) override;
   uint64_t key_count() const override { return log_.live().keys; }
   uint64_t live_bytes() const override { return log_.live().bytes; }
   uint64_t index_bytes() const override { return index_->size_bytes(); }
   uint64_t log_bytes() const override { return log_.tail(); }
   uint64_t disk_bytes() const override { return files().sizes->total_bytes(); }
+  uint64_t headroom_bytes() const override;
   std::optional<Error> poisoned() const override { return poison_.get(); }
 
  private:
@@ -55,11 +61,14 @@ class StoreImpl final : public Store {
                                               uint64_t begin);
   // Visits the newest record of each live key.
   Result<void> scan_records(const std::function<bool(const format::RecordView&)>& visit);
+  // The heads in ascending order; nothing below `begin` is looked at.
+  Result<void> visit_chains(std::span<const uint64_t> heads, uint64_t begin,
+                            const std::function<bool(const format::RecordView&)>& visit);
   Result<void> count_live();
 
   bool is_truncation_due() const;
   bool wants_begin_recorded() const;
-  Result<bool> maintain_step() REQUIRES(maintenance_mutex_);
+  Result<bool> maintain_step();
 
   Segments segments_;
   const std::unique_ptr<Index> index_;
@@ -71,8 +80,9 @@ class StoreImpl final : public Store {
   TruncationHolds holds_;
   Checkpointer checkpointer_;
   Compaction compaction_;
+  LogGauges gauges_;
   RecoveryReport recovery_;
-  Mutex maintenance_mutex_;  // held while maintain() works, also while it waits for the disk
+  std::atomic<bool> is_maintaining_{false};  // whoever set it has compaction_ to himself
 };
 
 }  // namespace larder::journal

@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <set>
 
 namespace larder::object {
 namespace {
 
-constexpr const char* kTop = "objects";
 // From here on one syncfs costs less than a sync of each file (every one of which is a journal
 // commit of the local file system); below, syncfs would make us wait for other programs' writes.
 constexpr size_t kSyncAllFrom = 8;
@@ -19,18 +19,33 @@ Result<std::unique_ptr<Objects>> Objects::open(io::Disk& disk) {
   return std::unique_ptr<Objects>(new Objects(disk));
 }
 
-std::string Objects::directory(ObjectId object) {
-  return fmt::format("{}/{:02x}", kTop, object.value & 0xff);
+std::string Objects::directory(size_t number) {
+  return fmt::format("{}/{:02x}", kTop, number);
 }
 
 std::string Objects::path(ObjectId object) {
-  return fmt::format("{}/{:016x}", directory(object), object.value);
+  return fmt::format("{}/{:016x}", directory(directory_number(object)), object.value);
+}
+
+std::optional<ObjectId> Objects::object_of(size_t directory, std::string_view name) {
+  ObjectId object;
+  const char* const end = name.data() + name.size();
+  if (std::from_chars(name.data(), end, object.value, 16).ptr != end) return std::nullopt;
+  // Leading zeros and lower case, as it is written.
+  if (!object || directory_number(object) != directory ||
+      name != fmt::format("{:016x}", object.value))
+    return std::nullopt;
+  return object;
+}
+
+bool Objects::is_directory_name(std::string_view name) {
+  return name.size() == 2 && name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
 Result<std::shared_ptr<io::File>> Objects::create(ObjectId object, uint64_t size_bytes) {
-  std::atomic<bool>& made = directory_made_[object.value & 0xff];
+  std::atomic<bool>& made = directory_made_[directory_number(object)];
   if (!made.load(std::memory_order_relaxed)) {
-    TRY(disk_.make_directory(directory(object)));
+    TRY(disk_.make_directory(directory(directory_number(object))));
     made.store(true, std::memory_order_relaxed);
   }
   TRY_ASSIGN(std::unique_ptr<io::File> file, disk_.open(path(object), io::OpenMode::kCreateNew));
@@ -55,7 +70,7 @@ Result<void> Objects::sync(std::span<const Dirty> objects) {
   std::set<std::string> directories{kTop, ""};
   for (const Dirty& dirty : objects) {
     TRY(dirty.file->sync_data());
-    directories.insert(directory(dirty.object));
+    directories.insert(directory(directory_number(dirty.object)));
   }
   for (const std::string& name : directories) TRY(disk_.sync_directory(name));
   return {};

@@ -9,8 +9,10 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -40,14 +42,21 @@ class Objects {
   // objects are synced one by one, many with one syncfs.
   Result<void> sync(std::span<const Dirty> objects);
 
+  // --- names on the disk
+  static constexpr const char* kTop = "objects";
+  static constexpr size_t kDirectories = 256;
   static std::string path(ObjectId object);
+  static std::string directory(size_t number);
+  static size_t directory_number(ObjectId object) { return object.value % kDirectories; }
+  // nullopt: an object has no such name in that directory.
+  static std::optional<ObjectId> object_of(size_t directory, std::string_view name);
+  static bool is_directory_name(std::string_view name);
 
  private:
   explicit Objects(io::Disk& disk) : disk_(disk) {}
-  static std::string directory(ObjectId object);
 
   io::Disk& disk_;
-  std::array<std::atomic<bool>, 256> directory_made_{};
+  std::array<std::atomic<bool>, kDirectories> directory_made_{};
 };
 
 }  // namespace larder::object

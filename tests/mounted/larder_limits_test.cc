@@ -95,7 +95,7 @@ TEST_F(Limits, TheLeastRecentlyUsedGoFirst) {
   constexpr size_t kFirst = 12, kFiles = 28;
   for (size_t i = 0; i < kFiles; ++i) put(name(i), pattern(kMiB, i));
   settle();
-  ASSERT_TRUE(mount({"size=32M", "memory=0"}));
+  ASSERT_TRUE(mount({"size=32M", "memory=0", "policy=lru"}));
   for (size_t i = 0; i < kFirst; ++i) EXPECT_FALSE(cached(i)) << i;
   EXPECT_TRUE(cached(0));
   EXPECT_TRUE(cached(2));

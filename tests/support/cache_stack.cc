@@ -40,7 +40,7 @@ CacheStack::CacheStack(io::Disk& disk, const Clock& clock_in, const StackOptions
       cache::Limits{.size_bytes = options.limit_bytes}, disk, [] { return cache::Overhead{}; },
       registry, clock);
   residents = std::make_unique<cache::Residents>(
-      [] { return std::move(*evict::make_policy("lru")); }, *budget, registry, clock);
+      [] { return std::move(*evict::make_policy("lru")); }, *budget, Nanos(0), registry, clock);
   residents->set_evict([](NodeId, uint64_t) { return false; });
   claims = std::make_unique<cache::Claims>(*catalog, *objects, metrics, std::chrono::hours(24));
   // What the janitor does, at once.

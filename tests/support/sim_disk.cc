@@ -10,6 +10,10 @@ namespace larder::testing {
 
 namespace {
 
+io::FileInfo info_of(const SimInode& inode) {
+  return {.size_bytes = inode.size(), .allocated_bytes = inode.page_count() * SimInode::kPageBytes};
+}
+
 std::string parent_of(const std::string& path) {
   const size_t slash = path.rfind('/');
   return slash == std::string::npos ? "" : path.substr(0, slash);
@@ -110,8 +114,7 @@ class SimFile final : public io::File {
   Result<io::FileInfo> do_info() override {
     const MutexLock lock(disk_.mutex_);
     TRY(alive());
-    return io::FileInfo{.size_bytes = inode_->size(),
-                        .allocated_bytes = inode_->page_count() * SimInode::kPageBytes};
+    return info_of(*inode_);
   }
 
   Result<std::unique_ptr<io::Mapping>> do_map(uint64_t offset, size_t length) override {
@@ -420,6 +423,15 @@ Result<void> SimDisk::do_make_directory(const std::string& path) {
   TRY(step());
   change({{{path, std::make_shared<SimInode>(true, kFileSizeMax)}}});
   return {};
+}
+
+Result<io::FileInfo> SimDisk::do_path_info(const std::string& path) {
+  const MutexLock lock(mutex_);
+  if (is_crashed_) return fail(Code::kCancelled, "crashed");
+  if (path.empty()) return io::FileInfo{};
+  const auto it = live_.find(path);
+  if (it == live_.end()) return fail(Code::kNotFound, path);
+  return info_of(*it->second);
 }
 
 Result<std::vector<std::string>> SimDisk::do_list(const std::string& directory) {

@@ -110,6 +110,7 @@ class SimDisk final : public io::Disk {
   Result<void> do_rename(const std::string& from, const std::string& to) override;
   Result<void> do_remove(const std::string& path) override;
   Result<void> do_make_directory(const std::string& path) override;
+  Result<io::FileInfo> do_path_info(const std::string& path) override;
   Result<std::vector<std::string>> do_list(const std::string& directory) override;
   Result<void> do_sync_directory(const std::string& directory) override;
   Result<void> do_sync_all() override;

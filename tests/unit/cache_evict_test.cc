@@ -47,7 +47,7 @@ class PunchTest : public CachedFileTest {
 
 TEST_F(PunchTest, TakesWholeChunksFromTheEnd) {
   make_large();
-  ASSERT_TRUE(file().is_large());
+  ASSERT_TRUE(file().is_large(1));
   EXPECT_EQ(counted_blocks(), kBlocks);
   EXPECT_TRUE(file().punch(1));
   EXPECT_EQ(counted_blocks(), 2 * kChunkBlocks);
@@ -70,7 +70,7 @@ TEST_F(PunchTest, GoesOnUntilTheFileIsNoLongerLarge) {
   make_large();
   EXPECT_TRUE(file().punch((kChunkBlocks + 1) * kBlock));
   EXPECT_EQ(counted_blocks(), kChunkBlocks);
-  EXPECT_FALSE(file().is_large());
+  EXPECT_FALSE(file().is_large(1));
   EXPECT_TRUE(file().punch(UINT64_MAX));
   EXPECT_EQ(counted_blocks(), 0U);
   EXPECT_FALSE(file().punch(1));  // there is nothing more

@@ -406,7 +406,8 @@ TEST_F(CachedFileTest, AWriteTheDiskRefusesIsServedAndNotBelieved) {
   stack_->settle();
   EXPECT_FALSE(file().resident());
   EXPECT_EQ(store_errors(), 2);
-  EXPECT_EQ(stack_->residents->used_bytes(), 0U);
+  // How much of them reached the disk is not known: they count until a claim has looked.
+  EXPECT_EQ(stack_->residents->used_bytes(), 2 * kBlock);
   fill();
   EXPECT_TRUE(file().resident());
 }

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <map>
 #include <set>
 
 #include "support/sim_disk.h"
@@ -142,6 +143,69 @@ class CatalogTest : public ::testing::Test {
   std::unique_ptr<journal::Store> store_;
   std::unique_ptr<Catalog> catalog_;
 };
+
+// A walk in stretches, while records are changed, removed and added.
+TEST_F(CatalogTest, AWalkInStretchesSeesAllThatLivesThroughout) {
+  open();
+  constexpr uint64_t kNodes = 500;
+  const auto put = [&](uint64_t id, int64_t used_at_ns) {
+    Batch batch;
+    NodeRecord record;
+    record.used_at_ns = used_at_ns;
+    batch.put(NodeId{id}, record);
+    batch.put(NodeId{id}, "name", {NodeId{id + 1}, S_IFREG});
+    ASSERT_TRUE(catalog_->apply(batch));
+  };
+  for (uint64_t id = 1; id <= kNodes; ++id) put(id, 0);
+  std::map<uint64_t, int64_t> seen;
+  std::map<uint64_t, std::string> names;
+  std::optional<journal::Address> from = journal::Address{};
+  int stretches = 0;
+  for (; from; ++stretches) {
+    const auto next = catalog_->visit_records(
+        *from, 64,
+        {.node = [&](NodeId node,
+                     const NodeRecord& record) { seen[node.value] = record.used_at_ns; },
+         .name = [&](NodeId parent, std::string_view name) { names[parent.value] = name; }});
+    ASSERT_TRUE(next) << next.error().message();
+    from = *next;
+    if (stretches % 3 != 0 || stretches > 9) continue;
+    // From the part that was seen, and from the one that was not.
+    for (const uint64_t id :
+         {1 + static_cast<uint64_t>(stretches), kNodes - static_cast<uint64_t>(stretches)})
+      put(id, stretches + 1);
+    Batch batch;
+    batch.remove(NodeId{kNodes / 2 + static_cast<uint64_t>(stretches)});
+    ASSERT_TRUE(catalog_->apply(batch));
+  }
+  EXPECT_GT(stretches, 10);
+  for (uint64_t id = 1; id <= kNodes; ++id) {
+    const auto record = catalog_->node(NodeId{id});
+    if (!*record) continue;
+    ASSERT_TRUE(seen.contains(id)) << id;
+    EXPECT_EQ(seen[id], (**record).used_at_ns) << id;
+  }
+  EXPECT_EQ(names.size(), kNodes);
+  EXPECT_EQ(names[1], "name");
+}
+
+TEST_F(CatalogTest, KeepsNumbersUnderNames) {
+  open();
+  EXPECT_FALSE(*catalog_->number("a"));
+  Batch batch;
+  batch.put_number("a", 5);
+  ASSERT_TRUE(catalog_->apply(batch));
+  EXPECT_EQ(**catalog_->number("a"), 5U);
+  EXPECT_FALSE(*catalog_->number("b"));
+}
+
+TEST_F(CatalogTest, SaysWhichObjectsAreOfThisRun) {
+  open();
+  const ObjectId of_this_run = *catalog_->allocate_object();
+  EXPECT_GE(of_this_run, catalog_->first_object());
+  open();
+  EXPECT_LT(of_this_run, catalog_->first_object());
+}
 
 TEST_F(CatalogTest, KeepsWhatABatchPuts) {
   open();

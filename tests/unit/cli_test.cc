@@ -9,13 +9,13 @@
 #include <semaphore>
 #include <thread>
 
-#include "app/commands.h"
 #include "app/daemonize.h"
 #include "app/exit_codes.h"
 #include "app/mount_users.h"
 #include "app/path_list.h"
 #include "app/stop_signals.h"
 #include "app/warm_progress.h"
+#include "command_line_testing.h"
 
 namespace larder::app {
 namespace {
@@ -24,23 +24,6 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-struct Outcome {
-  int code;
-  std::string out;
-  std::string err;
-};
-
-Outcome run(std::vector<std::string> words, const std::string& program = "larder") {
-  words.insert(words.begin(), program);
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  const int code = run_command_line(static_cast<int>(argv.size()), argv.data());
-  std::fflush(stdout);
-  return {code, testing::internal::GetCapturedStdout(), testing::internal::GetCapturedStderr()};
-}
 
 std::vector<std::string> all_paths(const std::string& list, std::optional<char> separator = {}) {
   int ends[2];

@@ -1,5 +1,6 @@
 #include "app/config.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +9,7 @@
 
 #include "app/keys.h"
 #include "app/values.h"
+#include "evict/registry.h"
 
 namespace larder::app {
 namespace {
@@ -107,15 +109,18 @@ TEST(Config, DefaultsAreThoseOfTheTable) {
 TEST(Config, OptionsSetEveryKindOfKey) {
   const auto config = from_options(
       "cache_dir=/"
-      "c,size=50G,memory=1G,block_size=64K,policy=lru,profile=private,attr_ttl=3s,io=threads,"
+      "c,size=50G,memory=1G,block_size=64K,policy=lfu,ttl=90s,profile=private,attr_ttl=3s,io="
+      "threads,"
       "passthrough=off,source_timeout=2s,source_threads=9,threads=3,allow_other,ro,control_dir=."
       "ctl,"
-      "log_level=debug,log_file=/l,readahead=0,commit_interval=50ms");
+      "log_level=debug,log_file=/l,readahead=0,commit_interval=50ms,compact_at=30%");
   ASSERT_TRUE(config) << config.error().detail();
   EXPECT_EQ(config->cache_dir, "/c");
   EXPECT_EQ(config->size.bytes, 50ULL << 30);
   EXPECT_EQ(config->memory_bytes, 1u << 30);
   EXPECT_EQ(config->block_size_bytes, 64u << 10);
+  EXPECT_EQ(config->policy, "lfu");
+  EXPECT_EQ(config->ttl, std::chrono::seconds(90));
   EXPECT_EQ(config->profile, Profile::kPrivate);
   EXPECT_EQ(config->attr_ttl, std::chrono::seconds(3));
   EXPECT_EQ(config->io, IoChoice::kThreads);
@@ -130,6 +135,7 @@ TEST(Config, OptionsSetEveryKindOfKey) {
   EXPECT_EQ(config->log_file, "/l");
   EXPECT_EQ(config->readahead_bytes, 0u);
   EXPECT_EQ(config->commit_interval, std::chrono::milliseconds(50));
+  EXPECT_EQ(config->compact_at_percent, 30u);
   EXPECT_EQ(from_options("passthrough=on")->passthrough, Passthrough::kAuto);
 }
 
@@ -183,6 +189,15 @@ TEST(Config, ValuesOutsideTheirRangeAreRefused) {
         "source_timeout=1ms", "cache_dir=relative", "control_dir=..", "control_dir=", "memory=2T",
         "attr_ttl=8761h"})
     EXPECT_THAT(error_of(text), HasSubstr("bad value")) << text;
+}
+
+TEST(Config, EveryPolicyOfTheRegistryCanBeChosen) {
+  for (const std::string_view name : evict::policy_names())
+    EXPECT_EQ(from_options(fmt::format("policy={}", name))->policy, name);
+  EXPECT_THAT(error_of("policy=mru"), HasSubstr("accepted: lru, lfu, ttl, hybrid"));
+  EXPECT_EQ(from_options("ttl=0")->ttl, Nanos(0));
+  EXPECT_EQ(error_of("ttl=900ms"),
+            "-o: bad value '900ms' for ttl: accepted: 0, or 1s to 8760h (ms, s, m, h)");
 }
 
 TEST(Config, AKeyThatNeedsAValueSaysSo) {

@@ -123,5 +123,27 @@ TEST_F(JournalLogTest, IsTruncatedASegmentAtATime) {
   EXPECT_EQ(files("log-").front(), "journal/log-0000000000000002");
 }
 
+TEST_F(JournalLogTest, EntriesBelowAnAddressAreDroppedFromTheIndex) {
+  constexpr uint64_t kEntries = 20'000;
+  // An odd factor: no two have the same entry.
+  const auto hash_of = [](uint64_t i) {
+    return Index::hash_of(static_cast<uint32_t>(i * 2654435761));
+  };
+  for (uint64_t i = 1; i <= kEntries; ++i) {
+    IndexShard& shard = index_.shard_of(hash_of(i));
+    const WriterLock lock(shard.mutex);
+    shard.put(hash_of(i), {.address = i * 8, .is_alone = i % 2 == 0});
+  }
+  const uint64_t limit = kEntries / 3 * 8;
+  index_.drop_below(limit);
+  for (uint64_t i = 1; i <= kEntries; ++i) {
+    IndexShard& shard = index_.shard_of(hash_of(i));
+    const ReaderLock lock(shard.mutex);
+    const ChainHead head = shard.find(hash_of(i));
+    EXPECT_EQ(head.address, i * 8 < limit ? 0 : i * 8) << i;
+    EXPECT_EQ(head.is_alone, i * 8 >= limit && i % 2 == 0);
+  }
+}
+
 }  // namespace
 }  // namespace larder::journal

@@ -82,6 +82,47 @@ TEST_F(JournalMaintenanceTest, DeadRecordsAreCompactedAwayAndTheirFilesRemoved) 
   expect_holds(*must_open(options()), model_);
 }
 
+TEST_F(JournalMaintenanceTest, GaugesShowTheLog) {
+  const auto gauge = [this](const std::string& name) {
+    for (const Registry::Entry& entry : registry_.entries())
+      if (entry.name == name && entry.gauge != nullptr)
+        return static_cast<uint64_t>(entry.gauge->value());
+    ADD_FAILURE() << "no gauge " << name;
+    return uint64_t{0};
+  };
+  const auto store = must_open(options());
+  overwrite(*store, 30);
+  const uint64_t dead = gauge("larder_journal_dead_permille");
+  EXPECT_GT(dead, 900u);
+  settle(*store);
+  EXPECT_LT(gauge("larder_journal_dead_permille"), dead);
+  EXPECT_EQ(gauge("larder_journal_live_bytes"), space_of(model_));
+  EXPECT_EQ(gauge("larder_journal_live_keys"), model_.size());
+  EXPECT_EQ(gauge("larder_journal_tail_address"), store->log_bytes());
+  EXPECT_LE(gauge("larder_journal_begin_address"), gauge("larder_journal_durable_address"));
+  EXPECT_LE(gauge("larder_journal_durable_address"), gauge("larder_journal_tail_address"));
+  EXPECT_EQ(gauge("larder_journal_segments"), files("log-").size());
+  EXPECT_EQ(gauge("larder_journal_log_bytes"), files("log-").size() * (16 << 10));
+}
+
+TEST_F(JournalMaintenanceTest, OneStepTakesNoMoreThanItsHeadroom) {
+  const auto store = must_open(options());
+  uint64_t key = 0;
+  for (int round = 0; round < 20; ++round) {
+    for (int i = 0; i < 2000; ++i) {
+      const std::string name = std::to_string(round % 2 == 0 ? key++ : key - 1 - i);
+      must_apply(*store, {put(name, "v")});
+    }
+    ASSERT_TRUE(store->commit());
+    while (store->is_maintenance_due()) {
+      const uint64_t most = store->disk_bytes() + store->headroom_bytes();
+      ASSERT_TRUE(store->maintain());
+      ASSERT_LE(store->disk_bytes(), most);
+    }
+  }
+  EXPECT_GT(metric("larder_journal_checkpoints_total"), 2u);
+}
+
 TEST_F(JournalMaintenanceTest, RemovedKeysLeaveNothingBehind) {
   const auto store = must_open(options());
   overwrite(*store, 5);

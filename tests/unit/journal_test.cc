@@ -129,6 +129,10 @@ TEST_F(JournalTest, CleanReopenReplaysNothing) {
   EXPECT_EQ(store->recovery().records_replayed, 0u);
   EXPECT_EQ(store->recovery().tail_bytes_dropped, 0u);
   expect_holds(*store, model_);
+  // Closed with no change in between, nothing is written.
+  const auto before = image();
+  ASSERT_TRUE(store->close());
+  EXPECT_EQ(image(), before);
   // It goes on from there.
   must_apply(*store, {put("more", "1"), removal("key-1")});
   expect_holds(*store, model_);

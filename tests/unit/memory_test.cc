@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "evict/registry.h"
 #include "memory/block_cache.h"
 
 // Counts every allocation of this thread, to see that a hit makes none.  Sanitizers bring an
@@ -44,8 +45,9 @@ constexpr size_t kBlock = buffer::Pool::kSizeMin;
 
 class BlockCacheTest : public testing::Test {
  protected:
-  BlockCache make(size_t budget_bytes, size_t shards = 1) {
-    return BlockCache({.budget_bytes = budget_bytes, .shards = shards}, registry_);
+  BlockCache make(size_t budget_bytes, size_t shards = 1, std::string_view policy = "lru") {
+    return BlockCache(
+        {.budget_bytes = budget_bytes, .shards = shards, .policy = std::string(policy)}, registry_);
   }
   buffer::BufferRef block(uint64_t content, size_t size_bytes = kBlock) {
     buffer::BufferRef buffer = pool_.allocate(size_bytes);
@@ -177,13 +179,31 @@ TEST_F(BlockCacheTest, AHitAllocatesNothing) {
 #if defined(LARDER_SANITIZED)
   GTEST_SKIP() << "allocations cannot be counted under TSan";
 #endif
-  BlockCache cache = make(64 << 20, 16);
-  for (uint64_t i = 0; i < 1000; ++i) cache.put(key(i), block(i));
-  uint64_t hits = 0;
-  const uint64_t before = g_allocations;
-  for (uint64_t i = 0; i < 1000; ++i) hits += cache.get(key(i)) ? 1 : 0;
-  EXPECT_EQ(g_allocations, before);
-  EXPECT_EQ(hits, 1000u);
+  for (const std::string_view policy : evict::policy_names()) {
+    BlockCache cache = make(64 << 20, 16, policy);
+    for (uint64_t i = 0; i < 1000; ++i) cache.put(key(i), block(i));
+    uint64_t hits = 0;
+    const uint64_t before = g_allocations;
+    for (uint64_t i = 0; i < 1000; ++i) hits += cache.get(key(i)) ? 1 : 0;
+    EXPECT_EQ(g_allocations, before) << policy;
+    EXPECT_EQ(hits, 1000u) << policy;
+  }
+}
+
+TEST_F(BlockCacheTest, EveryPolicyHoldsTheBudgetAndEvicts) {
+  for (const std::string_view policy : evict::policy_names()) {
+    BlockCache cache = make(50 * kBlock, 1, policy);
+    Random random(1);
+    for (int i = 0; i < 5'000; ++i) {
+      const uint64_t index = random.below(200);
+      if (const auto found = cache.get(key(index)))
+        ASSERT_EQ(content(found), index) << policy;
+      else
+        cache.put(key(index), block(index, kBlock << random.below(2)));
+      ASSERT_LE(cache.used_bytes(), cache.budget_bytes()) << policy;
+    }
+    EXPECT_GT(cache.used_bytes(), 40 * kBlock) << policy;
+  }
 }
 
 TEST_F(BlockCacheTest, BuffersGoBackToThePoolAtTheEnd) {

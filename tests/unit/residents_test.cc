@@ -21,6 +21,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 constexpr uint64_t kUnit = ResidentTable::kUnitBytes;
+constexpr Nanos kTtl = std::chrono::hours(1);
 
 class ResidentsTest : public ::testing::Test {
  protected:
@@ -28,8 +29,8 @@ class ResidentsTest : public ::testing::Test {
   explicit ResidentsTest(uint64_t limit = 100)
       : budget_(
             {.size_bytes = limit * kUnit}, disk_, [this] { return overhead_; }, registry_, clock_),
-        residents_([] { return std::move(*evict::make_policy("lru")); }, budget_, registry_,
-                   clock_) {
+        residents_([] { return std::move(*evict::make_policy("lru", evict::Expiry::kHonoured)); },
+                   budget_, kTtl, registry_, clock_) {
     residents_.set_evict([this](NodeId node, uint64_t) {
       if (busy_.contains(node)) return false;
       evicted_.push_back(node.value);
@@ -117,6 +118,56 @@ TEST_F(ResidentsTest, WhatIsInUseStaysAndTheRestGoes) {
   EXPECT_EQ(used(), 90U);
 }
 
+TEST_F(ResidentsTest, WhatIsOverGoesWithoutNeed) {
+  const int64_t now_ns = clock_.wall().count();
+  const int64_t hour_ns = Nanos(std::chrono::hours(1)).count();
+  ASSERT_TRUE(reserve(1, 10));
+  residents_.introduce(NodeId{2}, 10 * kUnit, now_ns - hour_ns / 2);
+  residents_.introduce(NodeId{3}, 10 * kUnit, now_ns - 2 * hour_ns);
+  residents_.introduce(NodeId{4}, 10 * kUnit, 0);  // since when is not known: since now
+  EXPECT_FALSE(residents_.expire(10));
+  EXPECT_THAT(evicted_, ElementsAre(3));
+  clock_.advance(std::chrono::minutes(31));
+  busy_ = {NodeId{2}};
+  EXPECT_FALSE(residents_.expire(10));
+  EXPECT_THAT(evicted_, ElementsAre(3));
+  busy_.clear();
+  EXPECT_TRUE(residents_.expire(1));  // as many as were asked for: there may be more
+  EXPECT_THAT(evicted_, ElementsAre(3, 2));
+  residents_.touch(NodeId{1});  // a use does not keep it
+  clock_.advance(std::chrono::minutes(30));
+  EXPECT_FALSE(residents_.expire(10));
+  EXPECT_EQ(residents_.count(), 0U);
+  EXPECT_EQ(used(), 0U);
+}
+
+TEST_F(ResidentsTest, RoomIsMadeAheadOfNeed) {
+  int pressed = 0;
+  residents_.set_pressed([&] { ++pressed; });
+  Budget::Amount spare;
+  for (uint64_t node = 1; spare.is_zero(); ++node) {
+    ASSERT_TRUE(reserve(node, 1));
+    spare = budget_.excess({}, Residents::kSparePerMille);
+    EXPECT_EQ(pressed, spare.is_zero() ? 0 : 1) << node;
+  }
+  const uint64_t before = used();
+  EXPECT_TRUE(residents_.relieve(1));
+  EXPECT_EQ(used(), before - 1);
+  EXPECT_FALSE(residents_.relieve(100));
+  EXPECT_TRUE(budget_.excess({}, Residents::kSpareGoalPerMille).is_zero());
+  EXPECT_EQ(evicted_.front(), 1U);
+}
+
+TEST_F(ResidentsTest, TheJournalsGrowthMakesObjectsGo) {
+  for (uint64_t node = 1; node <= 5; ++node) ASSERT_TRUE(reserve(node, 20));
+  overhead_.journal_bytes = 30 * kUnit;
+  residents_.trim();
+  EXPECT_THAT(evicted_, ElementsAre(1, 2));
+  EXPECT_EQ(used(), 90U);
+  overhead_.journal_bytes = 100 * kUnit;
+  EXPECT_FALSE(reserve(6, 1));
+}
+
 TEST_F(ResidentsTest, RefusesWhenNothingMayGo) {
   ASSERT_TRUE(reserve(1, 100));
   busy_ = {NodeId{1}};
@@ -135,9 +186,9 @@ TEST_F(ResidentsTest, WhatNeverFitsEvictsNobody) {
 
 TEST_F(ResidentsTest, WhatEarlierRunsCachedIsOlderThanWhatIsUsedNow) {
   ASSERT_TRUE(reserve(9, 10));
-  for (uint64_t node = 1; node <= 3; ++node) residents_.introduce(NodeId{node}, 20 * kUnit);
-  residents_.introduce(NodeId{9}, 50 * kUnit);  // known already
-  residents_.touch(NodeId{2});                  // before the census ended
+  for (uint64_t node = 1; node <= 3; ++node) residents_.introduce(NodeId{node}, 20 * kUnit, 0);
+  residents_.introduce(NodeId{9}, 50 * kUnit, 0);  // known already
+  residents_.touch(NodeId{2});                     // before the census ended
   residents_.end_census();
   EXPECT_EQ(used(), 70U);
   EXPECT_TRUE(reserve(10, 80));
@@ -145,7 +196,7 @@ TEST_F(ResidentsTest, WhatEarlierRunsCachedIsOlderThanWhatIsUsedNow) {
 }
 
 TEST_F(ResidentsTest, ASmallerLimitHoldsAfterTheCensus) {
-  for (uint64_t node = 1; node <= 10; ++node) residents_.introduce(NodeId{node}, 30 * kUnit);
+  for (uint64_t node = 1; node <= 10; ++node) residents_.introduce(NodeId{node}, 30 * kUnit, 0);
   residents_.end_census();
   residents_.trim();
   EXPECT_LE(residents_.used_bytes(), residents_.limit_bytes());
@@ -200,8 +251,8 @@ TEST(ResidentsThreads, TheLimitHoldsWhateverHappensAtOnce) {
   Budget budget(
       {.size_bytes = kLimit, .objects = kObjects}, disk, [] { return Overhead{}; }, registry,
       clock);
-  Residents residents([] { return std::move(*evict::make_policy("lru")); }, budget, registry,
-                      clock);
+  Residents residents([] { return std::move(*evict::make_policy("lru")); }, budget, Nanos(0),
+                      registry, clock);
   std::atomic<uint64_t> refusals{0};
   residents.set_evict([&](NodeId node, uint64_t) {
     if (node.value % 7 == 0) return false;

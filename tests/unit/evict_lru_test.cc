@@ -8,33 +8,17 @@
 
 #include "base/random.h"
 #include "evict/lru.h"
-#include "evict/registry.h"
+#include "evict_testing.h"
 
 namespace larder::evict {
 namespace {
 
 using testing::ElementsAre;
-using testing::HasSubstr;
 using testing::IsEmpty;
-
-// Evicts until nothing may go.
-std::vector<Slot> drain(Policy& policy, SlotFilter evictable) {
-  std::vector<Slot> order;
-  while (const auto slot = policy.victim(evictable)) {
-    policy.erase(*slot);
-    order.push_back(*slot);
-  }
-  return order;
-}
-std::vector<Slot> drain(Policy& policy) {
-  const auto any = [](Slot) { return true; };
-  return drain(policy, any);
-}
 
 Lru filled(Slot count) {
   Lru lru;
-  lru.reserve(count);
-  for (Slot slot = 0; slot < count; ++slot) lru.insert(slot, Item{});
+  fill(lru, count);
   return lru;
 }
 
@@ -122,27 +106,6 @@ TEST(Lru, AgreesWithAModel) {
     }
   }
   EXPECT_EQ(drain(lru), std::vector<Slot>(model.begin(), model.end()));
-}
-
-TEST(Registry, MakesEveryPolicyItNames) {
-  ASSERT_FALSE(policy_names().empty());
-  for (const std::string_view name : policy_names()) {
-    const auto policy = make_policy(name);
-    ASSERT_TRUE(policy) << name;
-    (*policy)->reserve(1);
-    (*policy)->insert(0, Item{.key_hash = 1, .weight_bytes = 1, .now_s = 1});
-    const auto any = [](Slot) { return true; };
-    EXPECT_EQ((*policy)->victim(any), Slot{0}) << name;
-  }
-}
-
-TEST(Registry, AnUnknownNameGetsTheListOfKnownOnes) {
-  const auto policy = make_policy("mru");
-  ASSERT_FALSE(policy);
-  EXPECT_EQ(policy.error().code(), Code::kInvalid);
-  EXPECT_THAT(policy.error().message(), HasSubstr("'mru'"));
-  for (const std::string_view name : policy_names())
-    EXPECT_THAT(policy.error().message(), HasSubstr(std::string(name)));
 }
 
 }  // namespace

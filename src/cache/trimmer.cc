@@ -1,0 +1,186 @@
+#include "cache/trimmer.h"
+
+#include <sys/stat.h>
+
+#include <array>
+#include <deque>
+#include <vector>
+
+#include "base/checksum.h"
+#include "base/log.h"
+
+namespace larder::cache {
+namespace {
+
+// Which ids were added; says yes to a few more.  Two bits of 2^23 an id: with a million directories
+// one in twenty is taken for another.
+class IdFilter {
+ public:
+  void add(NodeId id) {
+    for (const uint64_t bit : bits_of(id)) words_[bit / 64] |= 1ULL << (bit % 64);
+  }
+  bool may_have(NodeId id) const {
+    for (const uint64_t bit : bits_of(id))
+      if ((words_[bit / 64] >> (bit % 64) & 1) == 0) return false;
+    return true;
+  }
+
+ private:
+  static constexpr uint64_t kBits = 1 << 23;
+  static std::array<uint64_t, 2> bits_of(NodeId id) {
+    const uint64_t hash = mix64(id.value);
+    return {hash % kBits, (hash >> 32) % kBits};
+  }
+  std::vector<uint64_t> words_ = std::vector<uint64_t>(kBits / 64);
+};
+
+}  // namespace
+
+struct Trimmer::Pass {
+  std::optional<journal::Address> parents_from = journal::Address{};  // nullopt: all are noted
+  IdFilter parents;
+  IdFilter directories;                                               // that are remembered
+  std::optional<journal::Address> records_from = journal::Address{};  // nullopt: all were read
+  // To be looked at once more, and forgotten.
+  std::deque<NodeId> nodes;
+  std::deque<std::pair<NodeId, std::string>> names;
+};
+
+Trimmer::Trimmer(catalog::Catalog& catalog, Activity& activity, IfAbsent if_absent,
+                 Nanos forget_after, Registry& registry, const Clock& clock)
+    : catalog_(catalog),
+      if_absent_(std::move(if_absent)),
+      forget_after_(forget_after),
+      clock_(clock),
+      schedule_(catalog, "trim", kPeriod, activity, clock),
+      nodes_(registry.counter("larder_trimmed_nodes_total",
+                              "Files and directories forgotten, unused for long.")),
+      names_(registry.counter("larder_trimmed_names_total",
+                              "Names forgotten with their directories.")) {}
+
+Trimmer::~Trimmer() = default;
+
+NextStep Trimmer::step() {
+  if (forget_after_ == Nanos(0)) return kWhenPoked;
+  if (!schedule_.may_run()) return schedule_.ask_again();
+  if (!pass_) {
+    schedule_.begin();
+    pass_ = std::make_unique<Pass>();
+  }
+  const Result<bool> goes_on = advance(*pass_);
+  if (!goes_on || !*goes_on) {
+    end(goes_on ? Result<void>() : fail(goes_on.error()));
+    return kAtOnce;  // to see when the next is due
+  }
+  return clock_.monotonic() + kPause;
+}
+
+Result<bool> Trimmer::advance(Pass& pass) {
+  if (pass.parents_from) {
+    TRY(note_parents(pass));
+    return true;
+  }
+  if (pass.nodes.empty() && pass.names.empty()) {
+    if (!pass.records_from) return false;
+    TRY(collect(pass));
+    return true;
+  }
+  for (size_t i = 0; i < kRemovalsPerStep && !pass.nodes.empty(); ++i) {
+    TRY(forget_unless_used(pass, pass.nodes.front()));
+    pass.nodes.pop_front();
+  }
+  for (size_t i = 0; i < kRemovalsPerStep && !pass.names.empty(); ++i) {
+    TRY(forget_name(pass.names.front().first, pass.names.front().second));
+    pass.names.pop_front();
+  }
+  return true;
+}
+
+Result<void> Trimmer::note_parents(Pass& pass) {
+  const catalog::RecordVisitor visitor{.node =
+                                           [&pass](NodeId node, const catalog::NodeRecord& record) {
+                                             pass.parents.add(record.parent);
+                                             if (S_ISDIR(record.attributes.mode))
+                                               pass.directories.add(node);
+                                           },
+                                       .name = {}};
+  TRY_ASSIGN(pass.parents_from,
+             catalog_.visit_records(*pass.parents_from, kRecordsPerStep, visitor));
+  return {};
+}
+
+Result<void> Trimmer::collect(Pass& pass) {
+  const catalog::RecordVisitor visitor{.node =
+                                           [&](NodeId node, const catalog::NodeRecord& record) {
+                                             if (node != kRootNode && is_unused(record))
+                                               pass.nodes.push_back(node);
+                                           },
+                                       .name =
+                                           [&](NodeId parent, std::string_view name) {
+                                             if (!pass.directories.may_have(parent))
+                                               pass.names.emplace_back(parent, name);
+                                           }};
+  TRY_ASSIGN(pass.records_from,
+             catalog_.visit_records(*pass.records_from, kRecordsPerStep, visitor));
+  return {};
+}
+
+// Or not known to be used.
+bool Trimmer::is_unused(const catalog::NodeRecord& record) const {
+  if (record.object) return false;
+  const int64_t used_at_ns = std::max(record.used_at_ns, record.validated_at_ns);
+  return clock_.wall().count() - used_at_ns >= forget_after_.count();
+}
+
+Result<void> Trimmer::forget_unless_used(const Pass& pass, NodeId node) {
+  Result<void> forgotten;
+  if_absent_(node, [&] { forgotten = forget(pass, node); });
+  return forgotten;
+}
+
+Result<void> Trimmer::forget(const Pass& pass, NodeId node) {
+  TRY_ASSIGN(auto record, catalog_.node(node));
+  if (!record || !is_unused(*record)) return {};
+  catalog::Batch batch;
+  if (record->used_at_ns == 0 && record->validated_at_ns == 0) {
+    record->used_at_ns = clock_.wall().count();
+    batch.put(node, *record);
+    return catalog_.apply(batch);
+  }
+  if (S_ISDIR(record->attributes.mode) && pass.parents.may_have(node)) return {};
+  batch.remove(node);
+  for (uint32_t part = 0; part < record->listing_parts; ++part)
+    batch.remove_listing_part(node, part);
+  if (record->attributes.inode != 0) {
+    TRY_ASSIGN(const auto by_inode, catalog_.by_inode(record->attributes.inode));
+    if (by_inode == node) batch.remove_inode(record->attributes.inode);
+  }
+  TRY(catalog_.apply(batch));
+  nodes_.add();
+  return {};
+}
+
+Result<void> Trimmer::forget_name(NodeId parent, const std::string& name) {
+  Result<void> forgotten;
+  if_absent_(parent, [&] {
+    const auto directory = catalog_.node(parent);
+    if (!directory || *directory) return;
+    catalog::Batch batch;
+    batch.remove(parent, name);
+    forgotten = catalog_.apply(batch);
+    if (forgotten) names_.add();
+  });
+  return forgotten;
+}
+
+void Trimmer::end(const Result<void>& result) {
+  pass_.reset();
+  if (!result) log::warning("cannot trim the catalog: {}", result.error().message());
+  catalog::Batch batch;
+  schedule_.remember_end(batch);
+  if (const auto stored = catalog_.apply(batch); !stored)
+    log::warning("cannot remember that the catalog was trimmed: {}", stored.error().message());
+  schedule_.end();
+}
+
+}  // namespace larder::cache
