@@ -70,18 +70,18 @@ int open_beneath(int root_fd, const char* path, int flags, mode_t mode) {
       [&] { return ::openat(root_fd, path, flags | O_CLOEXEC | O_NOFOLLOW, mode); });
 }
 
+FileInfo info_of(const struct stat& st) {
+  return {.size_bytes = static_cast<uint64_t>(st.st_size),
+          .allocated_bytes = static_cast<uint64_t>(st.st_blocks) * 512,  // stat(2): always 512
+          .mtime_ns = int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec};
+}
+
 // As a reader that leaves no trace: not even the time of the access, where the kernel allows that
 // (the owner and root may ask for it).  A FIFO in a file's place is not waited for.
 int open_without_trace(int root_fd, const char* path, int flags) {
   flags |= O_NONBLOCK;
   const int fd = open_beneath(root_fd, path, flags | O_NOATIME, 0);
   return fd >= 0 || errno != EPERM ? fd : open_beneath(root_fd, path, flags, 0);
-}
-
-FileInfo info_of(const struct stat& st) {
-  return {.size_bytes = static_cast<uint64_t>(st.st_size),
-          .allocated_bytes = static_cast<uint64_t>(st.st_blocks) * 512,  // stat(2): always 512
-          .mtime_ns = int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec};
 }
 
 class PosixMapping final : public Mapping {

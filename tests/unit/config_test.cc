@@ -187,7 +187,7 @@ TEST(Config, ValuesOutsideTheirRangeAreRefused) {
   for (const char* text :
        {"block_size=2M", "block_size=96K", "size=1M", "size=0%", "source_threads=0", "threads=257",
         "source_timeout=1ms", "cache_dir=relative", "control_dir=..", "control_dir=", "memory=2T",
-        "attr_ttl=8761h"})
+        "attr_ttl=8761h", "compact_at=5%", "compact_at=95%", "compact_at=50"})
     EXPECT_THAT(error_of(text), HasSubstr("bad value")) << text;
 }
 
