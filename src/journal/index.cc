@@ -196,7 +196,8 @@ Result<void> IndexShard::check_loaded(uint64_t log_address) {
     for (const Bucket* bucket = &buckets_[i];;) {
       for (const uint64_t entry : bucket->entries) {
         if (entry == 0) continue;
-        if (address_of(entry) >= log_address) return fail(Code::kCorrupt, "index image: address");
+        if (address_of(entry) == 0 || address_of(entry) >= log_address)
+          return fail(Code::kCorrupt, "index image: address");
         ++entry_count_;
       }
       const uint64_t link = bucket->overflow;
