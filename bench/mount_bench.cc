@@ -181,8 +181,8 @@ void measure(io::Disk& disk, uint64_t files, const char* after, bool close) {
   const double heap_open = heap_bytes();
   cache::Budget budget(
       {}, disk, [] { return cache::Overhead{}; }, opened.registry, Clock::system());
-  cache::Residents residents([] { return std::move(*evict::make_policy("lru")); }, budget,
-                             Nanos(0), opened.registry, Clock::system());
+  cache::Residents residents([] { return std::move(*evict::make_policy("lru")); }, budget, Nanos(0),
+                             opened.registry, Clock::system());
   const std::atomic<bool> stop{false};
   CHECK(cache::take_census(*opened.catalog, residents, {}, stop).has_value());
   const double counted = seconds();

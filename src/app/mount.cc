@@ -139,6 +139,7 @@ class RunningMount final : public Mount {
   void add_pass_commands(control::CommandTable& commands, const std::string& name, Duty& duty,
                          cache::Janitor::DutyId id);
   cache::Overhead overhead() const;
+  void measure_metadata();
   std::unique_ptr<evict::Policy> make_disk_policy() const;
   control::MountFacts facts() const;
 
@@ -147,6 +148,7 @@ class RunningMount final : public Mount {
   Registry registry_;
   std::unique_ptr<io::Disk> disk_;
   std::unique_ptr<journal::Store> store_;
+  std::atomic<uint64_t> metadata_bytes_{0};
   std::unique_ptr<catalog::Catalog> catalog_;
   std::unique_ptr<object::Objects> objects_;
   // Outlives this object when a hung thread still holds a buffer.
@@ -229,6 +231,7 @@ Result<void> RunningMount::open_store() {
             recovery.clean ? "closed cleanly" : "not closed cleanly", recovery.records_replayed,
             recovery.tail_bytes_dropped);
   TRY_ASSIGN(objects_, in_words(object::Objects::open(*disk_)));
+  measure_metadata();
   return {};
 }
 
@@ -349,7 +352,21 @@ std::unique_ptr<evict::Policy> RunningMount::make_disk_policy() const {
 }
 
 cache::Overhead RunningMount::overhead() const {
-  return {.journal_bytes = store_->disk_bytes(), .headroom_bytes = store_->headroom_bytes()};
+  return {.journal_bytes = store_->disk_bytes(),
+          .metadata_bytes = metadata_bytes_.load(std::memory_order_relaxed),
+          .headroom_bytes = store_->headroom_bytes()};
+}
+
+// Directories grow with the objects in them: looked at whenever some were made durable.
+void RunningMount::measure_metadata() {
+  uint64_t bytes = 0;
+  const auto add = [&](const std::string& path) {
+    if (const auto info = disk_->info(path)) bytes += info->allocated_bytes;
+  };
+  for (const char* path : {"", kJournalDirectory, object::Objects::kTop, "SOURCE", "ROOT", "lock"})
+    add(path);
+  for (size_t i = 0; i < object::Objects::kDirectories; ++i) add(object::Objects::directory(i));
+  metadata_bytes_.store(bytes, std::memory_order_relaxed);
 }
 
 // What is done in the background: a duty is one entry here.
@@ -401,6 +418,7 @@ void RunningMount::add_duties(control::CommandTable& commands) {
                                         return more && *more ? cache::kAtOnce : cache::kWhenPoked;
                                       }});
   claims_->set_committed([this, journal] {
+    measure_metadata();
     if (store_->is_maintenance_due()) janitor_->poke(journal);
   });
   // When the cache itself takes room it is poked; others who fill the disk are looked for.

@@ -93,9 +93,10 @@ class Housekeeping : public LarderTest {
     Json found;
     EXPECT_TRUE(LarderMount::eventually([&] {
       found = pass("audit");
-      return found["object_bytes"] == mount_->metric("/cache/object_bytes");
+      return found["measured_bytes"] == mount_->metric("/cache/used_bytes");
     })) << found
-        << mount_->metric("/cache/object_bytes");
+        << mount_->metric("/cache/used_bytes");
+    EXPECT_EQ(found["object_bytes"], mount_->metric("/cache/object_bytes"));
     EXPECT_EQ(found["object_bytes"], object_bytes());
     EXPECT_EQ(found["objects"], objects().size());
     EXPECT_EQ(found["error"], "");

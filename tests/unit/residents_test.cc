@@ -23,6 +23,12 @@ using ::testing::IsEmpty;
 constexpr uint64_t kUnit = ResidentTable::kUnitBytes;
 constexpr Nanos kTtl = std::chrono::hours(1);
 
+Hints of(Priority priority) {
+  Hints hints;
+  hints.priority = priority;
+  return hints;
+}
+
 class ResidentsTest : public ::testing::Test {
  protected:
   // Sizes are in units, as objects are counted.
@@ -119,12 +125,12 @@ TEST_F(ResidentsTest, WhatIsInUseStaysAndTheRestGoes) {
 }
 
 TEST_F(ResidentsTest, LowPriorityGoesFirstAndWhatIsPinnedStays) {
-  ASSERT_TRUE(reserve(1, 20, {.priority = Priority::kPinned}));
-  ASSERT_TRUE(reserve(2, 20, {.priority = Priority::kHigh}));
+  ASSERT_TRUE(reserve(1, 20, of(Priority::kPinned)));
+  ASSERT_TRUE(reserve(2, 20, of(Priority::kHigh)));
   ASSERT_TRUE(reserve(3, 20));
-  ASSERT_TRUE(reserve(4, 20, {.priority = Priority::kLow}));
+  ASSERT_TRUE(reserve(4, 20, of(Priority::kLow)));
   ASSERT_TRUE(reserve(5, 20));
-  EXPECT_TRUE(reserve(6, 80, {.priority = Priority::kLow}));
+  EXPECT_TRUE(reserve(6, 80, of(Priority::kLow)));
   EXPECT_THAT(evicted_, ElementsAre(4, 3, 5, 2));
   EXPECT_FALSE(reserve(7, 81));
   EXPECT_EQ(residents_.bytes_of(NodeId{1}), 20 * kUnit);
@@ -132,7 +138,7 @@ TEST_F(ResidentsTest, LowPriorityGoesFirstAndWhatIsPinnedStays) {
 
 TEST_F(ResidentsTest, TheCensusTellsWhatIsWantedOfWhatWasUsedBeforeIt) {
   residents_.introduce(NodeId{1}, 40 * kUnit, 0);
-  residents_.introduce(NodeId{1}, 99 * kUnit, 0, {.priority = Priority::kPinned});
+  residents_.introduce(NodeId{1}, 99 * kUnit, 0, of(Priority::kPinned));
   EXPECT_EQ(used(), 40U);
   ASSERT_TRUE(reserve(2, 60));
   EXPECT_TRUE(reserve(3, 60));
@@ -140,8 +146,8 @@ TEST_F(ResidentsTest, TheCensusTellsWhatIsWantedOfWhatWasUsedBeforeIt) {
 }
 
 TEST_F(ResidentsTest, AHintsTtlCountsInsteadOfTheTtlOfAll) {
-  ASSERT_TRUE(reserve(1, 10, {.ttl = std::chrono::minutes(1)}));
-  ASSERT_TRUE(reserve(2, 10, {.ttl = Nanos(0)}));
+  ASSERT_TRUE(reserve(1, 10, Hints{.admit = true, .ttl = std::chrono::minutes(1)}));
+  ASSERT_TRUE(reserve(2, 10, Hints{.admit = true, .ttl = Nanos(0)}));
   ASSERT_TRUE(reserve(3, 10));
   clock_.advance(std::chrono::minutes(2));
   EXPECT_FALSE(residents_.expire(10));
