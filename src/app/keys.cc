@@ -197,7 +197,9 @@ struct Store {
     return {};
   }
   Result<void> operator()(const TextField& f) const {
-    if (!f.accepts(value)) return fail(Code::kInvalid);
+    // The effective configuration is shown as lines.
+    const bool is_one_line = value.find_first_of(std::string_view("\n\r\0", 3)) == value.npos;
+    if (!is_one_line || !f.accepts(value)) return fail(Code::kInvalid);
     config.*f.member = std::string(value);
     return {};
   }

@@ -149,6 +149,7 @@ class RunningMount final : public Mount {
   std::unique_ptr<io::Disk> disk_;
   std::unique_ptr<journal::Store> store_;
   std::atomic<uint64_t> metadata_bytes_{0};
+  std::atomic<uint64_t> metadata_headroom_bytes_{0};  // of directories that are still to be made
   std::unique_ptr<catalog::Catalog> catalog_;
   std::unique_ptr<object::Objects> objects_;
   // Outlives this object when a hung thread still holds a buffer.
@@ -354,19 +355,24 @@ std::unique_ptr<evict::Policy> RunningMount::make_disk_policy() const {
 cache::Overhead RunningMount::overhead() const {
   return {.journal_bytes = store_->disk_bytes(),
           .metadata_bytes = metadata_bytes_.load(std::memory_order_relaxed),
-          .headroom_bytes = store_->headroom_bytes()};
+          .headroom_bytes =
+              store_->headroom_bytes() + metadata_headroom_bytes_.load(std::memory_order_relaxed)};
 }
 
 // Directories grow with the objects in them: looked at whenever some were made durable.
 void RunningMount::measure_metadata() {
+  constexpr uint64_t kDirectoryBytes = 4096;
   uint64_t bytes = 0;
+  uint64_t missing = 0;
   const auto add = [&](const std::string& path) {
-    if (const auto info = disk_->info(path)) bytes += info->allocated_bytes;
+    const auto info = disk_->info(path);
+    (info ? bytes : missing) += info ? info->allocated_bytes : kDirectoryBytes;
   };
   for (const char* path : {"", kJournalDirectory, object::Objects::kTop, "SOURCE", "ROOT", "lock"})
     add(path);
   for (size_t i = 0; i < object::Objects::kDirectories; ++i) add(object::Objects::directory(i));
   metadata_bytes_.store(bytes, std::memory_order_relaxed);
+  metadata_headroom_bytes_.store(missing, std::memory_order_relaxed);
 }
 
 // What is done in the background: a duty is one entry here.

@@ -64,7 +64,10 @@ TEST_F(Control, StatsCountWhatHappens) {
   EXPECT_EQ(metrics["fetches"]["in_flight"], 0);
   EXPECT_EQ(metrics["other"]["evictions"], 0);
   EXPECT_GE(metrics["source"]["errors"]["read"], 1);
-  EXPECT_EQ(metrics["cache"]["used_bytes"], data.size());
+  EXPECT_EQ(metrics["cache"]["object_bytes"], data.size());
+  EXPECT_EQ(metrics["cache"]["used_bytes"], data.size() +
+                                                metrics["cache"]["journal_bytes"].get<size_t>() +
+                                                metrics["cache"]["metadata_bytes"].get<size_t>());
   EXPECT_EQ(metrics["cache"]["limit_bytes"], 64 << 20);
   for (const char* name : {"read_hit", "read_miss"}) {
     EXPECT_GE(stats["latency"][name]["count"], 1) << name;

@@ -165,6 +165,14 @@ TEST(Config, FstabFlagsAreTakenAndKernelFlagsPassedOn) {
   EXPECT_EQ(error_of("remount"), "-o: remount is not supported: unmount and mount again");
 }
 
+// The effective configuration could not be read back.
+TEST(Config, ValuesOfSeveralLinesAreRefused) {
+  EXPECT_THAT(error_of("log_file=/a\nsize=1G"),
+              HasSubstr("for log_file: accepted: an absolute path"));
+  EXPECT_THAT(error_of("cache_dir=/a\r"), HasSubstr("for cache_dir"));
+  EXPECT_THAT(error_of("control_dir=a\nb"), HasSubstr("for control_dir"));
+}
+
 TEST(Config, UnknownKeysAreRefusedByName) {
   EXPECT_EQ(error_of("cache_dri=/x"),
             "-o: unknown key 'cache_dri' (value '/x'): did you mean 'cache_dir'?");
