@@ -62,7 +62,8 @@ bool Budget::take(uint64_t bytes, uint64_t objects) {
     {
       const MutexLock lock(mutex_);
       if (!fits({bytes, objects})) return false;
-      const bool is_known = is_fresh || clock_.monotonic() - sampled_at_ < kSampleAgeMax;
+      const bool is_known =
+          is_fresh || (sampled_at_ && clock_.monotonic() - *sampled_at_ < kSampleAgeMax);
       if (is_known && leaves_free(bytes)) {
         object_bytes_ += bytes;
         objects_ += objects;

@@ -22,6 +22,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 
 #include "base/clock.h"
 #include "base/metrics.h"
@@ -88,7 +89,7 @@ class Budget {
   uint64_t objects_ GUARDED_BY(mutex_) = 0;
   uint64_t pending_bytes_ GUARDED_BY(mutex_) = 0;
   uint64_t free_bytes_ GUARDED_BY(mutex_) = 0;
-  Nanos sampled_at_ GUARDED_BY(mutex_) = Nanos::min();
+  std::optional<Nanos> sampled_at_ GUARDED_BY(mutex_);  // none: not yet
 };
 
 }  // namespace larder::cache
