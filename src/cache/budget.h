@@ -17,7 +17,7 @@
 //   - pending_bytes_ of object_bytes_ are not written yet, as far as is known: settled() says when.
 //   - free_bytes_ is a lower bound of what was free at sampled_at_, less what was taken since; what
 //     was pending at that time is taken off too.
-// Thread-safe.  take() may ask the disk for its space; no other call does I/O.
+// Thread-safe.  take() and excess() may ask the disk for its space; no other call does I/O.
 #pragma once
 
 #include <cstdint>

@@ -15,7 +15,7 @@
 //     charged nor cancelled yet; its objects are the entries.
 //   - An entry is in table_ and, unless pinned, in the policy of its priority.
 // Thread-safe.  mutex_ is held for memory operations only, never across the eviction itself; all
-// but reserve() and relieve() may be called under a file's lock.
+// but reserve(), relieve(), expire() and trim() may be called under a file's lock.
 #pragma once
 
 #include <array>
