@@ -1,6 +1,7 @@
 #include "journal/log.h"
 
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -36,8 +37,7 @@ void Log::enter(std::shared_ptr<MappedSegment> next) {
 }
 
 std::byte* Log::at_tail() {
-  const MappedSegment& active = *window_.load(std::memory_order_relaxed)->active;
-  return active.bytes().data() + (tail() - active.begin);
+  return active().bytes().data() + (tail() - active().begin);
 }
 
 void Log::write_header(format::FrameHeader header) {
@@ -92,7 +92,7 @@ uint64_t Log::frame_bytes_max() const {
 }
 
 bool Log::fits(uint64_t bytes) const {
-  return tail() + bytes < window_.load(std::memory_order_relaxed)->active->end();
+  return tail() + bytes < active().end();
 }
 
 bool Log::has_much_unsynced() const {
@@ -114,33 +114,60 @@ Result<void> Log::ensure_room(uint64_t bytes) {
   while (true) {
     TRY(poison_.check());
     if (fits(bytes)) return {};
-    if (is_rolling_) {
-      rolled_.wait(mutex);
+    if (is_making_next_) {
+      made_next_.wait(mutex);
       continue;
     }
-    is_rolling_ = true;
-    const uint64_t next = window_.load(std::memory_order_relaxed)->active->number + 1;
-    mutex.unlock();
-    auto created = segments_.create(next);
-    mutex.lock();
-    is_rolling_ = false;
-    rolled_.notify_all();
-    if (!created) {
-      const Error& error = created.error();
-      // Nothing of the log was touched when there is no room for a new file.
-      if (!error.is(Code::kNoSpace) && !error.is(Code::kNoDescriptors)) poison_.set(error);
-      return fail(error);
+    if (!next_) {
+      TRY(make_next());
+      continue;
     }
     end_segment();
-    tail_.store(segments_.first_frame(next), std::memory_order_release);
-    enter(std::move(*created));
+    tail_.store(segments_.first_frame(next_->number), std::memory_order_release);
+    has_next_.store(false, std::memory_order_relaxed);
+    enter(std::exchange(next_, nullptr));
   }
+}
+
+Result<void> Log::make_next() {
+  is_making_next_ = true;
+  const uint64_t number = active().number + 1;
+  mutex.unlock();
+  auto created = segments_.create(number);
+  mutex.lock();
+  is_making_next_ = false;
+  made_next_.notify_all();
+  if (created) {
+    next_ = std::move(*created);
+    has_next_.store(true, std::memory_order_relaxed);
+    return {};
+  }
+  const Error& error = created.error();
+  // Nothing of the log was touched when there is no room for a new file.
+  if (!error.is(Code::kNoSpace) && !error.is(Code::kNoDescriptors)) poison_.set(error);
+  return fail(error);
+}
+
+bool Log::wants_next_locked() const {
+  return !next_ && !is_making_next_ && tried_ahead_ != active().number + 1 &&
+         tail() - active().begin > segments_.files().segment_bytes / 2;
+}
+
+bool Log::wants_next() const {
+  const MutexLock lock(mutex);
+  return wants_next_locked();
+}
+
+Result<void> Log::prepare_next() {
+  const MutexLock lock(mutex);
+  if (!wants_next_locked()) return {};
+  tried_ahead_ = active().number + 1;
+  return make_next();
 }
 
 void Log::end_segment() {
   // With less room a reader expects none.
-  const uint64_t end = window_.load(std::memory_order_relaxed)->active->end();
-  if (end - tail() < sizeof(format::FrameHeader)) return;
+  if (active().end() - tail() < sizeof(format::FrameHeader)) return;
   write_header({.type = format::FrameType::kSegmentEnd});
 }
 

@@ -10,7 +10,7 @@
 // start(); batches never fill a segment to its last byte, so the tail's address is always in the
 // active one; bytes of the active segment from `tail` on are zeros, on the disk too; segments that
 // have bytes between durable and tail are in unsynced_; begin is the first frame of a segment, and
-// only grows.
+// only grows; next_, if there is one, is the segment behind the active one, and empty.
 #pragma once
 
 #include <atomic>
@@ -55,6 +55,11 @@ class Log {
 
   // Returns with so many bytes free in the active segment.  May let go of the mutex meanwhile.
   Result<void> ensure_room(uint64_t bytes) REQUIRES(mutex);
+  // Whether it is time to make the next segment, so that nobody has to wait for it in
+  // ensure_room(). Tried once for each segment.
+  bool wants_next() const EXCLUDES(mutex);
+  Result<void> prepare_next() EXCLUDES(mutex);
+  bool has_next() const { return has_next_.load(std::memory_order_relaxed); }
   std::byte* at_tail() REQUIRES(mutex);
   // Makes the payload that was written at_tail() + sizeof(FrameHeader) a frame; ensure_room() was
   // asked for it.
@@ -98,6 +103,12 @@ class Log {
     std::shared_ptr<io::File> file;
   };
 
+  const MappedSegment& active() const REQUIRES(mutex) {
+    return *window_.load(std::memory_order_relaxed)->active;
+  }
+  bool wants_next_locked() const REQUIRES(mutex);
+  // Lets go of the mutex meanwhile.
+  Result<void> make_next() REQUIRES(mutex);
   void enter(std::shared_ptr<MappedSegment> next) REQUIRES(mutex);
   void end_segment() REQUIRES(mutex);
   void write_header(format::FrameHeader header) REQUIRES(mutex);
@@ -113,8 +124,11 @@ class Log {
   std::atomic<uint64_t> live_bytes_{0};
   std::atomic<uint64_t> live_keys_{0};
   std::deque<Unsynced> unsynced_ GUARDED_BY(mutex);
-  bool is_rolling_ GUARDED_BY(mutex) = false;
-  CondVar rolled_;
+  std::shared_ptr<MappedSegment> next_ GUARDED_BY(mutex);
+  std::atomic<bool> has_next_{false};  // for who has no lock
+  bool is_making_next_ GUARDED_BY(mutex) = false;
+  uint64_t tried_ahead_ GUARDED_BY(mutex) = 0;  // number of the segment
+  CondVar made_next_;
 };
 
 }  // namespace larder::journal

@@ -93,12 +93,12 @@ class Store {
   virtual Result<void> commit() = 0;
   // Saves the index so that recovery starts from here.
   virtual Result<void> checkpoint() = 0;
-  // Does one bounded piece of what is due: a checkpoint, a step of compaction, or the removal of a
-  // part of the log that nobody needs any more.  True when there is more to do at once.  Delays
-  // nobody else noticeably.  No error when the disk is full: it is tried again ten seconds later,
-  // at the earliest.  A call while another one runs gives false.
+  // Does one bounded piece of what is due: a checkpoint, a step of compaction, the log's next file,
+  // or the removal of a part of the log that nobody needs any more.  True when there is more to do
+  // at once.  Delays nobody else noticeably.  No error when the disk is full: it is tried again ten
+  // seconds later, at the earliest.  A call while another one runs gives false.
   virtual Result<bool> maintain() = 0;
-  // Whether maintain() would find something to do: a few atomic loads.
+  // Whether maintain() would find something to do: a few loads and a short lock.
   virtual bool is_maintenance_due() const = 0;
   // commit() and, if anything has changed, checkpoint(), and marks the store as cleanly closed.
   // Only the destructor may follow.

@@ -129,8 +129,9 @@ uint64_t StoreImpl::headroom_bytes() const {
   // takes with the last page.
   constexpr uint64_t kBytesPerKey = 12;
   constexpr uint64_t kBytesMin = 512 << 10;
-  constexpr uint64_t kSegments = 2;
-  return kSegments * files().segment_bytes + kBytesMin + kBytesPerKey * log_.live().keys;
+  // The one that is begun next, and one for what compaction copies meanwhile.
+  const uint64_t segments = log_.has_next() ? 1 : 2;
+  return segments * files().segment_bytes + kBytesMin + kBytesPerKey * log_.live().keys;
 }
 
 // --- Writing ---
@@ -188,7 +189,7 @@ bool StoreImpl::wants_begin_recorded() const {
 }
 
 bool StoreImpl::is_maintenance_due() const {
-  return !poison_.is_set() && (is_truncation_due() || wants_begin_recorded() ||
+  return !poison_.is_set() && (is_truncation_due() || log_.wants_next() || wants_begin_recorded() ||
                                checkpointer_.due().has_value() || compaction_.is_due());
 }
 
@@ -209,6 +210,14 @@ Result<bool> StoreImpl::maintain_step() {
       // Which names are there is not known any more.
       poison_.set(removed.error());
       return fail(removed.error());
+    }
+    return is_maintenance_due();
+  }
+  if (log_.wants_next()) {
+    // One more try is made when it is needed; until then room may be made.
+    if (auto made = log_.prepare_next(); !made) {
+      if (poison_.is_set()) return fail(made.error());
+      log::warning("no file ahead for the journal: {}", made.error().message());
     }
     return is_maintenance_due();
   }

@@ -82,6 +82,41 @@ TEST_F(JournalMaintenanceTest, DeadRecordsAreCompactedAwayAndTheirFilesRemoved) 
   expect_holds(*must_open(options()), model_);
 }
 
+TEST_F(JournalMaintenanceTest, TheNextFileIsMadeAheadOfNeed) {
+  const auto store = must_open(small_segments());
+  const std::string value(1000, 'v');
+  for (int i = 0; i < 3; ++i) must_apply(*store, {put(std::to_string(i), value)});
+  EXPECT_FALSE(store->is_maintenance_due());
+  for (int i = 3; i < 10; ++i) must_apply(*store, {put(std::to_string(i), value)});
+  EXPECT_TRUE(store->is_maintenance_due());
+  const uint64_t most = store->disk_bytes() + store->headroom_bytes();
+  EXPECT_FALSE(*store->maintain());
+  EXPECT_EQ(files("log-").size(), 2U);
+  EXPECT_EQ(store->disk_bytes() + store->headroom_bytes(), most);
+  const uint64_t steps = disk_.step_count();
+  for (int i = 10; i < 20; ++i) must_apply(*store, {put(std::to_string(i), value)});
+  EXPECT_EQ(disk_.step_count(), steps);  // whoever appends waits for no file
+  EXPECT_GT(store->log_bytes(), 16U << 10);
+  settle(*store);
+  expect_holds(*store, model_);
+  disk_.process_death();
+  expect_holds(*must_open(small_segments()), model_);
+}
+
+TEST_F(JournalMaintenanceTest, WithoutRoomForTheNextFileItIsMadeWhenNeeded) {
+  const auto store = must_open(small_segments());
+  const std::string value(1000, 'v');
+  for (int i = 0; i < 10; ++i) must_apply(*store, {put(std::to_string(i), value)});
+  disk_.inject({.operation = testing::SimOperation::kAllocate, .code = Code::kNoSpace});
+  EXPECT_EQ(*store->maintain(), false);
+  EXPECT_FALSE(store->is_maintenance_due());  // not over and over
+  EXPECT_FALSE(store->poisoned());
+  EXPECT_EQ(files("log-").size(), 1U);
+  for (int i = 10; i < 20; ++i) must_apply(*store, {put(std::to_string(i), value)});
+  EXPECT_EQ(files("log-").size(), 2U);
+  expect_holds(*store, model_);
+}
+
 TEST_F(JournalMaintenanceTest, GaugesShowTheLog) {
   const auto gauge = [this](const std::string& name) {
     for (const Registry::Entry& entry : registry_.entries())
