@@ -108,12 +108,20 @@ void Budget::give_back(uint64_t bytes, uint64_t objects) {
 
 Budget::Amount Budget::excess(const Amount& wanted, uint32_t spare_per_mille) {
   if (limits_.min_free_bytes != 0) sample();
+  return excess_by_last_sample(wanted, spare_per_mille);
+}
+
+bool Budget::is_pressed(uint32_t spare_per_mille) const {
+  return !excess_by_last_sample({}, spare_per_mille).is_zero();
+}
+
+Budget::Amount Budget::excess_by_last_sample(const Amount& wanted, uint32_t spare_per_mille) const {
   const uint64_t overhead_bytes = sum_of(overhead_());
   const MutexLock lock(mutex_);
   Amount over;
   const uint64_t size = without_spare(limits_.size_bytes, spare_per_mille);
   over.bytes = less(object_bytes_ + overhead_bytes + wanted.bytes, size);
-  if (limits_.min_free_bytes != 0) {
+  if (limits_.min_free_bytes != 0 && sampled_at_) {
     const uint64_t keep = limits_.min_free_bytes + limits_.min_free_bytes / 1000 * spare_per_mille;
     over.bytes = std::max(over.bytes, less(keep + wanted.bytes, free_bytes_));
   }

@@ -66,6 +66,9 @@ class Budget {
   // What has to go before `wanted` more would fit and `spare_per_mille` of each limit besides were
   // free; zero: nothing.
   Amount excess(const Amount& wanted, uint32_t spare_per_mille);
+  // Whether excess({}, spare_per_mille) is something, as far as can be said without asking the
+  // disk: take() has done so within the last second.
+  bool is_pressed(uint32_t spare_per_mille) const;
   // Whether so much would fit if all objects were gone.
   bool could_fit(uint64_t bytes) const;
 
@@ -76,6 +79,7 @@ class Budget {
 
  private:
   void sample();
+  Amount excess_by_last_sample(const Amount& wanted, uint32_t spare_per_mille) const;
   bool fits(const Amount& wanted) const REQUIRES(mutex_);
   bool leaves_free(uint64_t bytes) const REQUIRES(mutex_);
 

@@ -110,7 +110,7 @@ void Residents::enter_reserved(NodeId node, uint64_t objects_taken, const Hints&
 }
 
 void Residents::call_if_pressed() {
-  if (pressed_ && !budget_.excess({}, kSparePerMille).is_zero()) pressed_();
+  if (pressed_ && budget_.is_pressed(kSparePerMille)) pressed_();
 }
 
 // The victims of one search for room: those that are in use now are not asked again.
