@@ -49,6 +49,7 @@ struct Config {
   Nanos source_timeout{0};
   Nanos source_patience{0};
   uint32_t source_threads = 0;
+  uint32_t descriptors = 0;  // open in the process at once; 0: as many as it may have
   Nanos commit_interval{0};
   uint64_t scrub_bytes_per_second = 0;  // 0: off
   Nanos forget_after{0};                // 0: never

@@ -83,6 +83,8 @@ std::vector<Key> make_keys() {
        "how long before an answer from the cache is given instead, where there is one"},
       {"source_threads", CountField{&Config::source_threads, 1, 1024}, "64",
        "calls to the source in flight at once"},
+      {"descriptors", CountField{&Config::descriptors, 256, 1 << 20, true}, "auto",
+       "files the daemon has open at once; auto: as many as it may have"},
       {"commit_interval", DurationField{&Config::commit_interval, milliseconds(1), seconds(60)},
        "1s", "most time until a change is durable in the cache"},
       {"scrub", SizeField{&Config::scrub_bytes_per_second, 0, kGiB}, "4M",

@@ -3,7 +3,6 @@
 #include "app/mount.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include <thread>
 
 #include "app/cache_directory.h"
+#include "app/descriptors.h"
 #include "app/in_words.h"
 #include "app/source_root.h"
 #include "base/check.h"
@@ -62,14 +62,6 @@ io::EngineKind engine_of(IoChoice choice) {
 
 uint32_t processors() {
   return std::max(1U, std::thread::hardware_concurrency());
-}
-
-// Open files of the mount cost up to three descriptors each: take all that is allowed.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) log::debug("the limit of open files stays as it is");
 }
 
 fs::CoherenceOptions coherence_of(const Config& config) {
@@ -146,6 +138,8 @@ class RunningMount final : public Mount {
   const MountRequest request_;
   const Clock& clock_ = Clock::system();
   Registry registry_;
+  std::unique_ptr<DescriptorLimit> descriptors_;
+  std::unique_ptr<cache::OpenFiles> open_files_;
   std::unique_ptr<io::Disk> disk_;
   std::unique_ptr<journal::Store> store_;
   std::atomic<uint64_t> metadata_bytes_{0};
@@ -231,7 +225,7 @@ Result<void> RunningMount::open_store() {
   log::info("opened {}: {}, {} records replayed, {} torn bytes dropped", path,
             recovery.clean ? "closed cleanly" : "not closed cleanly", recovery.records_replayed,
             recovery.tail_bytes_dropped);
-  TRY_ASSIGN(objects_, in_words(object::Objects::open(*disk_)));
+  TRY_ASSIGN(objects_, in_words(object::Objects::open(*disk_, descriptors_.get())));
   measure_metadata();
   return {};
 }
@@ -286,7 +280,11 @@ control::MountFacts RunningMount::facts() const {
 
 Result<void> RunningMount::build() {
   const Config& config = request_.config;
-  raise_descriptor_limit();
+  const uint64_t allowed = descriptors_allowed();
+  TRY_ASSIGN(const uint64_t for_files, descriptors_for_files(config, allowed));
+  limit_descriptors(config, allowed);
+  descriptors_ = std::make_unique<DescriptorLimit>(for_files, registry_);
+  open_files_ = std::make_unique<cache::OpenFiles>(*descriptors_, registry_);
   TRY(open_store());
   TRY_ASSIGN(const io::SpaceInfo space, in_words(disk_->space()));
   pool_ = new buffer::Pool(config.memory_bytes + kTransitBytesMax);
@@ -301,6 +299,7 @@ Result<void> RunningMount::build() {
       std::make_unique<cache::Claims>(*catalog_, *objects_, *metrics_, config.commit_interval);
   fetch_bytes_ = std::make_unique<io::AsyncSemaphore>(kFetchBytesMax);
   source::SourceOptions source_options;
+  source_options.descriptors = descriptors_.get();
   source_options.threads_max = config.source_threads;
   source_options.timeout = config.source_timeout;
   source_options.patience = config.source_patience;
@@ -313,8 +312,8 @@ Result<void> RunningMount::build() {
   cache_options.rules = config.rules;
   cache_options.is_after_crash = !store_->recovery().clean;
   environment_ = std::make_unique<cache::Environment>(
-      cache::Environment{*catalog_, *objects_, *memory_, *pool_, *residents_, *claims_, *metrics_,
-                         clock_, *fetch_bytes_, changes_, cache_options});
+      cache::Environment{*catalog_, *objects_, *memory_, *pool_, *residents_, *open_files_,
+                         *claims_, *metrics_, clock_, *fetch_bytes_, changes_, cache_options});
   std::vector<io::Reactor*> reactors;
   for (const auto& reactor : reactors_) reactors.push_back(reactor.get());
   files_ = std::make_unique<fs::CachedFileSystem>(*environment_, *source_, reactors,

@@ -30,7 +30,9 @@ CachedFile::CachedFile(Environment& environment, FileOwner& owner, uint64_t size
       version_(version),
       racy_(racy) {}
 
-CachedFile::~CachedFile() = default;
+CachedFile::~CachedFile() {
+  if (listed_) env_.open_files.remove(*listed_);
+}
 
 void CachedFile::load(const catalog::NodeRecord& record) {
   if (!record.object) return;
@@ -64,8 +66,7 @@ void CachedFile::load(const catalog::NodeRecord& record) {
 
 uint64_t CachedFile::bytes_of_object(const catalog::NodeRecord& record) const {
   if (!env_.options.is_after_crash) return record.object_bytes;
-  const auto file = env_.objects.open(record.object);
-  const auto info = file ? (*file)->info() : fail(file.error());
+  const auto info = env_.objects.info(record.object);
   return info ? info->allocated_bytes : record.object_bytes;
 }
 
@@ -155,6 +156,7 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy) {
       size_bytes_ = now.size_bytes;
       // The open source goes on being the file while the inode says so, or no name leads there.
       if (other_file && !held_) dropped.reader = std::exchange(reader_, nullptr);
+      list_if_open();
     }
     if (same && !claim) return false;
     if (!claim) env_.metrics.invalidations.add();
@@ -203,6 +205,7 @@ CachedFile::Dropped CachedFile::drop_locked() {
   }
   env_.residents.forget(owner_.id());
   dropped.file = std::exchange(object_file_, nullptr);
+  list_if_open();
   object_ = {};
   object_created_ = false;
   first_chunk_.reset();
@@ -292,6 +295,7 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId* object) {
     if (object_ != *object) return fail(Code::kStale, "object");  // dropped meanwhile
     if (object_file_) return object_file_;
     object_file_ = *file;
+    list_if_open();
     if (!object_created_) {
       object_created_ = true;
       cached_at_ns_ = env_.clock.wall().count();
@@ -311,6 +315,7 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId* object) {
 }
 
 Result<CachedFile::Pin> CachedFile::pin() {
+  if (!env_.open_files.may_hold()) return fail(Code::kNoDescriptors, "object");
   ObjectId object;
   TRY_ASSIGN(auto file, object_file(&object));
   MutexLock lock(mutex_);
@@ -338,6 +343,7 @@ void CachedFile::offer_source(std::shared_ptr<source::SourceFile> file) {
   MutexLock lock(mutex_);
   idle_ = false;
   if (!reader_) reader_ = std::move(file);
+  list_if_open();
 }
 
 void CachedFile::hold_source(bool hold) {
@@ -358,6 +364,27 @@ void CachedFile::idle() {
   if (idle_) return;
   reader = std::exchange(reader_, nullptr);
   if (pins_ == 0) file = std::exchange(object_file_, nullptr);
+  list_if_open();
+}
+
+bool CachedFile::close_for_now() {
+  std::shared_ptr<io::File> file;  // closed after the lock
+  std::shared_ptr<source::SourceFile> reader;
+  MutexLock lock(mutex_);
+  if (!fetches_.empty() || changes_in_progress_ > 0 || punching_) return false;
+  if (!held_) reader = std::exchange(reader_, nullptr);
+  if (pins_ == 0) file = std::exchange(object_file_, nullptr);
+  list_if_open();
+  return file || reader;
+}
+
+void CachedFile::list_if_open() {
+  const bool is_open = object_file_ || reader_;
+  if (is_open && !listed_) listed_ = env_.open_files.add(owner_.self());
+  if (!is_open && listed_) {
+    env_.open_files.remove(*listed_);
+    listed_.reset();
+  }
 }
 
 std::optional<CachedFile::ClaimableState> CachedFile::begin_claim() {

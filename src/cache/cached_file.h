@@ -18,6 +18,7 @@
 //   - What Residents counts for the node is held_bytes(): the sum of disk_bytes() of the present
 //     blocks, plus extra_bytes_, by which the file system was last found to take more (or less) for
 //     the object; both change with it, under mutex_.
+//   - listed_ is set exactly while object_file_ or reader_ is.
 //   - While punching_, no absent block becomes present but through fetches begun before, none of
 //     which is in the range on its way out.
 //
@@ -37,6 +38,7 @@
 #include "base/mutex.h"
 #include "cache/block_map.h"
 #include "cache/environment.h"
+#include "cache/open_files.h"
 #include "cache/rules.h"
 #include "cache/slice.h"
 #include "catalog/records.h"
@@ -182,6 +184,8 @@ class CachedFile {
 
   // No handle is open any more: closes descriptors.
   void idle();
+  // Closes what can be opened again when it is needed; false when nothing can be closed now.
+  bool close_for_now();
 
  private:
   struct Fetch {
@@ -221,6 +225,8 @@ class CachedFile {
   io::Task<Result<void>> read_object(std::shared_ptr<io::File> file, uint64_t offset, size_t length,
                                      std::vector<Slice>* out);
   Result<std::shared_ptr<io::File>> object_file(ObjectId* object);
+  io::Task<Result<std::shared_ptr<io::File>>> object_file_in_time(ObjectId* object);
+  void list_if_open() REQUIRES(mutex_);
   io::Task<void> update_object(buffer::BufferRef data, uint64_t offset, uint64_t old_size_bytes);
   void end_change_locked() REQUIRES(mutex_);
   bool resize(uint64_t new_size_bytes);
@@ -302,6 +308,7 @@ class CachedFile {
   uint64_t punches_ GUARDED_BY(mutex_) = 0;  // who read the object meanwhile reads again
   std::unordered_map<uint64_t, std::shared_ptr<Fetch>> fetches_ GUARDED_BY(mutex_);  // by block
   std::shared_ptr<source::SourceFile> reader_ GUARDED_BY(mutex_);
+  std::optional<OpenFiles::Position> listed_ GUARDED_BY(mutex_);
   bool held_ GUARDED_BY(mutex_) = false;  // reader_ cannot be opened again
   bool idle_ GUARDED_BY(mutex_) = false;  // close the descriptors when the last fetch ends
   uint32_t pins_ GUARDED_BY(mutex_) = 0;  // of this generation

@@ -28,6 +28,10 @@ namespace {
 // How often a read starts over because the object was dropped under it before it gives up.
 constexpr int kReadAttemptsMax = 16;
 
+// At the limit on descriptors reading waits for one: as often as this, for about a second in all.
+constexpr int kDescriptorTriesMax = 10;
+constexpr Nanos kDescriptorPauseMin = std::chrono::milliseconds(1);
+
 }  // namespace
 
 bool CachedFile::read_hit(uint64_t offset, size_t length, std::vector<Slice>& out, bool* resident) {
@@ -211,7 +215,9 @@ io::Task<Result<bool>> CachedFile::read(uint64_t offset, size_t length, std::vec
       }
       from_disk = true;
       ObjectId opened;
-      auto file = object_file(&opened);
+      io::Task<Result<std::shared_ptr<io::File>>> opening = object_file_in_time(&opened);
+      auto file = co_await std::move(opening);
+      if (!file && file.error().is(Code::kNoDescriptors)) co_return fail(file.error());
       if (file && opened == object) {
         io::Task<Result<void>> reading = read_object(*file, piece.offset, piece.length, out);
         const Result<void> done = co_await std::move(reading);
@@ -277,10 +283,23 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFile::reader() {
   if (auto file = source_file()) co_return file;
   io::AsyncMutex::Guard opening = co_await opening_.lock();
   if (auto file = source_file()) co_return file;
-  io::Task<Result<std::shared_ptr<source::SourceFile>>> open = owner_.open_source();
-  Result<std::shared_ptr<source::SourceFile>> file = co_await std::move(open);
-  if (file) offer_source(*file);
-  co_return file;
+  Nanos pause = kDescriptorPauseMin;
+  for (int left = kDescriptorTriesMax;; pause *= 2) {
+    io::Task<Result<std::shared_ptr<source::SourceFile>>> open = owner_.open_source();
+    Result<std::shared_ptr<source::SourceFile>> file = co_await std::move(open);
+    if (file) offer_source(*file);
+    if (file || !file.error().is(Code::kNoDescriptors) || --left == 0) co_return file;
+    co_await io::Reactor::current()->sleep(pause);
+  }
+}
+
+io::Task<Result<std::shared_ptr<io::File>>> CachedFile::object_file_in_time(ObjectId* object) {
+  Nanos pause = kDescriptorPauseMin;
+  for (int left = kDescriptorTriesMax;; pause *= 2) {
+    auto file = object_file(object);
+    if (file || !file.error().is(Code::kNoDescriptors) || --left == 0) co_return file;
+    co_await io::Reactor::current()->sleep(pause);
+  }
 }
 
 io::Task<void> CachedFile::run_fetch(std::shared_ptr<FileOwner> keep, CachedFile* file,
@@ -340,6 +359,10 @@ void CachedFile::keep_in_memory(const Fetch& fetch) {
   }
 }
 
+static bool is_a_bound(const Error& error) {
+  return error.is(Code::kNoSpace) || error.is(Code::kNoDescriptors);
+}
+
 io::Task<void> CachedFile::store(std::shared_ptr<Fetch> fetch) {
   uint64_t bytes = 0;
   {
@@ -366,7 +389,7 @@ io::Task<void> CachedFile::store(std::shared_ptr<Fetch> fetch) {
       env_.metrics.store_errors.add();
       log::warning("cannot write an object: {}", written.error().message());
     }
-  } else if (!file && !file.error().is(Code::kStale) && !file.error().is(Code::kNoSpace)) {
+  } else if (!file && !is_a_bound(file.error()) && !file.error().is(Code::kStale)) {
     env_.metrics.store_errors.add();
     log::warning("cannot make an object: {}", file.error().message());
   }

@@ -51,7 +51,8 @@ void Claims::loop() {
 }
 
 void Claims::store(FileOwner& owner, const CachedFile::ClaimableState& state) {
-  const auto info = state.file->info();
+  const auto info = state.file ? state.file->info() : objects_.info(state.object);
+  if (!info && info.error().is(Code::kNotFound)) return;  // removed by hand
   auto batch = info ? owner.file().end_claim(state, info->allocated_bytes)
                     : Result<catalog::Batch>(fail(info.error()));
   const auto stored = batch ? owner.persist(std::move(*batch)) : fail(batch.error());
@@ -79,11 +80,6 @@ void Claims::run_once() {
   for (auto& [id, owner] : batch) {
     auto state = owner->file().begin_claim();
     if (!state) continue;
-    if (!state->file) {
-      auto file = objects_.open(state->object);
-      if (!file) continue;
-      state->file = *file;
-    }
     dirty.push_back({state->object, state->file});
     claims.push_back({owner, std::move(*state)});
   }

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "buffer/pool.h"
+#include "cache/open_files.h"
 #include "cache/residents.h"
 #include "cache/rules.h"
 #include "catalog/catalog.h"
@@ -69,6 +70,7 @@ struct Environment {
   memory::BlockCache& memory;
   buffer::Pool& pool;
   Residents& residents;
+  OpenFiles& open_files;
   Claims& claims;
   Metrics& metrics;
   const Clock& clock;

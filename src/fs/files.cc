@@ -297,9 +297,9 @@ io::Task<Result<CreateReply>> CachedFileSystem::create(KernelId parent_id, std::
   CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
   CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
   change_directory(*parent);
-  source::Outcome<source::Created> creating =
+  source::Outcome<source::Opened> creating =
       source_.create_file(std::move(path), flags & (O_ACCMODE | O_EXCL | O_TRUNC), mode, caller);
-  Result<source::Created> created = co_await std::move(creating);
+  Result<source::Opened> created = co_await std::move(creating);
   change_directory(*parent);
   if (!created) co_return fail(created.error());
   const NodePtr node = adopt(parent, name, created->attributes, changes().tick());

@@ -10,6 +10,9 @@ int errno_of(Code code) {
       return EINTR;
     case Code::kLocked:
       return EBUSY;
+    // The program's own table is not what is full.
+    case Code::kNoDescriptors:
+      return ENFILE;
     // A file system call is not expected to fail with ETIMEDOUT, EAGAIN or ENETDOWN: programs take
     // these for a socket's and retry for ever or give up in odd ways; ENOTCONN would say that this
     // mount is dead.  EIO is what a local disk says when it cannot deliver; the cause is in the log

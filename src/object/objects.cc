@@ -14,9 +14,22 @@ constexpr size_t kSyncAllFrom = 8;
 
 }  // namespace
 
-Result<std::unique_ptr<Objects>> Objects::open(io::Disk& disk) {
+Result<std::unique_ptr<Objects>> Objects::open(io::Disk& disk, DescriptorLimit* limit) {
   TRY(disk.make_directory(kTop));
-  return std::unique_ptr<Objects>(new Objects(disk));
+  return std::unique_ptr<Objects>(new Objects(disk, limit));
+}
+
+Result<std::shared_ptr<io::File>> Objects::open_counted(ObjectId object, io::OpenMode mode) {
+  struct Counted {  // the slot is given back after the file is closed
+    DescriptorLimit::Slot slot;
+    std::unique_ptr<io::File> file;
+  };
+  const auto counted = std::make_shared<Counted>();
+  if (limit_ != nullptr) {
+    TRY_ASSIGN(counted->slot, limit_->take(DescriptorLimit::Use::kReopenable));
+  }
+  TRY_ASSIGN(counted->file, disk_.open(path(object), mode));
+  return std::shared_ptr<io::File>(counted, counted->file.get());
 }
 
 std::string Objects::directory(size_t number) {
@@ -48,14 +61,17 @@ Result<std::shared_ptr<io::File>> Objects::create(ObjectId object, uint64_t size
     TRY(disk_.make_directory(directory(directory_number(object))));
     made.store(true, std::memory_order_relaxed);
   }
-  TRY_ASSIGN(std::unique_ptr<io::File> file, disk_.open(path(object), io::OpenMode::kCreateNew));
+  TRY_ASSIGN(auto file, open_counted(object, io::OpenMode::kCreateNew));
   if (size_bytes != 0) TRY(file->truncate(size_bytes));
-  return std::shared_ptr<io::File>(std::move(file));
+  return file;
 }
 
 Result<std::shared_ptr<io::File>> Objects::open(ObjectId object) {
-  TRY_ASSIGN(std::unique_ptr<io::File> file, disk_.open(path(object), io::OpenMode::kReadWrite));
-  return std::shared_ptr<io::File>(std::move(file));
+  return open_counted(object, io::OpenMode::kReadWrite);
+}
+
+Result<io::FileInfo> Objects::info(ObjectId object) {
+  return disk_.info(path(object));
 }
 
 Result<void> Objects::remove(ObjectId object) {
@@ -69,7 +85,10 @@ Result<void> Objects::sync(std::span<const Dirty> objects) {
   if (objects.size() >= kSyncAllFrom) return disk_.sync_all();
   std::set<std::string> directories{kTop, ""};
   for (const Dirty& dirty : objects) {
-    TRY(dirty.file->sync_data());
+    auto file = dirty.file ? Result<std::shared_ptr<io::File>>(dirty.file) : open(dirty.object);
+    if (!file && file.error().is(Code::kNotFound)) continue;
+    if (!file) return fail(file.error());
+    TRY((*file)->sync_data());
     directories.insert(directory(directory_number(dirty.object)));
   }
   for (const std::string& name : directories) TRY(disk_.sync_directory(name));

@@ -1,7 +1,5 @@
 #include "source/closer.h"
 
-#include <unistd.h>
-
 #include <system_error>
 #include <thread>
 
@@ -9,11 +7,11 @@
 
 namespace larder::source {
 
-void Closer::close(int fd) {
+void Closer::close(CountedFd fd) {
   bool submitted = false;
   {
     MutexLock lock(mutex_);
-    waiting_.push_back(fd);
+    waiting_.push_back(std::move(fd));
     submitted =
         workers_ != nullptr && workers_->submit([self = shared_from_this()] { self->close_one(); });
   }
@@ -31,15 +29,14 @@ void Closer::detach_workers() {
 }
 
 bool Closer::close_one() {
-  int fd = -1;
+  CountedFd closed;
   {
     MutexLock lock(mutex_);
     if (waiting_.empty()) return false;
-    fd = waiting_.back();
+    closed = std::move(waiting_.back());
     waiting_.pop_back();
   }
   // What close(2) reports was for fsync(2) to report; here nobody is left to be told.
-  ::close(fd);
   return true;
 }
 

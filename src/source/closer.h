@@ -11,6 +11,7 @@
 
 #include "base/mutex.h"
 #include "io/worker_pool.h"
+#include "source/counted_fd.h"
 
 namespace larder::source {
 
@@ -18,7 +19,7 @@ class Closer : public std::enable_shared_from_this<Closer> {
  public:
   explicit Closer(io::WorkerPool& workers) : workers_(&workers) {}
 
-  void close(int fd);
+  void close(CountedFd fd);
   // The workers are about to go: from here on the helper closes what waits and what comes.
   void detach_workers();
 
@@ -28,7 +29,7 @@ class Closer : public std::enable_shared_from_this<Closer> {
 
   Mutex mutex_;
   io::WorkerPool* workers_ GUARDED_BY(mutex_);
-  std::vector<int> waiting_ GUARDED_BY(mutex_);
+  std::vector<CountedFd> waiting_ GUARDED_BY(mutex_);
   bool helper_runs_ GUARDED_BY(mutex_) = false;
 };
 

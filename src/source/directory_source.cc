@@ -14,7 +14,6 @@ namespace larder::source {
 namespace {
 
 using operations::Creator;
-using operations::OpenedFd;
 
 class DirectorySource final : public Source {
  public:
@@ -41,26 +40,16 @@ class DirectorySource final : public Source {
         [root = root_, path = std::move(path)] { return operations::list(*root, path); }, wait);
   }
   Outcome<Opened> open_file(std::string path, int flags) override {
-    auto work = [root = root_, path = std::move(path), flags] {
-      return operations::open_file(*root, path, flags);
-    };
-    const auto dispatcher = dispatcher_;  // the source may go meanwhile
-    const auto root = root_;
-    auto opening = call<OpenedFd>(CallKind::kOpen, std::move(work));
-    CO_TRY_ASSIGN(OpenedFd opened, co_await std::move(opening));
-    auto file = std::make_shared<OpenFile>(dispatcher, root, std::move(opened.fd));
-    co_return Opened{std::move(file), opened.attributes};
+    return open_by(dispatcher_, root_, CallKind::kOpen, flags,
+                   [root = root_, path = std::move(path), flags] {
+                     return operations::open_file(*root, path, flags);
+                   });
   }
-  Outcome<Created> create_file(std::string path, int flags, uint32_t mode, Caller caller) override {
-    auto work = [root = root_, path = std::move(path), flags, mode, creator = creator(caller)] {
-      return operations::create_file(*root, path, flags, mode, creator);
-    };
-    const auto dispatcher = dispatcher_;  // the source may go meanwhile
-    const auto root = root_;
-    auto creating = call<OpenedFd>(CallKind::kCreate, std::move(work));
-    CO_TRY_ASSIGN(OpenedFd opened, co_await std::move(creating));
-    auto file = std::make_shared<OpenFile>(dispatcher, root, std::move(opened.fd));
-    co_return Created{std::move(file), opened.attributes};
+  Outcome<Opened> create_file(std::string path, int flags, uint32_t mode, Caller caller) override {
+    return open_by(dispatcher_, root_, CallKind::kCreate, flags,
+                   [root = root_, path = std::move(path), flags, mode, creator = creator(caller)] {
+                     return operations::create_file(*root, path, flags, mode, creator);
+                   });
   }
   Outcome<Attributes> make_directory(std::string path, uint32_t mode, Caller caller) override {
     return call<Attributes>(CallKind::kMakeDirectory, [root = root_, path = std::move(path), mode,

@@ -122,7 +122,8 @@ Dispatcher::Dispatcher(const SourceOptions& options, std::shared_ptr<Root> root,
       patient_deadlines_(std::min(options.patience, options.timeout), clock),
       workers_({options.threads_max, options.queue_max, "source"}),
       probers_({kProbersMax, kProbersMax, "source-probe"}),
-      closer_(std::make_shared<Closer>(workers_)) {
+      closer_(std::make_shared<Closer>(workers_)),
+      descriptors_(options.descriptors) {
   register_gauges(registry);
   watchdog_ = std::thread([this] { watch(); });
 }

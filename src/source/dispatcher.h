@@ -71,6 +71,7 @@ class Dispatcher {
   bool is_up() const { return breaker_.admits(); }
   void on_state_change(std::function<void(bool up)> notify);
   const std::shared_ptr<Closer>& closer() const { return closer_; }
+  DescriptorLimit* descriptors() const { return descriptors_; }  // null: no limit
 
  private:
   class Probe;
@@ -99,6 +100,7 @@ class Dispatcher {
   io::WorkerPool workers_;
   io::WorkerPool probers_;
   const std::shared_ptr<Closer> closer_;
+  DescriptorLimit* const descriptors_;
 
   Mutex mutex_;
   CondVar wake_;

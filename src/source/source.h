@@ -22,6 +22,7 @@
 
 #include "base/attributes.h"
 #include "base/clock.h"
+#include "base/descriptor_limit.h"
 #include "base/error.h"
 #include "base/metrics.h"
 #include "buffer/pool.h"
@@ -31,8 +32,9 @@
 namespace larder::source {
 
 struct SourceOptions {
-  uint32_t threads_max = 64;   // source calls in flight; further ones queue
-  uint32_t queue_max = 65536;  // queued beyond that: kLimit
+  DescriptorLimit* descriptors = nullptr;  // of open files; null: none.  Outlives the source
+  uint32_t threads_max = 64;               // source calls in flight; further ones queue
+  uint32_t queue_max = 65536;              // queued beyond that: kLimit
   Nanos timeout = std::chrono::seconds(30);
   Nanos patience = std::chrono::seconds(2);  // Wait::kPatiently
   bool act_as_caller = true;                 // as root: new files belong to the caller
@@ -108,11 +110,6 @@ class SourceFile {
   virtual Outcome<void> remove_xattr(std::string name) = 0;
 };
 
-struct Created {
-  std::shared_ptr<SourceFile> file;
-  Attributes attributes;
-};
-
 // Thread-safe; tasks run on the reactor that awaits them.
 class Source {
  public:
@@ -127,10 +124,11 @@ class Source {
   virtual Outcome<std::string> read_link(std::string path) = 0;
   virtual Outcome<std::vector<DirectoryEntry>> list(std::string path,
                                                     Wait wait = Wait::kForAnswer) = 0;
+  // These two, and reopen(), fail with kNoDescriptors at the limit.
   virtual Outcome<Opened> open_file(std::string path,
                                     int flags) = 0;  // O_RDONLY, O_RDWR, O_APPEND, O_TRUNC
-  virtual Outcome<Created> create_file(std::string path, int flags, uint32_t mode,
-                                       Caller caller) = 0;
+  virtual Outcome<Opened> create_file(std::string path, int flags, uint32_t mode,
+                                      Caller caller) = 0;
   virtual Outcome<Attributes> make_directory(std::string path, uint32_t mode, Caller caller) = 0;
   virtual Outcome<Attributes> make_node(std::string path, uint32_t mode, uint64_t rdev,
                                         Caller caller) = 0;

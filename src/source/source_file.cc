@@ -133,14 +133,9 @@ Outcome<size_t> OpenFile::copy_range(uint64_t offset, std::shared_ptr<SourceFile
 }
 
 Outcome<Opened> OpenFile::reopen(int flags) {
-  const auto dispatcher = dispatcher_;  // this file may go meanwhile
-  const auto root = root_;
-  auto opening = Dispatcher::call<operations::OpenedFd>(
-      dispatcher_, CallKind::kOpen,
-      [root = root_, fd = fd_, flags] { return operations::reopen(*root, fd->get(), flags); });
-  CO_TRY_ASSIGN(operations::OpenedFd opened, co_await std::move(opening));
-  auto file = std::make_shared<OpenFile>(dispatcher, root, std::move(opened.fd));
-  co_return Opened{std::move(file), opened.attributes};
+  return open_by(dispatcher_, root_, CallKind::kOpen, flags, [root = root_, fd = fd_, flags] {
+    return operations::reopen(*root, fd->get(), flags);
+  });
 }
 
 Outcome<std::string> OpenFile::get_xattr(std::string name) {

@@ -1,12 +1,15 @@
 // An open file of the source.
 #pragma once
 
+#include <fcntl.h>
+
 #include <memory>
 
 #include "source/closer.h"
+#include "source/counted_fd.h"
 #include "source/dispatcher.h"
+#include "source/operations.h"
 #include "source/source.h"
-#include "source/unique_fd.h"
 
 namespace larder::source {
 
@@ -14,15 +17,15 @@ namespace larder::source {
 // closer.
 class SharedFd {
  public:
-  SharedFd(UniqueFd fd, std::shared_ptr<Closer> closer)
+  SharedFd(CountedFd fd, std::shared_ptr<Closer> closer)
       : fd_(std::move(fd)), closer_(std::move(closer)) {}
-  ~SharedFd() { closer_->close(fd_.release()); }
+  ~SharedFd() { closer_->close(std::move(fd_)); }
   SharedFd(const SharedFd&) = delete;
   SharedFd& operator=(const SharedFd&) = delete;
-  int get() const { return fd_.get(); }
+  int get() const { return fd_.fd.get(); }
 
  private:
-  UniqueFd fd_;
+  CountedFd fd_;
   std::shared_ptr<Closer> closer_;
 };
 
@@ -32,7 +35,7 @@ class OpenFile final : public SourceFile {
   // Bytes one copy_range copies at most: more would hardly be done within the time-out.
   static constexpr size_t kCopyMax = 16 << 20;
 
-  OpenFile(std::shared_ptr<Dispatcher> dispatcher, std::shared_ptr<const Root> root, UniqueFd fd)
+  OpenFile(std::shared_ptr<Dispatcher> dispatcher, std::shared_ptr<const Root> root, CountedFd fd)
       : dispatcher_(std::move(dispatcher)),
         root_(std::move(root)),
         fd_(std::make_shared<SharedFd>(std::move(fd), dispatcher_->closer())) {}
@@ -60,5 +63,30 @@ class OpenFile final : public SourceFile {
   const std::shared_ptr<const Root> root_;
   const std::shared_ptr<SharedFd> fd_;
 };
+
+// Opens a file by `work`, a Result<OpenedFd>(), on a worker thread.
+template <class Work>
+Outcome<Opened> open_by(std::shared_ptr<Dispatcher> dispatcher, std::shared_ptr<const Root> root,
+                        CallKind kind, int flags, Work work) {
+  using Use = DescriptorLimit::Use;
+  struct Counted {
+    DescriptorLimit::Slot slot;  // given back after the descriptor is closed
+    operations::OpenedFd opened;
+  };
+  Result<DescriptorLimit::Slot> slot;
+  if (DescriptorLimit* limit = dispatcher->descriptors())
+    slot = limit->take((flags & O_ACCMODE) == O_RDONLY ? Use::kReopenable : Use::kHeld);
+  if (!slot) co_return fail(slot.error());
+  // Owned by the call: one that hangs still has its descriptor.
+  auto counted = [slot = std::move(*slot), work = std::move(work)]() mutable -> Result<Counted> {
+    TRY_ASSIGN(operations::OpenedFd opened, work());
+    return Counted{std::move(slot), std::move(opened)};
+  };
+  Outcome<Counted> opening = Dispatcher::call<Counted>(dispatcher, kind, std::move(counted));
+  CO_TRY_ASSIGN(Counted got, co_await std::move(opening));
+  CountedFd fd{std::move(got.slot), std::move(got.opened.fd)};
+  auto file = std::make_shared<OpenFile>(dispatcher, root, std::move(fd));
+  co_return Opened{std::move(file), got.opened.attributes};
+}
 
 }  // namespace larder::source

@@ -33,7 +33,9 @@ CacheStack::CacheStack(io::Disk& disk, const Clock& clock_in, const StackOptions
   CHECK_MSG(opened.has_value(), opened ? "" : opened.error().message());
   store = std::move(*opened);
   catalog = std::move(*catalog::Catalog::open(*store));
-  objects = std::move(*object::Objects::open(disk));
+  descriptors = std::make_unique<DescriptorLimit>(options.descriptors, registry);
+  open_files = std::make_unique<cache::OpenFiles>(*descriptors, registry);
+  objects = std::move(*object::Objects::open(disk, descriptors.get()));
   memory = std::make_unique<memory::BlockCache>(
       memory::BlockCacheOptions{options.memory_bytes, 1, "lru"}, registry);
   budget = std::make_unique<cache::Budget>(
@@ -60,8 +62,8 @@ CacheStack::CacheStack(io::Disk& disk, const Clock& clock_in, const StackOptions
   cache_options.is_after_crash = !store->recovery().clean;
   cache_options.evict_whole_bytes_max = options.evict_whole_bytes_max;
   environment = std::make_unique<cache::Environment>(
-      cache::Environment{*catalog, *objects, *memory, pool, *residents, *claims, metrics, clock,
-                         fetch_bytes, changes, cache_options});
+      cache::Environment{*catalog, *objects, *memory, pool, *residents, *open_files, *claims,
+                         metrics, clock, fetch_bytes, changes, cache_options});
 }
 
 CacheStack::~CacheStack() {

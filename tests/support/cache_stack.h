@@ -29,6 +29,7 @@ struct StackOptions {
   uint64_t fetch_bytes_max = 4096;  // blocks are fetched one by one
   uint64_t evict_whole_bytes_max = cache::Options{}.evict_whole_bytes_max;
   uint32_t reactors = 1;
+  uint64_t descriptors = 1000;
   uint64_t segment_bytes = 64 << 10;
   uint64_t checkpoint_after_bytes = 256 << 10;
 };
@@ -88,6 +89,8 @@ class CacheStack {
 
   const Clock& clock;
   Registry registry;
+  std::unique_ptr<DescriptorLimit> descriptors;
+  std::unique_ptr<cache::OpenFiles> open_files;
   std::unique_ptr<journal::Store> store;
   std::unique_ptr<catalog::Catalog> catalog;
   std::unique_ptr<object::Objects> objects;

@@ -563,11 +563,10 @@ Result<source::Opened> FakeSource::open_inode(const InodePtr& inode, int flags) 
   return source::Opened{std::make_shared<FakeSourceFile>(*this, inode, flags), inode->shown()};
 }
 
-source::Outcome<source::Created> FakeSource::create_file(std::string path, int flags, uint32_t mode,
-                                                         Caller caller) {
-  return call<source::Created>(
-      CallKind::kCreate,
-      [this, path, flags, mode, caller]() UNDER_MUTEX -> Result<source::Created> {
+source::Outcome<source::Opened> FakeSource::create_file(std::string path, int flags, uint32_t mode,
+                                                        Caller caller) {
+  return call<source::Opened>(
+      CallKind::kCreate, [this, path, flags, mode, caller]() UNDER_MUTEX -> Result<source::Opened> {
         auto found = find(path);
         if (found && (flags & O_EXCL) != 0) return fail(Code::kExists);
         if (!found) found = make(path, S_IFREG | (mode & 07777 & ~caller.umask), caller);
@@ -576,8 +575,8 @@ source::Outcome<source::Created> FakeSource::create_file(std::string path, int f
           (*found)->data.clear();
           changed(**found);
         }
-        return source::Created{std::make_shared<FakeSourceFile>(*this, *found, flags | O_RDWR),
-                               (*found)->shown()};
+        return source::Opened{std::make_shared<FakeSourceFile>(*this, *found, flags | O_RDWR),
+                              (*found)->shown()};
       });
 }
 

@@ -88,8 +88,8 @@ class FakeSource final : public source::Source {
   Outcome<std::string> read_link(std::string path) override;
   Outcome<std::vector<source::DirectoryEntry>> list(std::string path, source::Wait wait) override;
   Outcome<source::Opened> open_file(std::string path, int flags) override;
-  Outcome<source::Created> create_file(std::string path, int flags, uint32_t mode,
-                                       Caller caller) override;
+  Outcome<source::Opened> create_file(std::string path, int flags, uint32_t mode,
+                                      Caller caller) override;
   Outcome<Attributes> make_directory(std::string path, uint32_t mode, Caller caller) override;
   Outcome<Attributes> make_node(std::string path, uint32_t mode, uint64_t rdev,
                                 Caller caller) override;

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <fstream>
 
+#include "app/descriptors.h"
 #include "app/keys.h"
 #include "app/values.h"
 #include "evict/registry.h"
@@ -111,7 +112,8 @@ TEST(Config, OptionsSetEveryKindOfKey) {
       "cache_dir=/"
       "c,size=50G,memory=1G,block_size=64K,policy=lfu,ttl=90s,profile=private,attr_ttl=3s,io="
       "threads,"
-      "passthrough=off,source_timeout=2s,source_threads=9,threads=3,allow_other,ro,control_dir=."
+      "passthrough=off,source_timeout=2s,source_threads=9,descriptors=999,threads=3,allow_other,ro,"
+      "control_dir=."
       "ctl,"
       "log_level=debug,log_file=/l,readahead=0,commit_interval=50ms,compact_at=30%");
   ASSERT_TRUE(config) << config.error().detail();
@@ -127,6 +129,7 @@ TEST(Config, OptionsSetEveryKindOfKey) {
   EXPECT_EQ(config->passthrough, Passthrough::kOff);
   EXPECT_EQ(config->source_timeout, std::chrono::seconds(2));
   EXPECT_EQ(config->source_threads, 9u);
+  EXPECT_EQ(config->descriptors, 999u);
   EXPECT_EQ(config->threads, 3u);
   EXPECT_TRUE(config->allow_other);
   EXPECT_TRUE(config->read_only);
@@ -193,9 +196,10 @@ TEST(Config, ValuesOutsideTheirRangeAreRefused) {
   EXPECT_EQ(error_of("block_size=2K"),
             "-o: bad value '2K' for block_size: accepted: 4K to 1M, a power of two (K, M, G, T)");
   for (const char* text :
-       {"block_size=2M", "block_size=96K", "size=1M", "size=0%", "source_threads=0", "threads=257",
-        "source_timeout=1ms", "cache_dir=relative", "control_dir=..", "control_dir=", "memory=2T",
-        "attr_ttl=8761h", "compact_at=5%", "compact_at=95%", "compact_at=50"})
+       {"block_size=2M", "block_size=96K", "size=1M", "size=0%", "source_threads=0",
+        "descriptors=255", "threads=257", "source_timeout=1ms", "cache_dir=relative",
+        "control_dir=..", "control_dir=", "memory=2T", "attr_ttl=8761h", "compact_at=5%",
+        "compact_at=95%", "compact_at=50"})
     EXPECT_THAT(error_of(text), HasSubstr("bad value")) << text;
 }
 
@@ -206,6 +210,25 @@ TEST(Config, EveryPolicyOfTheRegistryCanBeChosen) {
   EXPECT_EQ(from_options("ttl=0")->ttl, Nanos(0));
   EXPECT_EQ(error_of("ttl=900ms"),
             "-o: bad value '900ms' for ttl: accepted: 0, or 1s to 8760h (ms, s, m, h)");
+}
+
+TEST(Config, DescriptorsAreSharedOutBetweenLarderAndFiles) {
+  const auto shared = [](std::string_view options, uint64_t allowed) {
+    return descriptors_for_files(*from_options(options), allowed);
+  };
+  // 128, 3 for each call to the source and 2 for each FUSE worker are larder's own.
+  EXPECT_EQ(*shared("source_threads=8,threads=2", 1024), 1024U - 156);
+  EXPECT_EQ(*shared("source_threads=8,threads=2,descriptors=256", 1024), 100U);
+  EXPECT_EQ(shared("descriptors=2000", 1024).error().detail(),
+            "descriptors=2000 is more than the 1024 this process may have open; raise `ulimit "
+            "-Hn` or give less");
+  EXPECT_EQ(shared("threads=2,descriptors=300", 1024).error().detail(),
+            "descriptors=300 leaves too few for files; give at least 388, or fewer "
+            "source_threads");
+  EXPECT_EQ(shared("threads=2", 387).error().detail(),
+            "this process may have only 387 files open; raise `ulimit -Hn` to at least 388, or "
+            "give fewer source_threads");
+  EXPECT_TRUE(shared("threads=2", 388));
 }
 
 TEST(Config, AKeyThatNeedsAValueSaysSo) {
