@@ -86,6 +86,12 @@ uint64_t segment_bytes_of(uint64_t size_bytes) {
   return std::bit_floor(std::clamp(size_bytes / 16, kMin, kMax));
 }
 
+// Records may be so much of it: as many dead ones again, and what the journal makes them anew with,
+// leave about half of the cache to objects.
+uint64_t catalog_bytes_of(uint64_t size_bytes) {
+  return size_bytes / 4;
+}
+
 // The warmer behind the control file's commands.
 class WarmCommands final : public control::WarmService {
  public:
@@ -219,6 +225,7 @@ Result<void> RunningMount::open_store() {
   if (!catalog) return unusable(catalog.error(), "");  // not closed: closing writes a checkpoint
   store_ = std::move(*store);
   catalog_ = std::move(*catalog);
+  catalog_->set_limit_bytes(catalog_bytes_of(request_.config.size.resolve(space.total_bytes)));
   TRY(in_words(sign_lock(*disk_, request_.mountpoint)));
   TRY(in_words(remember_source_root(*disk_, request_.source)));
   const journal::RecoveryReport& recovery = store_->recovery();
@@ -417,7 +424,8 @@ void RunningMount::add_duties(control::CommandTable& commands) {
                  }});
   add_pass_commands(commands, "audit", *audit_, audit);
   add_pass_commands(commands, "scrub", *scrub_, scrub);
-  const auto journal = janitor_->add({.name = "journal", .step = [this] {
+  const auto journal = janitor_->add({.name = "journal", .step = [this, trim] {
+                                        if (!catalog_->has_room()) janitor_->poke(trim);
                                         const auto more = store_->maintain();
                                         if (!more) log::warning("{}", more.error().message());
                                         return more && *more ? cache::kAtOnce : cache::kWhenPoked;
@@ -426,6 +434,7 @@ void RunningMount::add_duties(control::CommandTable& commands) {
     measure_metadata();
     if (store_->is_maintenance_due()) janitor_->poke(journal);
   });
+  store_->set_wake([this, journal] { janitor_->poke(journal); });
   // When the cache itself takes room it is poked; others who fill the disk are looked for.
   static constexpr Nanos kLookAround = std::chrono::minutes(1);
   static constexpr uint32_t kEvictionsAtOnce = 64;
@@ -499,6 +508,7 @@ void RunningMount::give_up_on_source() {
 
 RunningMount::~RunningMount() {
   session_.reset();
+  if (store_) store_->set_wake(nullptr);
   if (janitor_) janitor_->stop();
   if (warmer_) warmer_->stop();
   if (source_) source_->stop();  // what still waits for it ends now

@@ -36,14 +36,22 @@ class IdFilter {
 
 }  // namespace
 
+struct Trimmer::Name {
+  NodeId parent;
+  std::string name;
+  NodeId node;
+};
+
 struct Trimmer::Pass {
+  bool is_pressed = false;
+  Nanos forget_after{0};
   std::optional<journal::Address> parents_from = journal::Address{};  // nullopt: all are noted
   IdFilter parents;
   IdFilter directories;                                               // that are remembered
   std::optional<journal::Address> records_from = journal::Address{};  // nullopt: all were read
   // To be looked at once more, and forgotten.
   std::deque<NodeId> nodes;
-  std::deque<std::pair<NodeId, std::string>> names;
+  std::deque<Name> names;
 };
 
 Trimmer::Trimmer(catalog::Catalog& catalog, Activity& activity, IfAbsent if_absent,
@@ -61,18 +69,32 @@ Trimmer::Trimmer(catalog::Catalog& catalog, Activity& activity, IfAbsent if_abse
 Trimmer::~Trimmer() = default;
 
 NextStep Trimmer::step() {
-  if (forget_after_ == Nanos(0)) return kWhenPoked;
+  if (!pass_ && !begin_pass())
+    return forget_after_ == Nanos(0) ? kWhenPoked : schedule_.ask_again();
   if (!schedule_.may_run()) return schedule_.ask_again();
-  if (!pass_) {
-    schedule_.begin();
-    pass_ = std::make_unique<Pass>();
-  }
   const Result<bool> goes_on = advance(*pass_);
   if (!goes_on || !*goes_on) {
     end(goes_on ? Result<void>() : fail(goes_on.error()));
     return kAtOnce;  // to see when the next is due
   }
   return clock_.monotonic() + kPause;
+}
+
+bool Trimmer::begin_pass() {
+  const bool is_pressed = !catalog_.has_room();
+  if (is_pressed && clock_.monotonic() >= next_pressed_)
+    schedule_.make_urgent();
+  else if (forget_after_ == Nanos(0))
+    return false;
+  if (!schedule_.may_run()) return false;
+  schedule_.begin();
+  pass_ = std::make_unique<Pass>();
+  pass_->is_pressed = is_pressed;
+  pass_->forget_after = forget_after_;
+  if (!is_pressed) return true;
+  const bool is_well_above = catalog_.live_bytes() / 5 >= catalog_.limit_bytes() / 4;
+  pass_->forget_after = is_well_above ? Nanos(0) : kPressedForgetAfter;
+  return true;
 }
 
 Result<bool> Trimmer::advance(Pass& pass) {
@@ -90,7 +112,7 @@ Result<bool> Trimmer::advance(Pass& pass) {
     pass.nodes.pop_front();
   }
   for (size_t i = 0; i < kRemovalsPerStep && !pass.names.empty(); ++i) {
-    TRY(forget_name(pass.names.front().first, pass.names.front().second));
+    TRY(forget_name(pass, pass.names.front()));
     pass.names.pop_front();
   }
   return true;
@@ -110,26 +132,26 @@ Result<void> Trimmer::note_parents(Pass& pass) {
 }
 
 Result<void> Trimmer::collect(Pass& pass) {
-  const catalog::RecordVisitor visitor{.node =
-                                           [&](NodeId node, const catalog::NodeRecord& record) {
-                                             if (node != kRootNode && is_unused(record))
-                                               pass.nodes.push_back(node);
-                                           },
-                                       .name =
-                                           [&](NodeId parent, std::string_view name) {
-                                             if (!pass.directories.may_have(parent))
-                                               pass.names.emplace_back(parent, name);
-                                           }};
+  const catalog::RecordVisitor visitor{
+      .node =
+          [&](NodeId node, const catalog::NodeRecord& record) {
+            if (node != kRootNode && is_unused(pass, record)) pass.nodes.push_back(node);
+          },
+      .name =
+          [&](NodeId parent, std::string_view name, const catalog::NameRecord& record) {
+            if (pass.is_pressed || !pass.directories.may_have(parent))
+              pass.names.emplace_back(parent, std::string(name), record.node);
+          }};
   TRY_ASSIGN(pass.records_from,
              catalog_.visit_records(*pass.records_from, kRecordsPerStep, visitor));
   return {};
 }
 
 // Or not known to be used.
-bool Trimmer::is_unused(const catalog::NodeRecord& record) const {
+bool Trimmer::is_unused(const Pass& pass, const catalog::NodeRecord& record) const {
   if (record.object) return false;
   const int64_t used_at_ns = std::max(record.used_at_ns, record.validated_at_ns);
-  return clock_.wall().count() - used_at_ns >= forget_after_.count();
+  return clock_.wall().count() - used_at_ns >= pass.forget_after.count();
 }
 
 Result<void> Trimmer::forget_unless_used(const Pass& pass, NodeId node) {
@@ -140,15 +162,16 @@ Result<void> Trimmer::forget_unless_used(const Pass& pass, NodeId node) {
 
 Result<void> Trimmer::forget(const Pass& pass, NodeId node) {
   TRY_ASSIGN(auto record, catalog_.node(node));
-  if (!record || !is_unused(*record)) return {};
+  if (!record || !is_unused(pass, *record)) return {};
   catalog::Batch batch;
-  if (record->used_at_ns == 0 && record->validated_at_ns == 0) {
+  if (!pass.is_pressed && record->used_at_ns == 0 && record->validated_at_ns == 0) {
     record->used_at_ns = clock_.wall().count();
     batch.put(node, *record);
     return catalog_.apply(batch);
   }
   if (S_ISDIR(record->attributes.mode) && pass.parents.may_have(node)) return {};
   batch.remove(node);
+  if (pass.is_pressed && record->parent) batch.remove(record->parent, record->name);
   for (uint32_t part = 0; part < record->listing_parts; ++part)
     batch.remove_listing_part(node, part);
   if (record->attributes.inode != 0) {
@@ -160,13 +183,17 @@ Result<void> Trimmer::forget(const Pass& pass, NodeId node) {
   return {};
 }
 
-Result<void> Trimmer::forget_name(NodeId parent, const std::string& name) {
+Result<void> Trimmer::forget_name(const Pass& pass, const Name& name) {
+  // Of a directory that is forgotten; when pressed, of a node that is not remembered.
+  const NodeId gone = pass.directories.may_have(name.parent) ? name.node : name.parent;
   Result<void> forgotten;
-  if_absent_(parent, [&] {
-    const auto directory = catalog_.node(parent);
-    if (!directory || *directory) return;
+  if_absent_(gone, [&] {
+    const auto remembered = catalog_.node(gone);
+    if (!remembered || *remembered) return;
+    const auto now = catalog_.name(name.parent, name.name);
+    if (!now || !*now || (*now)->node != name.node) return;
     catalog::Batch batch;
-    batch.remove(parent, name);
+    batch.remove(name.parent, name.name);
     forgotten = catalog_.apply(batch);
     if (forgotten) names_.add();
   });
@@ -174,6 +201,7 @@ Result<void> Trimmer::forget_name(NodeId parent, const std::string& name) {
 }
 
 void Trimmer::end(const Result<void>& result) {
+  if (pass_->is_pressed) next_pressed_ = clock_.monotonic() + kPressedPeriod;
   pass_.reset();
   if (!result) log::warning("cannot trim the catalog: {}", result.error().message());
   catalog::Batch batch;

@@ -7,6 +7,10 @@
 // its directory is forgotten: as long as that is remembered, a file that is looked up again keeps
 // its id. Ids are never given to another file either way.
 //
+// While the catalog has no room (Catalog::has_room) a pass is made once a minute, whatever
+// forget_after says, and forgets more: all that has not been used for an hour, or, a quarter above
+// the limit, at all; and with a node its name, and names whose node is not remembered.
+//
 // A pass first notes, for all nodes, which directories have children, then looks at each node.  The
 // note is a Bloom filter of fixed size: a directory that seems to have children stays until a later
 // pass.  When a node was last used is written when it is opened; one that never was counts as used
@@ -36,12 +40,14 @@ class Trimmer {
   static constexpr Nanos kPause = std::chrono::milliseconds(50);
   static constexpr size_t kRecordsPerStep = 16384;
   static constexpr size_t kRemovalsPerStep = 256;
+  static constexpr Nanos kPressedPeriod = std::chrono::minutes(1);
+  static constexpr Nanos kPressedForgetAfter = std::chrono::hours(1);
 
   // Runs `act` unless the node is in memory, and keeps it from coming there meanwhile; whether it
   // did.  Thread-safe.
   using IfAbsent = std::function<bool(NodeId, const std::function<void()>& act)>;
 
-  // forget_after 0: nothing is ever forgotten.  All outlive it.
+  // forget_after 0: nothing is forgotten while there is room.  All outlive it.
   Trimmer(catalog::Catalog& catalog, Activity& activity, IfAbsent if_absent, Nanos forget_after,
           Registry& registry, const Clock& clock);
   ~Trimmer();
@@ -56,10 +62,13 @@ class Trimmer {
   Result<bool> advance(Pass& pass);
   Result<void> note_parents(Pass& pass);
   Result<void> collect(Pass& pass);
-  bool is_unused(const catalog::NodeRecord& record) const;
+  // Begins one if it is time for it.
+  bool begin_pass();
+  bool is_unused(const Pass& pass, const catalog::NodeRecord& record) const;
   Result<void> forget(const Pass& pass, NodeId node);
   Result<void> forget_unless_used(const Pass& pass, NodeId node);
-  Result<void> forget_name(NodeId parent, const std::string& name);
+  struct Name;
+  Result<void> forget_name(const Pass& pass, const Name& name);
   void end(const Result<void>& result);
 
   catalog::Catalog& catalog_;
@@ -70,6 +79,7 @@ class Trimmer {
   Counter& nodes_;
   Counter& names_;
   std::unique_ptr<Pass> pass_;  // the one under way
+  Nanos next_pressed_{0};       // monotonic
 };
 
 }  // namespace larder::cache

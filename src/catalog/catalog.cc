@@ -173,7 +173,8 @@ Result<std::optional<journal::Address>> Catalog::visit_records(journal::Address 
     if (parsed->kind == RecordKind::kNode && visitor.node) {
       if (const auto record = decode_node(value)) visitor.node(NodeId{parsed->id}, *record);
     } else if (parsed->kind == RecordKind::kName && visitor.name) {
-      visitor.name(NodeId{parsed->id}, parsed->name);
+      if (const auto record = decode_name(value))
+        visitor.name(NodeId{parsed->id}, parsed->name, *record);
     }
   });
 }

@@ -53,7 +53,7 @@ class Batch {
 // What visit_records() calls; what is empty is not called.
 struct RecordVisitor {
   std::function<void(NodeId, const NodeRecord&)> node;
-  std::function<void(NodeId parent, std::string_view name)> name;
+  std::function<void(NodeId parent, std::string_view name, const NameRecord&)> name;
 };
 
 class Catalog {
@@ -75,6 +75,13 @@ class Catalog {
   // All parts, or nullopt when one is missing.
   Result<std::optional<std::vector<ListingEntry>>> listing(NodeId directory, uint32_t parts);
 
+  // How much the records may take in the journal.  The caller's to keep: while has_room() is false
+  // it puts no record that it can do without.  Set before use.
+  void set_limit_bytes(uint64_t limit_bytes) { limit_bytes_ = limit_bytes; }
+  bool has_room() const { return store_.live_bytes() < limit_bytes_; }
+  uint64_t live_bytes() const { return store_.live_bytes(); }
+  uint64_t limit_bytes() const { return limit_bytes_; }
+
   Result<void> apply(const Batch& batch);
   Result<void> commit() { return store_.commit(); }
   // Visits every stored node until `visit` returns false.
@@ -94,6 +101,7 @@ class Catalog {
   Result<void> reserve(std::string_view counter, Range& range) REQUIRES(mutex_);
 
   journal::Store& store_;
+  uint64_t limit_bytes_ = UINT64_MAX;
   ObjectId first_object_;  // set by open()
   Mutex mutex_;
   Range nodes_ GUARDED_BY(mutex_);

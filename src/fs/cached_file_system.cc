@@ -207,6 +207,21 @@ void CachedFileSystem::drop_name(const NodePtr& parent, const std::string& name)
   parent->children_.erase(name);
 }
 
+bool CachedFileSystem::is_to_be_recorded(const catalog::NodeRecord& record) const {
+  return record.object || S_ISDIR(record.attributes.mode) || env_.catalog.has_room();
+}
+
+void CachedFileSystem::record_name(catalog::Batch& batch, const Node& parent,
+                                   const std::string& name, Node& node) {
+  MutexLock lock(node.mutex_);
+  const ObjectId object = node.file_ ? node.file_->object() : node.stored_.object;
+  const uint32_t type = node.attributes_.mode & S_IFMT;
+  if (object || S_ISDIR(type) || env_.catalog.has_room())
+    batch.put(parent.id(), name, {node.id(), type});
+  else
+    node.has_unrecorded_name_ = true;
+}
+
 std::optional<NodeId> CachedFileSystem::known_child(Node& parent, std::string_view name) {
   {
     MutexLock lock(parent.mutex_);

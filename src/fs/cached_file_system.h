@@ -162,6 +162,9 @@ class CachedFileSystem final : public FileSystem {
   NodeTable& table() { return table_; }
   Result<std::string> path_of(const Node& node) const;
   Name first_name(const Node& node) const;
+  // While the catalog has no room only what has data is recorded, and directories, by which that is
+  // found; the rest is known as long as it is in memory.
+  bool is_to_be_recorded(const catalog::NodeRecord& record) const;
   // Takes in what the source said of the node in answer to a question asked at `asked_at`.  True
   // when cached data were dropped because of it.
   bool apply(Node& node, const Attributes& attributes, uint64_t asked_at);
@@ -194,6 +197,7 @@ class CachedFileSystem final : public FileSystem {
   std::vector<std::shared_ptr<io::Event>> renames_under_way();
   bool forget_name(Node& node, const Name& gone);
   void drop_name(const NodePtr& parent, const std::string& name);
+  void record_name(catalog::Batch& batch, const Node& parent, const std::string& name, Node& node);
   void remember_child(Node& parent, const std::string& name, NodeId child, Nanos ttl,
                       uint64_t asked_at);
   // Brackets a change of the directory's entries made here.

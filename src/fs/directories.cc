@@ -113,7 +113,8 @@ std::vector<catalog::ListingEntry> CachedFileSystem::number_entries(
       id = (*known)->node;
     } else if (const auto fresh = env_.catalog.allocate_node()) {
       id = *fresh;
-      batch.put(directory.id(), entry.name, {id, entry.type});
+      if (env_.catalog.has_room() || entry.type == S_IFDIR)
+        batch.put(directory.id(), entry.name, {id, entry.type});
       if (++in_batch == kNamesPerBatch) {
         if (!env_.catalog.apply(batch)) env_.metrics.store_errors.add();
         batch = {};
@@ -142,7 +143,7 @@ void CachedFileSystem::store_listing(const NodePtr& directory,
   catalog::Batch none;
   if (old_parts != 0) good = directory->persist(std::move(none)).has_value();
   catalog::Batch batch;
-  const uint32_t parts = batch.put_listing(directory->id(), entries);
+  const uint32_t parts = env_.catalog.has_room() ? batch.put_listing(directory->id(), entries) : 0;
   // Parts are applied one by one: together they may be larger than one append.
   for (catalog::Batch& part : batch.split()) good = good && env_.catalog.apply(part).has_value();
   for (uint32_t part = parts; part < old_parts; ++part) {
@@ -154,6 +155,7 @@ void CachedFileSystem::store_listing(const NodePtr& directory,
     env_.metrics.store_errors.add();
     return;
   }
+  if (parts == 0) return;  // no room: the source is asked each time
   {
     MutexLock lock(directory->mutex_);
     if (asked_at < directory->directory_changed_at_) return;

@@ -214,7 +214,7 @@ CachedFileSystem::NodePtr CachedFileSystem::adopt(const NodePtr& parent, const s
   catalog::Batch batch;
   const auto stored = env_.catalog.name(parent->id(), name);
   if (!stored || !*stored || (*stored)->node != node->id())
-    batch.put(parent->id(), name, {node->id(), attributes.mode & S_IFMT});
+    record_name(batch, *parent, name, *node);
   if (S_ISREG(attributes.mode) && attributes.nlink > 1 && attributes.inode != 0)
     batch.put_inode(attributes.inode, node->id());
   if (!env_.catalog.apply(batch)) env_.metrics.store_errors.add();

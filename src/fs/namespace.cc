@@ -64,7 +64,7 @@ io::Task<Result<NodeReply>> CachedFileSystem::link(KernelId id, KernelId new_par
   apply(*node, *linked, changes().tick());
   remember_child(*parent, new_name, node->id(), coherence_.attributes_ttl, changes().tick());
   catalog::Batch batch;
-  batch.put(parent->id(), new_name, {node->id(), linked->mode & S_IFMT});
+  record_name(batch, *parent, new_name, *node);
   if (S_ISREG(linked->mode) && linked->inode != 0) batch.put_inode(linked->inode, node->id());
   if (!env_.catalog.apply(batch)) env_.metrics.store_errors.add();
   co_return reply_to_lookup(node);
@@ -204,7 +204,7 @@ io::Task<Result<void>> CachedFileSystem::rename(KernelId parent_id, std::string 
     add_name(node, in, as);
     expire(*node);
     if (cache::CachedFile* file = node->cached_file()) file->expect_ctime_change();
-    batch.put(in->id(), as, {node->id(), node->type()});
+    record_name(batch, *in, as, *node);
     remember_child(*in, as, node->id(), coherence_.attributes_ttl, changes().tick());
   };
   if (moved) settle(moved, new_parent, new_name);

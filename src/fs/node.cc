@@ -117,7 +117,10 @@ Result<void> Node::persist(catalog::Batch extra) {
       if (file_) file_->describe(record);
       const uint64_t hash = hash64(catalog::encode(record));
       if (hash == stored_hash_ && extra.empty()) return {};
+      if (stored_hash_ == 0 && extra.empty() && !fs_.is_to_be_recorded(record)) return {};
       stored_hash_ = hash;
+      if (record.object && std::exchange(has_unrecorded_name_, false) && record.parent)
+        extra.put(record.parent, record.name, {id_, attributes_.mode & S_IFMT});
       extra.put(id_, record);
     }
   }

@@ -138,7 +138,9 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
 
   std::unique_ptr<cache::CachedFile> file_ GUARDED_BY(mutex_);
   catalog::NodeRecord stored_ GUARDED_BY(mutex_);  // the data part, until file_ takes over
-  uint64_t stored_hash_ GUARDED_BY(mutex_) = 0;    // of the record as stored last
+  uint64_t stored_hash_ GUARDED_BY(mutex_) = 0;    // of the record as stored last; 0: there is none
+  // The catalog had no room for its name; it gets it once there are data to be found by it.
+  bool has_unrecorded_name_ GUARDED_BY(mutex_) = false;
 
   // Directories
   std::unordered_map<std::string, Dentry, NameHash, std::equal_to<>> children_ GUARDED_BY(mutex_);

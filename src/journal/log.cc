@@ -56,6 +56,14 @@ void Log::append_frame(uint32_t payload_bytes, uint16_t record_count, const Live
                                    .type = format::FrameType::kBatch};
   write_header(header);
   tail_.store(tail() + header.size_bytes(), std::memory_order_release);
+  if (!wake_ || tail() < wake_at_) return;
+  wake_at_ = tail() + segments_.files().segment_bytes / 4;
+  wake_();
+}
+
+void Log::set_wake(std::function<void()> wake) {
+  const MutexLock lock(mutex);
+  wake_ = std::move(wake);
 }
 
 Result<void> Log::advance_begin(uint64_t begin) {

@@ -16,6 +16,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <span>
 
@@ -84,6 +85,8 @@ class Log {
   LiveCounts live() const;
   // The largest frame.
   uint64_t frame_bytes_max() const;
+  // Called, under `mutex`, once in every quarter of a segment that is appended.
+  void set_wake(std::function<void()> wake) EXCLUDES(mutex);
   // Whether so much is unsynced that someone should commit.
   bool has_much_unsynced() const EXCLUDES(mutex);
 
@@ -126,6 +129,8 @@ class Log {
   std::deque<Unsynced> unsynced_ GUARDED_BY(mutex);
   std::shared_ptr<MappedSegment> next_ GUARDED_BY(mutex);
   std::atomic<bool> has_next_{false};  // for who has no lock
+  std::function<void()> wake_ GUARDED_BY(mutex);
+  uint64_t wake_at_ GUARDED_BY(mutex) = 0;
   bool is_making_next_ GUARDED_BY(mutex) = false;
   uint64_t tried_ahead_ GUARDED_BY(mutex) = 0;  // number of the segment
   CondVar made_next_;

@@ -100,6 +100,10 @@ class Store {
   virtual Result<bool> maintain() = 0;
   // Whether maintain() would find something to do: a few loads and a short lock.
   virtual bool is_maintenance_due() const = 0;
+  // Called now and then while changes are appended, so that maintain() gets its turn however few
+  // commits there are: under a lock of the store, which `wake` must not use.  Before the first
+  // change; nullptr: nobody any more.
+  virtual void set_wake(std::function<void()> wake) = 0;
   // commit() and, if anything has changed, checkpoint(), and marks the store as cleanly closed.
   // Only the destructor may follow.
   virtual Result<void> close() = 0;

@@ -52,6 +52,7 @@ class StoreImpl final : public Store {
   uint64_t log_bytes() const override { return log_.tail(); }
   uint64_t disk_bytes() const override { return files().sizes->total_bytes(); }
   uint64_t headroom_bytes() const override;
+  void set_wake(std::function<void()> wake) override { log_.set_wake(std::move(wake)); }
   std::optional<Error> poisoned() const override { return poison_.get(); }
 
  private:

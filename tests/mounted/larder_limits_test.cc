@@ -134,6 +134,31 @@ TEST_F(Limits, InodesAreLimited) {
   EXPECT_LE(mount_->metric("/other/cached_files"), static_cast<int64_t>(kLimit));
 }
 
+TEST_F(Limits, NamesWithoutNumberLeaveRoomForData) {
+  constexpr size_t kDirectories = 30, kFiles = 1000, kLimit = 16 * kMiB;
+  const std::string tree = source_->directory() + "/tree";
+  for (size_t d = 0; d < kDirectories; ++d) {
+    const std::string directory = tree + "/" + std::to_string(d);
+    std::filesystem::create_directories(directory);
+    for (size_t i = 0; i < kFiles; ++i)
+      ASSERT_EQ(write_file(directory + "/a_file_with_quite_a_long_name_" + std::to_string(i), ""),
+                0);
+  }
+  ASSERT_EQ(write_file(tree + "/data", pattern(3 * kMiB)), 0);
+  settle();
+  ASSERT_TRUE(mount_over(tree, {"size=16M", "memory=0", "min_free=0"}));
+  size_t seen = 0;
+  struct stat status;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(mount_->mountpoint()))
+    if (lstat(entry.path().c_str(), &status) == 0 && S_ISREG(status.st_mode)) ++seen;
+  EXPECT_GE(seen, kDirectories * kFiles + 1);
+  EXPECT_LE(directory_bytes(), kLimit / 2);
+  EXPECT_EQ(read_file(at("data")), (FileContent{0, pattern(3 * kMiB)}));
+  wait_until_stored();
+  EXPECT_GE(object_bytes(), 3 * kMiB);
+  EXPECT_LE(directory_bytes(), kLimit);
+}
+
 TEST_F(Limits, ASmallerLimitIsObeyedAfterARemount) {
   constexpr size_t kFiles = 24;
   for (size_t i = 0; i < kFiles; ++i) put(name(i), pattern(kMiB, i));

@@ -166,7 +166,11 @@ TEST_F(CatalogTest, AWalkInStretchesSeesAllThatLivesThroughout) {
         *from, 64,
         {.node = [&](NodeId node,
                      const NodeRecord& record) { seen[node.value] = record.used_at_ns; },
-         .name = [&](NodeId parent, std::string_view name) { names[parent.value] = name; }});
+         .name =
+             [&](NodeId parent, std::string_view name, const NameRecord& record) {
+               EXPECT_EQ(record.node.value, parent.value + 1);
+               names[parent.value] = name;
+             }});
     ASSERT_TRUE(next) << next.error().message();
     from = *next;
     if (stretches % 3 != 0 || stretches > 9) continue;

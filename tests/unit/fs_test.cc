@@ -764,5 +764,52 @@ TEST_F(FsTest, AFailedCreateOrOpenLeavesNothingBehind) {
   EXPECT_EQ(fs_->stack.metric("larder_open_handles"), 0);
 }
 
+// --- a catalog without room
+
+TEST_F(FsTest, WithoutRoomInTheCatalogOnlyWhatHasDataIsRecorded) {
+  const std::string content = testing::random_text(1, kBlock);
+  source_.put("d/e/cached", content);
+  for (int i = 0; i < 100; ++i) source_.put("d/f" + std::to_string(i), "x");
+  let_ttl_pass();
+  mount();
+  walk("d/e");
+  catalog::Catalog& catalog = *fs_->stack.catalog;
+  catalog.set_limit_bytes(0);
+  const uint64_t before = catalog.live_bytes();
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(list(walk("d").id, true).size(), 101U);
+    forget_all();
+    let_ttl_pass();
+  }
+  const NodeReply f1 = walk("d/f1");
+  EXPECT_EQ(f1.attributes.size_bytes, 1U);
+  EXPECT_EQ(walk("d/f1").id, f1.id);
+  // Records of directories are written anew, none is added.
+  EXPECT_LE(catalog.live_bytes(), before + 256);
+  EXPECT_EQ(read_path("d/e/cached"), content);
+  fs_->stack.claim();
+  EXPECT_GT(catalog.live_bytes(), before);
+  forget_all();
+  remount();
+  const uint64_t reads = source_.calls(CallKind::kRead);
+  EXPECT_EQ(read_path("d/e/cached"), content);
+  EXPECT_EQ(source_.calls(CallKind::kRead), reads);
+  EXPECT_EQ(walk("d/f1").attributes.size_bytes, 1U);
+}
+
+TEST_F(FsTest, WithoutRoomInTheCatalogAStoredListingIsNotBelieved) {
+  source_.put("d/a", "x");
+  let_ttl_pass();
+  mount();
+  EXPECT_EQ(list(walk("d").id).size(), 1U);
+  source_.put("d/b", "x");
+  let_ttl_pass();
+  fs_->stack.catalog->set_limit_bytes(0);
+  EXPECT_EQ(list(walk("d").id).size(), 2U);
+  forget_all();
+  remount();
+  EXPECT_EQ(list(walk("d").id).size(), 2U);
+}
+
 }  // namespace
 }  // namespace larder::fs

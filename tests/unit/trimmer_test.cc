@@ -118,6 +118,65 @@ TEST_F(TrimmerTest, ItMayBeSwitchedOff) {
   EXPECT_EQ(trimmer->step(), kWhenPoked);
 }
 
+// Steps it until it has nothing to do at once.
+void run_until_idle(Trimmer& trimmer, ManualClock& clock) {
+  for (int steps = 0; steps < 1000; ++steps) {
+    const auto next = trimmer.step();
+    if (!next || *next - clock.monotonic() > std::chrono::seconds(1)) return;
+    clock.advance(Trimmer::kPause);
+  }
+  FAIL() << "it does not come to an end";
+}
+
+TEST_F(TrimmerTest, WithoutRoomInTheCatalogItForgetsMoreAndTheNamesToo) {
+  for (int i = 0; i < 50; ++i) source_.put("d/f" + std::to_string(i), "x");
+  source_.put("d/cached", random_text(1, kBlock));
+  let_ttl_pass();
+  mount();
+  read_path("d/cached");
+  fs_->stack.claim();
+  const NodeId d = look_at("d");
+  const NodeId cached = look_at("d/cached");
+  const NodeId looked_at = look_at("d/f1");
+  list(walk("d").id);  // the others have names only
+  forget_all();
+  const auto trimmer = make_trimmer(*fs_, Nanos(0));
+  EXPECT_EQ(trimmer->step(), kWhenPoked);
+  catalog::Catalog& catalog = *fs_->stack.catalog;
+  catalog.set_limit_bytes(catalog.live_bytes());
+  clock_.advance(std::chrono::minutes(59));
+  run_until_idle(*trimmer, clock_);
+  EXPECT_FALSE(*catalog.name(d, "f2"));
+  EXPECT_FALSE(has_node(looked_at));
+  EXPECT_FALSE(*catalog.name(d, "f1"));
+  EXPECT_TRUE(has_node(cached));
+  EXPECT_TRUE(*catalog.name(d, "cached"));
+  EXPECT_TRUE(has_node(d));
+  EXPECT_TRUE(catalog.has_room());
+  // Known again when they are wanted.
+  EXPECT_EQ(list(walk("d").id).size(), 51U);
+  EXPECT_EQ(read_path("d/f1"), "x");
+}
+
+TEST_F(TrimmerTest, WithoutRoomItRunsOnceAMinute) {
+  source_.put("a", "x");
+  mount();
+  const auto trimmer = make_trimmer(*fs_, Nanos(0));
+  fs_->stack.catalog->set_limit_bytes(1);  // cannot be kept
+  run_until_idle(*trimmer, clock_);
+  EXPECT_EQ(trimmer->step(), kWhenPoked);
+  const NodeId node = look_at("a");
+  fs_->stack.catalog->set_limit_bytes(UINT64_MAX);
+  let_ttl_pass();
+  look_at("a");
+  fs_->stack.catalog->set_limit_bytes(1);
+  EXPECT_EQ(trimmer->step(), kWhenPoked);
+  EXPECT_TRUE(has_node(node));
+  clock_.advance(Trimmer::kPressedPeriod);
+  run_until_idle(*trimmer, clock_);
+  EXPECT_FALSE(has_node(node));
+}
+
 TEST_F(TrimmerTest, GoesOnInBoundedStepsWithPausesOncePerDay) {
   mount();
   for (int i = 0; i < 600; ++i) source_.put("f" + std::to_string(i), "x");
@@ -152,7 +211,8 @@ TEST_F(TrimmerTest, IsHarmlessToWhoLooksUpMeanwhile) {
   std::jthread trimming([&] {
     while (!done) run_pass(*trimmer);
   });
-  for (int round = 0; round < 30; ++round) {
+  // As long as it takes until something was forgotten under them.
+  for (int round = 0; round < 30 || (trimmed() == 0 && round < 10'000); ++round) {
     let_ttl_pass();
     for (int i = 0; i < kFiles; ++i) {
       const std::string path = "d/f" + std::to_string((i * 7 + round) % kFiles);
