@@ -24,6 +24,12 @@ void on_signal(int /*signal*/) {
   errno = saved;
 }
 
+sighandler_t handler_of(int signal) {
+  struct sigaction action{};
+  CHECK(sigaction(signal, nullptr, &action) == 0);
+  return action.sa_handler;
+}
+
 }  // namespace
 
 Interrupt::Interrupt() {
@@ -33,11 +39,15 @@ Interrupt::Interrupt() {
   struct sigaction action{};
   action.sa_handler = on_signal;
   action.sa_flags = static_cast<int>(SA_RESETHAND);
-  for (const int signal : kSignals) CHECK(sigaction(signal, &action, nullptr) == 0);
+  for (const int signal : kSignals) {
+    if (signal == SIGHUP && handler_of(signal) == SIG_IGN) continue;  // nohup(1)
+    CHECK(sigaction(signal, &action, nullptr) == 0);
+  }
 }
 
 Interrupt::~Interrupt() {
-  for (const int signal : kSignals) std::signal(signal, SIG_DFL);
+  for (const int signal : kSignals)
+    if (handler_of(signal) == on_signal) std::signal(signal, SIG_DFL);
   close(requested_fd);
   requested_fd = -1;
 }

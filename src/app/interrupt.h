@@ -6,7 +6,8 @@
 namespace larder::app {
 
 // The first SIGINT, SIGTERM or SIGHUP is a request, and lets system calls return with EINTR; the
-// next one ends the process, should it hang.  At most one of these at a time; not thread-safe.
+// next one ends the process, should it hang.  SIGHUP stays ignored where it was.  At most one of
+// these at a time; not thread-safe.
 class Interrupt {
  public:
   Interrupt();

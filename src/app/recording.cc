@@ -14,6 +14,14 @@ namespace {
 constexpr auto kLeaseSeconds =
     std::chrono::duration_cast<std::chrono::seconds>(fs::AccessRecorder::kLease).count();
 
+// A request to end may come while the mount asks its source on the way there.
+Result<control::ControlClient> open_uninterrupted(const std::string& control_file) {
+  for (;;) {
+    auto client = control::ControlClient::open(control_file);
+    if (client || !client.error().is(static_cast<Code>(EINTR))) return client;
+  }
+}
+
 }  // namespace
 
 Result<Recording> Recording::begin(const std::string& mountpoint, const std::string& control_dir,
@@ -51,7 +59,7 @@ Result<void> Recording::end() {
 }
 
 Result<std::string> Recording::ask(std::string_view command) const {
-  auto client = control::ControlClient::open(control_file_);
+  auto client = open_uninterrupted(control_file_);
   if (!client) return unreachable(client.error());
   const auto replies = client->run(fmt::format("{}\n", command));
   if (!replies) return unreachable(replies.error());

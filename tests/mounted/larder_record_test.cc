@@ -151,7 +151,7 @@ TEST_F(Record, OnlyOneAtATime) {
   EXPECT_EQ(second.err, "larder: " + mount_->mountpoint() +
                             " is being recorded already; a recorder that died is forgotten after "
                             "10 s\n");
-  EXPECT_EQ(stop(SIGINT), 0);
+  EXPECT_EQ(stop(SIGTERM), 0);
   EXPECT_EQ(run_command(command({"--seconds", "1"})).exit_code, 0);
 }
 
@@ -168,7 +168,7 @@ TEST_F(Record, ARecorderThatDiesIsForgotten) {
   ASSERT_EQ(unlink(log().c_str()), 0);
   start();
   read_all("b");
-  EXPECT_EQ(stop(SIGINT), 0) << said();
+  EXPECT_EQ(stop(SIGTERM), 0) << said();
   EXPECT_THAT(requests(), ElementsAre("0 200704 b"));
 }
 
