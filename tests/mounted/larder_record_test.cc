@@ -118,6 +118,9 @@ TEST_F(Record, PassthroughShowsByItsOpens) {
   EXPECT_EQ(stop(SIGTERM), 0) << said();
   EXPECT_EQ(static_cast<int64_t>(requests().size()), opens);
   EXPECT_EQ(opens, 5);
+  if (mount_->stats()["passthrough"] == "on") {
+    EXPECT_GE(mount_->metric("/other/opens/passthrough"), 5);
+  }
 }
 
 TEST_F(Record, BlocksAreThoseTheDaemonReads) {
