@@ -30,6 +30,20 @@
 //       the queue is full, send the line again later.
 //   warm-end JOB              ok          no further paths will come
 //   warm-status JOB           ok JSON     see WarmStatus below; answers also after the job is done
+//   record-begin opens|blocks ok RECORDING
+//       Begins to record accesses: of whole files at their opening, or of the blocks of files that
+//       the daemon reads for the kernel.  EBUSY: another recording is under way.  It ends by itself
+//       when nothing was read from it for 10 s.
+//   record-read RECORDING     ok STATE DROPPED [KEY SIZE TIME PATH]...
+//       The oldest accesses not read yet, some hundreds at most; to be read again and again.
+//       STATE: "more" there are more now, "idle" not now, "end" never: the recording is gone.
+//       DROPPED counts, since the beginning, what there was no room for: it keeps 65536 accesses.
+//       KEY is the file's number, of a block NUMBER:BLOCK; SIZE is in bytes, of a file rounded up
+//       to what it takes in the cache; TIME is in seconds since 1970 and never goes back.  PATH is
+//       a word as above, beneath the mount's root, or "-": no name is known now (one that is "-" is
+//       "%2D").  ENOENT: there is no such recording, or it ended by itself.
+//   record-end RECORDING [drop]   ok
+//       Nothing further is recorded; what is left can still be read, without `drop`.
 //   audit                     ok REQUEST
 //       Looks through the cache directory now: removes objects that nothing names and unfinished
 //       files, and measures what the rest takes.  It does so in the background.

@@ -24,7 +24,7 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error, std::string_v
   if (chosen.empty() && !first_word.empty() && !first_word.starts_with('-')) {
     complain(
         fmt::format("unknown command '{}': the commands are mount, umount, status, warm, "
-                    "simulate, check, inspect",
+                    "record, simulate, check, inspect",
                     first_word));
     return kExitUsage;
   }
@@ -57,6 +57,8 @@ int run_command_line(int argc, char** argv) {
   add_command(app, commands, "status", "Show what a mount, or every mount, is doing",
               set_up_status);
   add_command(app, commands, "warm", "Load files into the cache", set_up_warm);
+  add_command(app, commands, "record", "Record a mount's accesses as a trace for simulate",
+              set_up_record);
   add_command(app, commands, "simulate", "Compare eviction policies on a trace of requests",
               set_up_simulate);
   add_command(app, commands, "check", "Look for damage in a cache directory", set_up_check);

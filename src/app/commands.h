@@ -16,6 +16,7 @@ using Command = std::function<int()>;
 // `app` is the subcommand's own parser.
 Command set_up_mount(CLI::App& app);
 Command set_up_umount(CLI::App& app);
+Command set_up_record(CLI::App& app);
 Command set_up_simulate(CLI::App& app);
 Command set_up_status(CLI::App& app);
 Command set_up_warm(CLI::App& app);

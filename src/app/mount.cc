@@ -27,6 +27,7 @@
 #include "catalog/catalog.h"
 #include "control/control_directory.h"
 #include "control/housekeeping.h"
+#include "control/record.h"
 #include "control/warm.h"
 #include "evict/registry.h"
 #include "fs/cached_file_system.h"
@@ -332,6 +333,8 @@ Result<void> RunningMount::build() {
   warm_commands_ = std::make_unique<WarmCommands>(*warmer_);
   control::CommandTable commands;
   control::add_warm_commands(commands, *warm_commands_);
+  control::add_record_commands(commands, files_->recorder(),
+                               [this](NodeId node) { return files_->path_in_memory(node); });
   janitor_ = std::make_unique<cache::Janitor>(registry_, clock_);
   add_duties(commands);
   control_ = std::make_unique<control::ControlDirectory>(

@@ -81,6 +81,7 @@ class CachedFile {
   // None: nothing is cached, nor was asked for.
   ObjectId object() const;
   uint64_t size_bytes() const;
+  uint64_t block_bytes() const { return 1ULL << block_shift_; }
   // Every block present and no change under way: may be opened in passthrough.
   bool resident() const;
   // Nothing is cached and nothing is being fetched.
@@ -204,7 +205,6 @@ class CachedFile {
   };
   struct Piece;
 
-  uint64_t block_bytes() const { return 1ULL << block_shift_; }
   uint64_t block_length(uint64_t block) const REQUIRES(mutex_);
   bool resident_locked() const REQUIRES(mutex_);
   bool changed_since(ObjectId object, uint64_t changed_at) const;

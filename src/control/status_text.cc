@@ -183,6 +183,14 @@ Section warming(const Readings& now) {
            {"queued", human_count(queued)}}};
 }
 
+Section recording(const Readings& now) {
+  if (now.value("larder_record_active") == 0) return {};
+  return {"being recorded",
+          {{"accesses", fmt::format("{} since the mount, {} dropped",
+                                    human_count(now.value("larder_record_accesses_total")),
+                                    human_count(now.value("larder_record_dropped_total")))}}};
+}
+
 Section errors(const Readings& now) {
   constexpr std::array<std::pair<const char*, const char*>, 7> kCounters = {{
       {"source failed", "larder_source_errors_total"},
@@ -228,9 +236,9 @@ std::string human_duration(Nanos duration) {
 
 std::string status_text(const Registry& registry, const MountFacts& facts, const Clock& clock) {
   const Readings now(registry);
-  const std::array<Section, 8> sections = {head(facts, clock), reads(now),  files(now),
-                                           cache(now),         source(now), latency(now),
-                                           warming(now),       errors(now)};
+  const std::array<Section, 9> sections = {head(facts, clock), reads(now),     files(now),
+                                           cache(now),         source(now),    latency(now),
+                                           warming(now),       recording(now), errors(now)};
   size_t width = 0;
   for (const Section& section : sections)
     for (const Row& row : section.rows) width = std::max(width, row.label.size());

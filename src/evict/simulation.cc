@@ -50,10 +50,13 @@ class Cache {
     entries_[slot] = {key, size};
     slot_of_[key] = slot;
     used_ += size;
-    policy_.insert(slot, {.key_hash = mix64(key),
-                          .weight_bytes = size,
-                          .now_s = now_s,
-                          .expires_s = ttl_s_ > 0 ? now_s + ttl_s_ : 0});
+    policy_.insert(
+        slot,
+        {.key_hash = mix64(key), .weight_bytes = size, .now_s = now_s, .expires_s = expiry(now_s)});
+  }
+  uint32_t expiry(uint32_t now_s) const {
+    if (ttl_s_ == 0) return 0;
+    return now_s + std::min(ttl_s_, UINT32_MAX - now_s);
   }
   void resize(Slot slot, uint64_t size) {
     if (size > capacity_) return remove(slot);

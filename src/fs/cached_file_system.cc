@@ -54,7 +54,8 @@ CachedFileSystem::CachedFileSystem(cache::Environment& environment, source::Sour
       source_(source),
       reactors_(std::move(reactors)),
       coherence_(coherence),
-      metrics_(registry) {
+      metrics_(registry),
+      recorder_(environment.clock, registry) {
   registry.gauge_callback("larder_nodes_in_memory", "Nodes the kernel or a request knows.",
                           [this] { return static_cast<int64_t>(table_.size()); });
 }
@@ -146,6 +147,13 @@ Result<std::string> CachedFileSystem::path_of(const Node& node) const {
     path += **part;
   }
   return path;
+}
+
+std::optional<std::string> CachedFileSystem::path_in_memory(NodeId id) const {
+  const NodePtr node = table_.find(id);
+  if (!node) return std::nullopt;
+  Result<std::string> path = path_of(*node);
+  return path ? std::optional(std::move(*path)) : std::nullopt;
 }
 
 Result<std::string> CachedFileSystem::child_path(const Node& parent,

@@ -27,6 +27,7 @@
 #include "cache/environment.h"
 #include "cache/readahead.h"
 #include "catalog/catalog.h"
+#include "fs/access_recorder.h"
 #include "fs/file_system.h"
 #include "fs/node.h"
 #include "fs/node_table.h"
@@ -150,6 +151,11 @@ class CachedFileSystem final : public FileSystem {
   // Blocks of it were found damaged and dropped: the kernel forgets its pages, and where it reads
   // the object itself they are fetched again now.
   void blocks_dropped(NodeId node);
+
+  // --- recording what is accessed
+  AccessRecorder& recorder() { return recorder_; }
+  // The node's path as it is known in memory; none: it has no name (any more), or was forgotten.
+  std::optional<std::string> path_in_memory(NodeId node) const;
 
   // Any reactor will do for warm().
   io::Reactor& reactor(uint64_t n) { return *reactors_[n % reactors_.size()]; }
@@ -283,6 +289,7 @@ class CachedFileSystem final : public FileSystem {
   std::optional<std::vector<NodePtr>> take_ahead(NodeId directory);
   io::Task<Result<std::vector<std::string>>> child_names(uint64_t handle);
   static io::Task<void> refill_task(std::shared_ptr<Node> node);
+  void record_read(const OpenFile& open, uint64_t offset, size_t length);
   static io::Task<void> prefetch_task(std::shared_ptr<Node> node, cache::Readahead::Range range);
 
   cache::Environment& env_;
@@ -290,6 +297,7 @@ class CachedFileSystem final : public FileSystem {
   const std::vector<io::Reactor*> reactors_;
   const CoherenceOptions coherence_;
   FileMetrics metrics_;
+  AccessRecorder recorder_;
   KernelPort* kernel_ = nullptr;
   NodeTable table_;
   SentBack sent_back_;

@@ -22,6 +22,16 @@ io::Task<void> CachedFileSystem::prefetch_task(std::shared_ptr<Node> node,
   co_return;
 }
 
+void CachedFileSystem::record_read(const OpenFile& open, uint64_t offset, size_t length) {
+  if (!recorder_.wants(AccessRecorder::What::kBlocks)) [[likely]]
+    return;
+  recorder_.note_read({.node = open.node->id(),
+                       .offset = offset,
+                       .length = length,
+                       .file_size_bytes = open.file.size_bytes(),
+                       .block_bytes = open.file.block_bytes()});
+}
+
 bool CachedFileSystem::read_hit(uint64_t handle, uint64_t offset, size_t length, ReadReply& reply) {
   reply.clear();
   OpenFile& open = file_of(handle);
@@ -31,6 +41,7 @@ bool CachedFileSystem::read_hit(uint64_t handle, uint64_t offset, size_t length,
     timed.cancel();
     return false;
   }
+  record_read(open, offset, length);
   if (!resident) {
     cache::Readahead::Range range;
     {
@@ -66,6 +77,7 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
     const Result<bool> done = co_await std::move(reading);
     if (done) {
       (*done ? env_.metrics.miss_latency : env_.metrics.hit_latency).record(now() - start);
+      record_read(open, offset, length);
       co_return reply;
     }
     if (!is_gone(done.error())) co_return fail(done.error());

@@ -13,6 +13,12 @@ namespace {
 // trip.
 constexpr uint64_t kFetchAtOpenBytes = 256 << 10;
 
+// What the whole file counts for in the cache.
+uint64_t disk_bytes_of(uint64_t size_bytes) {
+  constexpr uint64_t kUnit = cache::ResidentTable::kUnitBytes;
+  return (size_bytes + kUnit - 1) / kUnit * kUnit;
+}
+
 }  // namespace
 
 bool CachedFileSystem::Opening::truncates() const {
@@ -286,6 +292,8 @@ Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, const Openi
     node->note_use(env_.clock.wall());
   }
   env_.residents.touch(node->id());
+  if (recorder_.wants(AccessRecorder::What::kOpens)) [[unlikely]]
+    recorder_.note_open(node->id(), disk_bytes_of(node->file().size_bytes()));
   (decision.passthrough ? metrics_.opens_passthrough : metrics_.opens_cached).add();
   metrics_.handles.add();
   decision.reply.handle = reinterpret_cast<uint64_t>(open.release());

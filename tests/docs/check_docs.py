@@ -102,7 +102,7 @@ def check(root, larder):
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     keys = keys_of(output(larder, "mount", "--help"))
-    helps = {name: output(larder, name, "--help") for name in ("mount", "umount", "status", "warm", "simulate", "check", "inspect")}
+    helps = {name: output(larder, name, "--help") for name in ("mount", "umount", "status", "warm", "record", "simulate", "check", "inspect")}
     page = output(root / "man" / "insert-keys", larder, root / "man" / "larder.1.scd")
     found = list(readme_errors((root / "README.md").read_text(encoding="utf-8"), keys))
     found += manual_errors(page, keys, helps)

@@ -1,6 +1,9 @@
-// The control file's command lines.
+// The control file's command lines, and the replies to recording.
+#include <algorithm>
+
 #include "base/check.h"
 #include "control/command.h"
+#include "control/record.h"
 #include "fuzz/target.h"
 
 namespace larder::fuzz {
@@ -21,10 +24,13 @@ void run(std::string_view input) {
   });
   const std::string replies = table.run(input);
   CHECK(replies.empty() || replies.back() == '\n');
+  if (const auto part = parse_record_read(input))
+    CHECK(static_cast<uint64_t>(std::ranges::count(part->lines, ' ')) == 3 * part->accesses);
 }
 
 std::vector<std::string> seeds() {
-  return {"help\n", "echo a%20b c\nrefuse x\n", "nonsense %zz\n\n", "echo %00%ff\n"};
+  return {"help\n", "echo a%20b c\nrefuse x\n", "nonsense %zz\n\n", "echo %00%ff\n",
+          "more 0 7 4096 1700000000 a%20b 7:3 131072 1700000001 -"};
 }
 
 }  // namespace larder::fuzz

@@ -11,6 +11,7 @@
 
 #include "app/daemonize.h"
 #include "app/exit_codes.h"
+#include "app/interrupt.h"
 #include "app/mount_users.h"
 #include "app/path_list.h"
 #include "app/stop_signals.h"
@@ -145,6 +146,25 @@ TEST(Background, ParentReturnsWhenReadyAndTheChildHasLeftTheTerminal) {
   ASSERT_GT(got, 0);
   EXPECT_EQ(std::string(text, static_cast<size_t>(got)), "leader / /dev/null");
   close(ends[0]);
+}
+
+TEST(Interrupt, IsARequestOnceAndTheEndThen) {
+  using std::chrono::milliseconds;
+  {
+    const Interrupt interrupt;
+    EXPECT_FALSE(interrupt.wait_for(milliseconds(1)));
+    std::raise(SIGTERM);
+    EXPECT_TRUE(interrupt.wait_for(std::chrono::hours(1)));
+    EXPECT_TRUE(interrupt.wait_for(milliseconds(0))) << "it stays one";
+    EXPECT_EXIT(std::raise(SIGTERM), testing::KilledBySignal(SIGTERM), "");
+  }
+  std::signal(SIGHUP, SIG_IGN);
+  {
+    const Interrupt interrupt;
+    std::raise(SIGHUP);
+    EXPECT_FALSE(interrupt.wait_for(milliseconds(0)));
+  }
+  EXPECT_EQ(std::signal(SIGHUP, SIG_DFL), SIG_IGN);
 }
 
 TEST(StopSignals, ReachTheCallbackOnAThreadOfItsOwn) {

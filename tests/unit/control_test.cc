@@ -17,6 +17,7 @@
 #include "control/control_directory.h"
 #include "control/exposition.h"
 #include "control/metric_name.h"
+#include "control/record.h"
 #include "control/warm.h"
 
 namespace larder::control {
@@ -302,6 +303,94 @@ TEST(WarmCommands, StatusParsesBack) {
   EXPECT_EQ(status->errors.size(), 1u);
   for (const char* bad : {"", "{", "[]", "{}", "{\"done\":1}"})
     EXPECT_FALSE(parse_warm_status(bad)) << bad;
+}
+
+class RecordCommands : public testing::Test {
+ protected:
+  RecordCommands() {
+    add_record_commands(table_, recorder_, [](NodeId node) -> std::optional<std::string> {
+      if (node == NodeId{9}) return std::nullopt;
+      return node == NodeId{8} ? "-" : "a b\n%" + std::to_string(node.value);
+    });
+  }
+  std::string begin(const std::string& what) const {
+    const std::string reply = table_.run("record-begin " + what);
+    EXPECT_TRUE(reply.starts_with("ok ")) << reply;
+    return reply.substr(3, reply.size() - 4);
+  }
+  RecordedPart read(const std::string& recording) const {
+    const std::string reply = table_.run("record-read " + recording);
+    const auto part = parse_record_read(std::string_view(reply).substr(3, reply.size() - 4));
+    EXPECT_TRUE(part) << reply;
+    return part.value_or(RecordedPart{});
+  }
+
+  ManualClock clock_;
+  Registry registry_;
+  fs::AccessRecorder recorder_{clock_, registry_};
+  CommandTable table_;
+};
+
+TEST_F(RecordCommands, GiveLinesOfATrace) {
+  const std::string recording = begin("opens");
+  recorder_.note_open(NodeId{7}, 4096);
+  recorder_.note_open(NodeId{8}, 0);
+  recorder_.note_open(NodeId{9}, 8192);
+  const RecordedPart part = read(recording);
+  const std::string time = " " + std::to_string(1'700'000'001) + " ";
+  EXPECT_EQ(part.lines,
+            "7 4096" + time + "a%20b%0A%257\n8 0" + time + "%2D\n9 8192" + time + "-\n");
+  EXPECT_EQ(part.accesses, 3u);
+  EXPECT_EQ(part.dropped, 0u);
+  EXPECT_EQ(part.state, fs::AccessRecorder::State::kIdle);
+  EXPECT_EQ(read(recording).lines, "");
+  EXPECT_EQ(table_.run("record-end " + recording), "ok\n");
+  EXPECT_EQ(table_.run("record-read " + recording), "ok end 0\n");
+  EXPECT_THAT(table_.run("record-read " + recording), HasSubstr("error ENOENT"));
+}
+
+TEST_F(RecordCommands, BlocksHaveTheirNumberInTheKey) {
+  const std::string recording = begin("blocks");
+  recorder_.note_read({NodeId{8}, 0, 5000, 5000, 4096});
+  EXPECT_EQ(read(recording).lines, "8:0 4096 1700000001 %2D\n8:1 904 1700000001 %2D\n");
+}
+
+TEST_F(RecordCommands, LongOnesComeInParts) {
+  const std::string recording = begin("opens");
+  constexpr size_t kAccesses = 2000;
+  for (size_t i = 0; i < kAccesses; ++i) recorder_.note_open(NodeId{1}, i);
+  size_t parts = 1, accesses = 0;
+  for (RecordedPart part = read(recording);; part = read(recording), ++parts) {
+    accesses += part.accesses;
+    if (part.state == fs::AccessRecorder::State::kIdle) break;
+  }
+  EXPECT_EQ(accesses, kAccesses);
+  EXPECT_GT(parts, 2u);
+}
+
+TEST_F(RecordCommands, RefuseWhatTheyDoNotKnow) {
+  for (const char* bad : {"record-begin", "record-begin all", "record-begin opens 2", "record-read",
+                          "record-read x", "record-read 1 2", "record-end", "record-end 1 all",
+                          "record-end 1 drop 2", "record-end 1x"})
+    EXPECT_THAT(table_.run(bad), HasSubstr("error EINVAL expected: record-")) << bad;
+  const std::string recording = begin("opens");
+  EXPECT_THAT(table_.run("record-begin blocks"), HasSubstr("error EBUSY"));
+  recorder_.note_open(NodeId{7}, 4096);
+  EXPECT_EQ(table_.run("record-end " + recording + " drop"), "ok\n");
+  EXPECT_THAT(table_.run("record-end " + recording), HasSubstr("error ENOENT"));
+  for (const char* bad : {"", "more", "often 1", "more x", "idle 0 7 4096 1", "idle 0 7  4096 1 a",
+                          "idle 0  7 4096 1 a"})
+    EXPECT_FALSE(parse_record_read(bad)) << bad;
+}
+
+TEST_F(RecordCommands, TheStatusPageShowsARecordingWhileItGoesOn) {
+  MountFacts facts;
+  facts.passthrough = [] { return "on"; };
+  EXPECT_THAT(status_text(registry_, facts, clock_), Not(HasSubstr("being recorded")));
+  begin("opens");
+  recorder_.note_open(NodeId{7}, 4096);
+  EXPECT_THAT(status_text(registry_, facts, clock_),
+              AllOf(HasSubstr("being recorded"), HasSubstr("1 since the mount, 0 dropped")));
 }
 
 TEST_F(Metrics, TheDirectoryHasItsFiles) {

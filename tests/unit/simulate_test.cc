@@ -6,6 +6,8 @@
 
 #include "app/exit_codes.h"
 #include "app/trace_file.h"
+#include "app/trace_output.h"
+#include "app/trace_parser.h"
 #include "command_line_testing.h"
 
 namespace larder::app {
@@ -65,6 +67,72 @@ TEST_F(TraceTest, ErrorsNameTheLine) {
   EXPECT_THAT(error_of("a -1\n"), HasSubstr("bad size"));
   EXPECT_EQ(error_of("* nothing\n"), path_ + ": no request in it");
   EXPECT_THAT(error_of("a\n" + std::string(100'000, 'x')), HasSubstr(":2: longer than 64 KiB"));
+}
+
+TEST_F(TraceTest, ErrorsStayShortAndSum) {
+  EXPECT_EQ(error_of("a " + std::string(1000, '\x1b')),
+            path_ + ":1: bad size '" + std::string(40, '?') + "...': expected KEY [SIZE [TIME]]");
+  std::string text;
+  for (int i = 0; i < 8192; ++i) text += "a 1125899906842624\n";
+  EXPECT_EQ(read(text).keys.size(), 8192u);
+  EXPECT_EQ(error_of(text + "b 1\n"), path_ + ":8193: more than 8 EiB asked for");
+}
+
+TEST_F(TraceTest, TheCutsBetweenPiecesDoNotMatter) {
+  const std::string text = "one 20 5\n# no\ntwo 30 6 path\r\none 20 7";
+  for (size_t piece_bytes = 1; piece_bytes <= text.size(); ++piece_bytes) {
+    TraceParser parser("text");
+    for (size_t at = 0; at < text.size(); at += piece_bytes)
+      ASSERT_TRUE(parser.add(text.substr(at, piece_bytes)));
+    const auto trace = parser.finish();
+    ASSERT_TRUE(trace) << piece_bytes;
+    EXPECT_THAT(trace->keys, ElementsAre(0, 1, 0));
+    EXPECT_THAT(trace->sizes_bytes, ElementsAre(20, 30, 20));
+    EXPECT_THAT(trace->times_s, ElementsAre(5, 6, 7));
+  }
+  for (const size_t length : {kTraceLineMax, kTraceLineMax + 1}) {
+    const bool fits = length == kTraceLineMax;
+    const std::string line = std::string(length, 'x') + "\n";
+    EXPECT_EQ(TraceParser("whole").add(line).has_value(), fits);
+    TraceParser halves("halves");
+    const bool first = halves.add(line.substr(0, length)).has_value();
+    EXPECT_EQ(first && halves.add("\n"), fits);
+  }
+}
+
+TEST_F(TraceTest, AnOutputWithSomethingInItIsNotOverwritten) {
+  write("precious");
+  EXPECT_EQ(TraceOutput::open(path_, false).error().detail(),
+            path_ + " is not empty; --force overwrites it");
+  const auto put = [this](bool force) {
+    auto output = TraceOutput::open(path_, force);
+    EXPECT_TRUE(output) << output.error().detail();
+    EXPECT_TRUE(output && output->write("a 1 1 x\n") && output->close());
+    return read_trace(path_)->keys.size();
+  };
+  EXPECT_EQ(put(true), 1u);
+  write("");
+  EXPECT_EQ(put(false), 1u) << "an empty file is none to be lost";
+  EXPECT_THAT(TraceOutput::open("/nonexistent/x", false).error().detail(),
+              "/nonexistent/x: No such file or directory");
+  auto full = TraceOutput::open("/dev/full", false);
+  ASSERT_TRUE(full);
+  EXPECT_EQ(full->write("x").error().detail(), "/dev/full: No space left on device");
+}
+
+TEST_F(TraceTest, RecordRefusesWhatIsNoMount) {
+  const auto no_mount = run({"record", directory_});
+  EXPECT_EQ(no_mount.code, kExitFailed);
+  EXPECT_EQ(no_mount.err,
+            "larder: '" + directory_ + "' is not on a larder mount: `larder status` lists them\n");
+  for (const std::vector<std::string>& bad : {std::vector<std::string>{"record"},
+                                              {"record", "--seconds", "0", "/x"},
+                                              {"record", "--seconds", "soon", "/x"},
+                                              {"record", "--sometimes", "/x"}}) {
+    const auto refused = run(bad);
+    EXPECT_EQ(refused.code, kExitUsage);
+    EXPECT_EQ(std::ranges::count(refused.err, '\n'), 1) << refused.err;
+  }
 }
 
 TEST_F(TraceTest, ACompressedTraceSaysWhatToDo) {
