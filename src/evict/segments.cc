@@ -68,8 +68,16 @@ void Segments::insert(Slot slot, uint32_t hash, uint64_t weight, uint32_t cost_u
 void Segments::hit(Slot slot) {
   CHECK(contains(slot));
   tick();
-  entries_[slot].used = ticks_ & kTickMask;
-  move_to_front(slot, entries_[slot].segment == kWindow ? kWindow : kProtected);
+  Entry& entry = entries_[slot];
+  entry.used = ticks_ & kTickMask;
+  if (entry.segment == kWindow || entry.segment == kProtected) {  // most hits: no weight moves
+    List& list = lists_[entry.segment];
+    if (list.front == slot) return;
+    unchain(list, entry);
+    chain_front(list, slot, entry);
+    return;
+  }
+  move_to_front(slot, kProtected);
   settle();
 }
 
@@ -178,14 +186,23 @@ void Segments::tick() {
   ++ticks_;
 }
 
-void Segments::link_front(Slot slot, Segment segment) {
-  Entry& entry = entries_[slot];
-  List& list = lists_[segment];
-  entry.segment = segment;
+void Segments::chain_front(List& list, Slot slot, Entry& entry) {
   entry.previous = kEnd;
   entry.next = list.front;
   (list.front != kEnd ? entries_[list.front].previous : list.back) = slot;
   list.front = slot;
+}
+
+void Segments::unchain(List& list, const Entry& entry) {
+  (entry.previous != kEnd ? entries_[entry.previous].next : list.front) = entry.next;
+  (entry.next != kEnd ? entries_[entry.next].previous : list.back) = entry.previous;
+}
+
+void Segments::link_front(Slot slot, Segment segment) {
+  Entry& entry = entries_[slot];
+  List& list = lists_[segment];
+  entry.segment = segment;
+  chain_front(list, slot, entry);
   list.weight += weight_from(entry.weight);
   weight_ += weight_from(entry.weight);
 }
@@ -193,8 +210,7 @@ void Segments::link_front(Slot slot, Segment segment) {
 void Segments::unlink(Slot slot) {
   const Entry& entry = entries_[slot];
   List& list = lists_[entry.segment];
-  (entry.previous != kEnd ? entries_[entry.previous].next : list.front) = entry.next;
-  (entry.next != kEnd ? entries_[entry.next].previous : list.back) = entry.previous;
+  unchain(list, entry);
   list.weight -= weight_from(entry.weight);
   weight_ -= weight_from(entry.weight);
 }

@@ -56,6 +56,7 @@ class Segments {
   uint64_t weight_of(Slot slot) const;
   uint64_t weight() const { return weight_; }  // as rounded
   size_t count() const { return count_; }
+  size_t size_bytes() const { return entries_.size_bytes(); }  // beside the object itself
 
  private:
   enum Segment : uint32_t { kWindow, kCandidates, kProbation, kProtected, kAbsent };
@@ -77,6 +78,9 @@ class Segments {
     uint64_t weight = 0;
   };
 
+  void chain_front(List& list, Slot slot, Entry& entry);
+  void unchain(List& list, const Entry& entry);
+  // The same, and the weights.
   void link_front(Slot slot, Segment segment);
   void unlink(Slot slot);
   void move_to_front(Slot slot, Segment segment);
