@@ -31,7 +31,6 @@ namespace larder::evict {
 
 class Hybrid final : public Policy {
  public:
-  HitLock hit_lock() const override { return HitLock::kExclusive; }
   void reserve(Slot slots) override;
   void insert(Slot slot, const Item& item) override;
   void hit(Slot slot) override;
