@@ -71,10 +71,7 @@ void Segments::hit(Slot slot) {
   Entry& entry = entries_[slot];
   entry.used = ticks_ & kTickMask;
   if (entry.segment == kWindow || entry.segment == kProtected) {  // most hits: no weight moves
-    List& list = lists_[entry.segment];
-    if (list.front == slot) return;
-    unchain(list, entry);
-    chain_front(list, slot, entry);
+    lists_[entry.segment].move_to_front(entries_, slot);
     return;
   }
   move_to_front(slot, kProtected);
@@ -162,9 +159,8 @@ double Segments::staleness(Slot slot) const {
 }
 
 std::optional<Slot> Segments::last_of(Segment segment, SlotFilter evictable) const {
-  for (Slot slot = lists_[segment].back; slot != kEnd; slot = entries_[slot].previous)
-    if (evictable(slot)) return slot;
-  return std::nullopt;
+  const Slot slot = lists_[segment].last(entries_, evictable);
+  return slot != kEnd ? std::optional(slot) : std::nullopt;
 }
 
 void Segments::settle() {
@@ -186,23 +182,11 @@ void Segments::tick() {
   ++ticks_;
 }
 
-void Segments::chain_front(List& list, Slot slot, Entry& entry) {
-  entry.previous = kEnd;
-  entry.next = list.front;
-  (list.front != kEnd ? entries_[list.front].previous : list.back) = slot;
-  list.front = slot;
-}
-
-void Segments::unchain(List& list, const Entry& entry) {
-  (entry.previous != kEnd ? entries_[entry.previous].next : list.front) = entry.next;
-  (entry.next != kEnd ? entries_[entry.next].previous : list.back) = entry.previous;
-}
-
 void Segments::link_front(Slot slot, Segment segment) {
   Entry& entry = entries_[slot];
   List& list = lists_[segment];
   entry.segment = segment;
-  chain_front(list, slot, entry);
+  list.push_front(entries_, slot);
   list.weight += weight_from(entry.weight);
   weight_ += weight_from(entry.weight);
 }
@@ -210,7 +194,7 @@ void Segments::link_front(Slot slot, Segment segment) {
 void Segments::unlink(Slot slot) {
   const Entry& entry = entries_[slot];
   List& list = lists_[entry.segment];
-  unchain(list, entry);
+  list.remove(entries_, slot);
   list.weight -= weight_from(entry.weight);
   weight_ -= weight_from(entry.weight);
 }

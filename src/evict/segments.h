@@ -27,6 +27,7 @@
 #include "evict/duel_odds.h"
 #include "evict/frequency_sketch.h"
 #include "evict/policy.h"
+#include "evict/slot_list.h"
 
 namespace larder::evict {
 
@@ -61,7 +62,7 @@ class Segments {
  private:
   enum Segment : uint32_t { kWindow, kCandidates, kProbation, kProtected, kAbsent };
   static constexpr size_t kSegments = kAbsent;
-  static constexpr Slot kEnd = UINT32_MAX;  // beyond either end of a list
+  static constexpr Slot kEnd = SlotList::kEnd;
   struct Entry {
     Slot previous = kEnd;
     Slot next = kEnd;
@@ -72,15 +73,10 @@ class Segments {
     uint32_t used : 14 = 0;  // in ticks
   };
   static_assert(sizeof(Entry) == 16);
-  struct List {
-    Slot front = kEnd;  // used last
-    Slot back = kEnd;
+  struct List : SlotList {  // used last at the front
     uint64_t weight = 0;
   };
 
-  void chain_front(List& list, Slot slot, Entry& entry);
-  void unchain(List& list, const Entry& entry);
-  // The same, and the weights.
   void link_front(Slot slot, Segment segment);
   void unlink(Slot slot);
   void move_to_front(Slot slot, Segment segment);
