@@ -9,22 +9,23 @@ namespace larder::evict {
 
 namespace {
 
-constexpr size_t kWideItems = 65'536;   // items with a word each
-constexpr size_t kNarrow = 4;           // beyond: as many share one
+constexpr size_t kWideItems = 4'096;    // items with a word each: 32 KiB at most
+constexpr size_t kNarrow = 4;           // of many items, as many share one
 constexpr uint64_t kSampleFactor = 10;  // adds between halvings, per word: of Caffeine
 
 }  // namespace
 
 void FrequencySketch::reserve(size_t items) {
   const size_t words = items <= kWideItems ? items : std::max(kWideItems, items / kNarrow);
-  const size_t lines = std::bit_ceil(std::max<size_t>(words / kWords, 1));
-  while (lines_.size() < lines) {
-    const size_t old = lines_.size();
-    lines_.resize(std::max<size_t>(2 * old, 1));
-    // A key's line is chosen by the low bits of its hash: it is the old one, or its copy.
-    for (size_t i = old; i < lines_.size(); ++i) lines_[i] = old > 0 ? lines_[i - old] : Line{};
-    adds_ *= 2;
-  }
+  const size_t before = lines_.size();
+  const size_t after = std::max<size_t>(words / kWords, 1);
+  if (after <= before) return;
+  lines_.resize(after);
+  mask_ = std::bit_ceil(after) - 1;
+  if (before == 0) return;
+  // A key's line is the one it had, or that one's copy.
+  for (size_t i = before; i < after; ++i) lines_[i] = lines_[i & (std::bit_ceil(i + 1) / 2 - 1)];
+  adds_ += adds_ * (after - before) / before;
 }
 
 void FrequencySketch::add(uint32_t hash) {
@@ -49,6 +50,11 @@ unsigned FrequencySketch::estimate(uint32_t hash) const {
     least = std::min(least, line[place.word] >> place.shift & kMax);
   }
   return static_cast<unsigned>(least);
+}
+
+size_t FrequencySketch::line_of(uint64_t mixed) const {
+  const size_t line = mixed >> 32 & mask_;
+  return line < lines_.size() ? line : line & mask_ >> 1;
 }
 
 // Five bits of the hash choose one of a row's 32 counters.

@@ -17,8 +17,8 @@ class FrequencySketch {
  public:
   static constexpr unsigned kMax = 15;
 
-  // Room for that many cached items: 8 bytes for each, beyond 65,536 items 2 bytes.  What was
-  // counted stays.  Only grows.
+  // Room for that many cached items: 8 bytes for each up to 4,096, which then serve 16,384; beyond,
+  // 2 bytes.  What was counted stays.  Only grows.
   void reserve(size_t items);
   void add(uint32_t hash);
   // 0 to kMax.
@@ -36,11 +36,14 @@ class FrequencySketch {
     unsigned shift;
   };
   static Place place_of(uint64_t mixed, size_t row);
-  size_t line_of(uint64_t mixed) const { return (mixed >> 32) & (lines_.size() - 1); }
+  size_t line_of(uint64_t mixed) const;
   void halve();
 
-  PagedArray<Line, 64> lines_;  // a power of two
-  uint64_t adds_ = 0;           // since a halving, less what that took away
+  // Grows a line at a time, by linear hashing (Litwin, VLDB 1980): what lies beyond the last line
+  // is in the one with the highest bit less.
+  PagedArray<Line, 64> lines_;
+  size_t mask_ = 0;    // of as many lines as there are, or the next power of two
+  uint64_t adds_ = 0;  // since a halving, less what that took away
 };
 
 }  // namespace larder::evict

@@ -8,10 +8,14 @@
 // fills for the first time they are smaller still, so that they have made up their mind by the time
 // the first item has to go.
 //
-// 24 bytes a slot up to 65,536 slots, 18 beyond, and about 110 KiB.  Allocates in reserve() only.
+// Where nearly all uses are hits there is little to learn, and most of them are not learnt from: so
+// a hit costs little more than with LRU.
+//
+// 18 bytes a slot, and at most 140 KiB.  Allocates in reserve() only.
 //
 // Invariants
-//   - sample_ adds up the weights of the items by the number of zeros their hashes end in.
+//   - by_zeros_ adds up the items by the number of zeros their hashes end in; sample_ is the sum of
+//     those that end in sample_zeros_ or more.
 //   - The miniatures hold keys only whose hash ends in sample_zeros_ zeros.
 #pragma once
 
@@ -27,7 +31,6 @@ namespace larder::evict {
 
 class Hybrid final : public Policy {
  public:
-  HitLock hit_lock() const override { return HitLock::kExclusive; }
   void reserve(Slot slots) override;
   void insert(Slot slot, const Item& item) override;
   void hit(Slot slot) override;
@@ -35,17 +38,28 @@ class Hybrid final : public Policy {
   void erase(Slot slot) override;
   std::optional<Slot> victim(SlotFilter evictable) override;
 
+  // All of it.
+  size_t size_bytes() const;
+
  private:
   struct Share {
     uint64_t weight = 0;
-    size_t items = 0;
+    int64_t items = 0;
+    // Weights wrap around: adding 0 - weight takes it away.
+    void add(uint64_t more_weight, int more_items) {
+      weight += more_weight;
+      items += more_items;
+    }
   };
   static constexpr size_t kZerosMax = 32;
 
   bool is_sampled(uint32_t hash) const;
-  // Of the items in the sample.
-  Share sampled() const;
-  void used(uint32_t hash, uint64_t weight, uint32_t cost_us);
+  // An item came, went (less than nothing) or changed its weight.
+  void account(uint32_t hash, uint64_t weight, int items);
+  // Takes half of the keys out of the sample.
+  void narrow();
+  // From a use of an item.
+  void learn(Slot slot, uint32_t hash, uint32_t cost_us);
   void compare(uint32_t hash, uint64_t weight, uint32_t cost_us);
 
   FrequencySketch sketch_;
@@ -53,9 +67,11 @@ class Hybrid final : public Policy {
   Segments segments_{sketch_, odds_};
   Miniature frequency_{Preference::kFrequency, sketch_, odds_};
   Miniature recency_{Preference::kRecency, sketch_, odds_};
-  std::array<Share, kZerosMax + 1> sample_{};
+  std::array<Share, kZerosMax + 1> by_zeros_{};
+  Share sample_;
   int sample_zeros_ = 0;
-  int lead_ = 0;             // of recency, in hits of the sample
+  int lead_ = 0;  // of recency, in hits of the sample
+  uint32_t hits_to_learn_from_ = 0;
   bool has_filled_ = false;  // something had to go
 };
 

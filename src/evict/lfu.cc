@@ -42,8 +42,7 @@ void Lfu::erase(Slot slot) {
 std::optional<Slot> Lfu::victim(SlotFilter evictable) {
   for (size_t at = occupied_from(0); at < kLists; at = occupied_from(at + 1)) {
     const auto list = static_cast<uint8_t>(age_ + at);
-    for (Slot slot = lists_[list].back; slot != kEnd; slot = links_[slot].previous)
-      if (evictable(slot)) return named_ = slot;
+    if (const Slot slot = lists_[list].last(links_, evictable); slot != kEnd) return named_ = slot;
   }
   return std::nullopt;
 }
@@ -51,20 +50,14 @@ std::optional<Slot> Lfu::victim(SlotFilter evictable) {
 void Lfu::link(Slot slot) {
   const auto list = static_cast<uint8_t>(age_ + uses_[slot].uses);
   uses_[slot].list = list;
-  Ends& ends = lists_[list];
-  links_[slot] = {.previous = kEnd, .next = ends.front};
-  (ends.front != kEnd ? links_[ends.front].previous : ends.back) = slot;
-  ends.front = slot;
+  lists_[list].push_front(links_, slot);
   occupied_[list / 64] |= uint64_t{1} << list % 64;
 }
 
 void Lfu::unlink(Slot slot) {
   const uint8_t list = uses_[slot].list;
-  Ends& ends = lists_[list];
-  const Link link = links_[slot];
-  (link.previous != kEnd ? links_[link.previous].next : ends.front) = link.next;
-  (link.next != kEnd ? links_[link.next].previous : ends.back) = link.previous;
-  if (ends.front == kEnd) occupied_[list / 64] &= ~(uint64_t{1} << list % 64);
+  lists_[list].remove(links_, slot);
+  if (lists_[list].front == kEnd) occupied_[list / 64] &= ~(uint64_t{1} << list % 64);
 }
 
 size_t Lfu::occupied_from(size_t distance) const {

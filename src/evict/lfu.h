@@ -17,12 +17,12 @@
 
 #include "base/paged_array.h"
 #include "evict/policy.h"
+#include "evict/slot_list.h"
 
 namespace larder::evict {
 
 class Lfu final : public Policy {
  public:
-  HitLock hit_lock() const override { return HitLock::kExclusive; }
   void reserve(Slot slots) override;
   void insert(Slot slot, const Item& item) override;
   void hit(Slot slot) override;
@@ -30,7 +30,7 @@ class Lfu final : public Policy {
   std::optional<Slot> victim(SlotFilter evictable) override;
 
  private:
-  static constexpr Slot kEnd = UINT32_MAX;   // beyond either end of a list
+  static constexpr Slot kEnd = SlotList::kEnd;
   static constexpr Slot kAbsent = kEnd - 1;  // as `previous`: not in the policy
   static constexpr uint8_t kUsesMax = 255;
   static constexpr size_t kLists = 256;
@@ -42,10 +42,6 @@ class Lfu final : public Policy {
     uint8_t uses = 0;
     uint8_t list = 0;  // priority modulo kLists
   };
-  struct Ends {
-    Slot front = kEnd;
-    Slot back = kEnd;
-  };
   void link(Slot slot);
   void unlink(Slot slot);
   // The first list with a slot from the one `distance` above the age's on, as a distance from the
@@ -54,7 +50,7 @@ class Lfu final : public Policy {
 
   PagedArray<Link, 512> links_;
   PagedArray<Use, 512> uses_;
-  std::array<Ends, kLists> lists_;
+  std::array<SlotList, kLists> lists_;
   std::array<uint64_t, kLists / 64> occupied_{};
   uint8_t age_ = 0;    // modulo kLists: only differences to it matter
   Slot named_ = kEnd;  // what victim() said last: when that is erased, it was evicted

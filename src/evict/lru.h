@@ -7,12 +7,12 @@
 
 #include "base/paged_array.h"
 #include "evict/policy.h"
+#include "evict/slot_list.h"
 
 namespace larder::evict {
 
 class Lru final : public Policy {
  public:
-  HitLock hit_lock() const override { return HitLock::kExclusive; }
   void reserve(Slot slots) override;
   void insert(Slot slot, const Item& item) override;
   void hit(Slot slot) override;
@@ -20,18 +20,15 @@ class Lru final : public Policy {
   std::optional<Slot> victim(SlotFilter evictable) override;
 
  private:
-  static constexpr Slot kEnd = UINT32_MAX;   // beyond either end of the list
+  static constexpr Slot kEnd = SlotList::kEnd;
   static constexpr Slot kAbsent = kEnd - 1;  // as `previous`: not in the policy
   struct Link {
     Slot previous = kAbsent;
     Slot next = kEnd;
   };
-  void link_front(Slot slot);
-  void unlink(Slot slot);
 
   PagedArray<Link, 512> links_;
-  Slot front_ = kEnd;
-  Slot back_ = kEnd;
+  SlotList list_;
 };
 
 }  // namespace larder::evict

@@ -25,6 +25,7 @@ bool Miniature::use(uint32_t hash, uint64_t weight, uint32_t cost_us, uint64_t c
     const auto victim = segments_.victim(false, [](Slot) { return true; });
     CHECK(victim.has_value());
     remove(*victim);
+    is_full_ = true;
   }
   const uint16_t slot = free_;
   free_ = next_[slot];

@@ -20,10 +20,16 @@ class Miniature {
 
   // A use of a key; whether it was here.  It comes in, and others go until the capacity holds.
   bool use(uint32_t hash, uint64_t weight, uint32_t cost_us, uint64_t capacity);
+  // Something had to go, with the room there is now: from here on hits and misses tell of how
+  // victims are chosen.
+  bool is_full() const { return is_full_; }
+  // The capacity will be much larger from here on.
+  void expect_more_room() { is_full_ = false; }
   // The key's item takes another room now, if it is here.
   void resize(uint32_t hash, uint64_t weight);
   // Forgets the keys that the sample, of hashes that end in so many zeros, does not take.
   void narrow(int zeros);
+  size_t size_bytes() const { return segments_.size_bytes(); }  // beside the object itself
 
  private:
   static constexpr size_t kBuckets = 2 * kKeysMax;
@@ -36,6 +42,7 @@ class Miniature {
   std::array<uint16_t, kBuckets> buckets_;  // heads of chains
   std::array<uint16_t, kKeysMax> next_;     // in the chain, or the next free slot
   uint16_t free_ = 0;
+  bool is_full_ = false;
 };
 
 }  // namespace larder::evict

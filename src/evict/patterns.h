@@ -21,8 +21,8 @@ struct PatternOptions {
 // "loop"       all items in order, again and again
 // "shift"      zipf, whose ranks move on by a tenth of the items ten times
 // "recent"     mostly what was asked for lately (stack distances like 1/n)
-// "zipf-scan"  zipf, with a scan of new items, half as many as there are, after every so many
-// requests "zipf-loop"  every other request zipf, the others a loop over as many other items
+// "zipf-scan"  zipf, with a scan of new items, half as many as there are, now and then
+// "zipf-loop"  every other request zipf, the others a loop over as many other items
 // "sizes"      zipf, sizes from 1 KiB to 1 MiB that have nothing to do with popularity
 // "big-scan"   zipf over small items, and every twentieth request a new large one
 std::vector<std::string_view> pattern_names();

@@ -24,7 +24,6 @@ using Slot = uint32_t;
 
 // What must be held, at least, to call hit().
 enum class HitLock {
-  kNone,       // nothing, beyond what keeps the slot from being reserved anew or erased
   kShared,     // the shard's lock, shared
   kExclusive,  // the shard's lock, exclusively
 };
@@ -58,7 +57,8 @@ class Policy {
  public:
   virtual ~Policy() = default;
 
-  virtual HitLock hit_lock() const = 0;
+  // The same in each call.
+  virtual HitLock hit_lock() const { return HitLock::kExclusive; }
   // From here on slots below `slots` may be used.  Never shrinks.
   virtual void reserve(Slot slots) = 0;
   virtual void insert(Slot slot, const Item& item) = 0;

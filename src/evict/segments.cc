@@ -68,8 +68,13 @@ void Segments::insert(Slot slot, uint32_t hash, uint64_t weight, uint32_t cost_u
 void Segments::hit(Slot slot) {
   CHECK(contains(slot));
   tick();
-  entries_[slot].used = ticks_ & kTickMask;
-  move_to_front(slot, entries_[slot].segment == kWindow ? kWindow : kProtected);
+  Entry& entry = entries_[slot];
+  entry.used = ticks_ & kTickMask;
+  if (entry.segment == kWindow || entry.segment == kProtected) {  // most hits: no weight moves
+    lists_[entry.segment].move_to_front(entries_, slot);
+    return;
+  }
+  move_to_front(slot, kProtected);
   settle();
 }
 
@@ -154,9 +159,8 @@ double Segments::staleness(Slot slot) const {
 }
 
 std::optional<Slot> Segments::last_of(Segment segment, SlotFilter evictable) const {
-  for (Slot slot = lists_[segment].back; slot != kEnd; slot = entries_[slot].previous)
-    if (evictable(slot)) return slot;
-  return std::nullopt;
+  const Slot slot = lists_[segment].last(entries_, evictable);
+  return slot != kEnd ? std::optional(slot) : std::nullopt;
 }
 
 void Segments::settle() {
@@ -182,10 +186,7 @@ void Segments::link_front(Slot slot, Segment segment) {
   Entry& entry = entries_[slot];
   List& list = lists_[segment];
   entry.segment = segment;
-  entry.previous = kEnd;
-  entry.next = list.front;
-  (list.front != kEnd ? entries_[list.front].previous : list.back) = slot;
-  list.front = slot;
+  list.push_front(entries_, slot);
   list.weight += weight_from(entry.weight);
   weight_ += weight_from(entry.weight);
 }
@@ -193,8 +194,7 @@ void Segments::link_front(Slot slot, Segment segment) {
 void Segments::unlink(Slot slot) {
   const Entry& entry = entries_[slot];
   List& list = lists_[entry.segment];
-  (entry.previous != kEnd ? entries_[entry.previous].next : list.front) = entry.next;
-  (entry.next != kEnd ? entries_[entry.next].previous : list.back) = entry.previous;
+  list.remove(entries_, slot);
   list.weight -= weight_from(entry.weight);
   weight_ -= weight_from(entry.weight);
 }

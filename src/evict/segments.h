@@ -27,6 +27,7 @@
 #include "evict/duel_odds.h"
 #include "evict/frequency_sketch.h"
 #include "evict/policy.h"
+#include "evict/slot_list.h"
 
 namespace larder::evict {
 
@@ -56,11 +57,12 @@ class Segments {
   uint64_t weight_of(Slot slot) const;
   uint64_t weight() const { return weight_; }  // as rounded
   size_t count() const { return count_; }
+  size_t size_bytes() const { return entries_.size_bytes(); }  // beside the object itself
 
  private:
   enum Segment : uint32_t { kWindow, kCandidates, kProbation, kProtected, kAbsent };
   static constexpr size_t kSegments = kAbsent;
-  static constexpr Slot kEnd = UINT32_MAX;  // beyond either end of a list
+  static constexpr Slot kEnd = SlotList::kEnd;
   struct Entry {
     Slot previous = kEnd;
     Slot next = kEnd;
@@ -71,9 +73,7 @@ class Segments {
     uint32_t used : 14 = 0;  // in ticks
   };
   static_assert(sizeof(Entry) == 16);
-  struct List {
-    Slot front = kEnd;  // used last
-    Slot back = kEnd;
+  struct List : SlotList {  // used last at the front
     uint64_t weight = 0;
   };
 

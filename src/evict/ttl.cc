@@ -14,40 +14,37 @@ void Ttl::reserve(Slot slots) {
 void Ttl::insert(Slot slot, const Item& item) {
   CHECK(slot < nodes_.size() && !contains(slot));
   if (item.expires_s == 0) {
-    link_front(slot);
+    list_.push_front(nodes_, slot);
   } else {
-    nodes_[slot].previous_or_expires_s = item.expires_s;
+    nodes_[slot].previous = item.expires_s;
     sift_up(heaped_++, slot);
   }
 }
 
 void Ttl::hit(Slot slot) {
   CHECK(contains(slot));
-  if (is_heaped(slot) || slot == front_) return;
-  unlink(slot);
-  link_front(slot);
+  if (!is_heaped(slot)) list_.move_to_front(nodes_, slot);
 }
 
 void Ttl::erase(Slot slot) {
   CHECK(contains(slot));
   if (is_heaped(slot)) {
-    const Slot place = nodes_[slot].next_or_place;
+    const Slot place = nodes_[slot].place();
     const Slot last = heap_[--heaped_];
     if (last != slot) {
-      const bool rises = nodes_[last].previous_or_expires_s < nodes_[slot].previous_or_expires_s;
+      const bool rises = nodes_[last].expires_s() < nodes_[slot].expires_s();
       rises ? sift_up(place, last) : sift_down(place, last);
     }
   } else {
-    unlink(slot);
+    list_.remove(nodes_, slot);
   }
   nodes_[slot] = Node{};
 }
 
 std::optional<Slot> Ttl::victim(SlotFilter evictable) {
   if (const Slot place = earliest(UINT32_MAX, evictable); place != kEnd) return heap_[place];
-  for (Slot slot = back_; slot != kEnd; slot = nodes_[slot].previous_or_expires_s)
-    if (evictable(slot)) return slot;
-  return std::nullopt;
+  const Slot slot = list_.last(nodes_, evictable);
+  return slot != kEnd ? std::optional(slot) : std::nullopt;
 }
 
 std::optional<Slot> Ttl::expired(uint32_t now_s, SlotFilter evictable) {
@@ -79,7 +76,7 @@ Slot Ttl::earliest(uint32_t last_s, SlotFilter evictable) const {
 }
 
 void Ttl::sift_up(Slot place, Slot slot) {
-  while (place > 0 && nodes_[slot].previous_or_expires_s < expiry_at((place - 1) / 2)) {
+  while (place > 0 && nodes_[slot].expires_s() < expiry_at((place - 1) / 2)) {
     put(place, heap_[(place - 1) / 2]);
     place = (place - 1) / 2;
   }
@@ -93,26 +90,11 @@ void Ttl::sift_down(Slot place, Slot slot) {
     if (child + 1 < heaped_ &&
         expiry_at(static_cast<Slot>(child + 1)) < expiry_at(static_cast<Slot>(child)))
       ++child;
-    if (nodes_[slot].previous_or_expires_s <= expiry_at(static_cast<Slot>(child))) break;
+    if (nodes_[slot].expires_s() <= expiry_at(static_cast<Slot>(child))) break;
     put(place, heap_[static_cast<Slot>(child)]);
     place = static_cast<Slot>(child);
   }
   put(place, slot);
-}
-
-void Ttl::link_front(Slot slot) {
-  nodes_[slot].previous_or_expires_s = kEnd;
-  nodes_[slot].next_or_place = front_;
-  (front_ != kEnd ? nodes_[front_].previous_or_expires_s : back_) = slot;
-  front_ = slot;
-}
-
-void Ttl::unlink(Slot slot) {
-  const Node node = nodes_[slot];
-  (node.previous_or_expires_s != kEnd ? nodes_[node.previous_or_expires_s].next_or_place : front_) =
-      node.next_or_place;
-  (node.next_or_place != kEnd ? nodes_[node.next_or_place].previous_or_expires_s : back_) =
-      node.previous_or_expires_s;
 }
 
 }  // namespace larder::evict

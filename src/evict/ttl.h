@@ -13,12 +13,12 @@
 
 #include "base/paged_array.h"
 #include "evict/policy.h"
+#include "evict/slot_list.h"
 
 namespace larder::evict {
 
 class Ttl final : public Policy {
  public:
-  HitLock hit_lock() const override { return HitLock::kExclusive; }
   void reserve(Slot slots) override;
   void insert(Slot slot, const Item& item) override;
   void hit(Slot slot) override;
@@ -27,40 +27,38 @@ class Ttl final : public Policy {
   std::optional<Slot> expired(uint32_t now_s, SlotFilter evictable) override;
 
   bool contains(Slot slot) const {
-    return slot < nodes_.size() &&
-           (is_heaped(slot) || nodes_[slot].previous_or_expires_s != kAbsent);
+    return slot < nodes_.size() && (is_heaped(slot) || nodes_[slot].previous != kAbsent);
   }
 
  private:
-  static constexpr Slot kEnd = UINT32_MAX;   // beyond either end of the list
+  static constexpr Slot kEnd = SlotList::kEnd;
   static constexpr Slot kAbsent = kEnd - 1;  // as `previous`: not in the policy
-  // Of a slot in the list the first of the names hold, of one in the heap the second.
+  // Of a slot in the heap the two hold its expiry and its place there.
   struct Node {
-    uint32_t previous_or_expires_s = kAbsent;
-    Slot next_or_place = kEnd;
+    Slot previous = kAbsent;
+    Slot next = kEnd;
+    uint32_t expires_s() const { return previous; }
+    Slot place() const { return next; }
   };
   bool is_heaped(Slot slot) const {
-    const Slot place = nodes_[slot].next_or_place;
+    const Slot place = nodes_[slot].place();
     return place < heaped_ && heap_[place] == slot;
   }
-  uint32_t expiry_at(Slot place) const { return nodes_[heap_[place]].previous_or_expires_s; }
+  uint32_t expiry_at(Slot place) const { return nodes_[heap_[place]].expires_s(); }
   // Puts the slot at the place, or where the order wants it above or below.
   void sift_up(Slot place, Slot slot);
   void sift_down(Slot place, Slot slot);
   void put(Slot place, Slot slot) {
     heap_[place] = slot;
-    nodes_[slot].next_or_place = place;
+    nodes_[slot].next = place;
   }
   // The place of the earliest expiry not after `last_s` that the filter lets go; kEnd: none.
   Slot earliest(uint32_t last_s, SlotFilter evictable) const;
-  void link_front(Slot slot);
-  void unlink(Slot slot);
 
   PagedArray<Node, 512> nodes_;
   PagedArray<Slot, 512> heap_;
   Slot heaped_ = 0;
-  Slot front_ = kEnd;
-  Slot back_ = kEnd;
+  SlotList list_;
 };
 
 }  // namespace larder::evict

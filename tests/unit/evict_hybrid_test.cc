@@ -66,11 +66,19 @@ TEST(FrequencySketch, GrowingForgetsNothing) {
   FrequencySketch sketch;
   sketch.reserve(8);
   for (int i = 0; i < 9; ++i) sketch.add(hash_of(3));
-  for (const size_t items : {100, 5'000, 70'000, 1'000'000}) {
+  for (size_t items = 9; items < 1'000'000; items += 1 + items / 50) {
     sketch.reserve(items);
-    EXPECT_GE(sketch.estimate(hash_of(3)), 9U) << items;
+    ASSERT_GE(sketch.estimate(hash_of(3)), 9U) << items;
   }
-  EXPECT_LE(sketch.size_bytes(), size_t{1'000'000} * 22 / 10);
+}
+
+TEST(FrequencySketch, CountsWithAnyNumberOfLines) {
+  for (const size_t items : {1, 40, 1'000, 3'000, 100'000}) {
+    FrequencySketch sketch;
+    sketch.reserve(items);
+    for (uint64_t key = 0; key < 5; ++key) sketch.add(hash_of(key));
+    for (uint64_t key = 0; key < 5; ++key) EXPECT_GE(sketch.estimate(hash_of(key)), 1U) << items;
+  }
 }
 
 TEST(DuelOdds, BeginsWithTheFrequenciesAndPrefersWhatIsThere) {
@@ -214,9 +222,14 @@ class SegmentsModel {
     settle();
   }
   void hit(Slot slot) {
-    auto& list = std::ranges::find(window_, slot) != window_.end() ? window_ : protected_;
+    for (auto* list : {&window_, &protected_}) {
+      const auto place = std::ranges::find(*list, slot);
+      if (place == list->end()) continue;
+      list->splice(list->begin(), *list, place);
+      return;
+    }
     erase(slot);
-    list.push_front(slot);
+    protected_.push_front(slot);
     settle();
   }
   void erase(Slot slot) {
@@ -298,6 +311,20 @@ TEST(Miniature, KeepsWhatItHasRoomFor) {
   EXPECT_FALSE(recency.use(hash_of(6), 1, 0, 4));
 }
 
+TEST(Miniature, IsFullOnceSomethingHadToGo) {
+  FrequencySketch sketch;
+  sketch.reserve(1000);
+  DuelOdds odds;
+  Miniature recency(Preference::kRecency, sketch, odds);
+  for (uint32_t key = 1; key <= 4; ++key) recency.use(hash_of(key), 1, 0, 4);
+  EXPECT_FALSE(recency.is_full());
+  recency.use(hash_of(5), 1, 0, 4);
+  EXPECT_TRUE(recency.is_full());
+  recency.expect_more_room();
+  recency.use(hash_of(6), 1, 0, 6);
+  EXPECT_FALSE(recency.is_full());
+}
+
 TEST(Miniature, HoldsABoundedNumberOfKeysHoweverLight) {
   FrequencySketch sketch;
   sketch.reserve(1000);
@@ -337,6 +364,15 @@ TEST(Hybrid, AScanDoesNotSweepOutWhatIsUsed) {
     hybrid.insert(*victim, {.key_hash = mix64(key), .weight_bytes = 1});
   }
   EXPECT_LE(swept.size(), 5u);
+}
+
+TEST(Hybrid, CostsEighteenBytesASlotAndAConstant) {
+  Hybrid hybrid;
+  for (Slot slots = 1; slots < 3'000'000; slots += 1 + slots / 7) {
+    hybrid.reserve(slots);
+    // A tenth of a byte is for the tables of pages.
+    ASSERT_LE(hybrid.size_bytes(), size_t{slots} * 181 / 10 + (140 << 10)) << slots;
+  }
 }
 
 TEST(Hybrid, SlotsComeBackAndAllGo) {

@@ -152,6 +152,50 @@ TEST(HitRatios, HybridIsNeverMuchBelowLru) {
   }
 }
 
+TEST(HitRatios, HybridFollowsLruWhereWhatWasUsedLatelyIsUsedAgain) {
+  for (const uint64_t seed : {1, 2, 3}) {
+    const Trace recent =
+        *make_pattern("recent", {.items = 1'000, .requests = 50'000, .seed = seed});
+    for (const uint64_t items : {50, 200, 500, 700})
+      EXPECT_GE(run(recent, "hybrid", items).hit_ratio(),
+                run(recent, "lru", items).hit_ratio() - 0.0025)
+          << seed << ", " << items << " items";
+  }
+}
+
+TEST(HitRatios, HybridIsTheBetterOfLruAndLfuOnAMixedTrace) {
+  // Half of it as "recent", where LRU is better, half as a loop, where frequency is.
+  const PatternOptions options{.items = 1'000, .requests = 60'000, .seed = 1};
+  Trace mixed = *make_pattern("recent", options);
+  const Trace loop = *make_pattern("loop", options);
+  mixed.keys.insert(mixed.keys.end(), loop.keys.begin(), loop.keys.end());
+  for (const uint64_t items : {100, 300, 600, 900}) {
+    const uint64_t hits = run(mixed, "hybrid", items).hits;
+    EXPECT_GE(hits, run(mixed, "lru", items).hits) << items;
+    EXPECT_GE(hits, run(mixed, "lfu", items).hits) << items;
+  }
+}
+
+TEST(HitRatios, HybridLosesNextToNothingInACacheAlmostLargeEnough) {
+  const Trace zipf = *make_pattern("zipf", {.items = 2'000, .requests = 60'000, .seed = 5});
+  for (const uint64_t items : {1'500, 1'700, 1'800}) {
+    const double nearly = run(zipf, "hybrid", items).hit_ratio() + 0.0005;
+    EXPECT_GE(nearly, run(zipf, "lru", items).hit_ratio()) << items;
+    EXPECT_GE(nearly, run(zipf, "lfu", items).hit_ratio()) << items;
+  }
+}
+
+// With few misses most hits are not learnt from; what comes later is judged rightly still.
+TEST(HitRatios, HybridServesALoopAfterALongTimeWithoutAMiss) {
+  const PatternOptions options{.items = 1'000, .requests = 50'000, .seed = 5};
+  Trace trace = *make_pattern("zipf", {.items = 400, .requests = 100'000, .seed = 5});
+  const Trace loop = *make_pattern("loop", options);
+  trace.keys.insert(trace.keys.end(), loop.keys.begin(), loop.keys.end());
+  trace.distinct = loop.distinct;
+  const uint64_t hits_before = 100'000 - 400;
+  EXPECT_GE(run(trace, "hybrid", 500).hits - hits_before, 50'000 * 4 / 10);
+}
+
 TEST(HitRatios, HybridKeepsAPartOfALoopAndOfWhatIsPopular) {
   const Trace loop = *make_pattern("loop", {.items = 1'000, .requests = 50'000, .seed = 5});
   EXPECT_EQ(run(loop, "lru", 500).hits, 0u);

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <latch>
@@ -11,6 +12,7 @@
 #include "base/random.h"
 #include "evict/registry.h"
 #include "memory/block_cache.h"
+#include "memory/shard.h"
 
 // Counts every allocation of this thread, to see that a hit makes none.  Sanitizers bring an
 // operator new of their own, which is to be left alone.
@@ -253,6 +255,54 @@ TEST_F(BlockCacheTest, ThreadsSeeOnlyTheirBlocksAndTheBudgetHolds) {
   EXPECT_EQ(over_budget.load(), 0);
   EXPECT_EQ(pool_.in_use_bytes(), cache.used_bytes());
   EXPECT_EQ(used_gauge(), static_cast<int64_t>(cache.used_bytes()));
+}
+
+// Evicts nothing.  A hit stays until there is another one, or for `patience`.
+class MeetingPolicy final : public evict::Policy {
+ public:
+  MeetingPolicy(evict::HitLock lock, std::chrono::milliseconds patience, std::atomic<bool>& met)
+      : lock_(lock), patience_(patience), met_(met) {}
+
+  evict::HitLock hit_lock() const override { return lock_; }
+  void reserve(evict::Slot) override {}
+  void insert(evict::Slot, const evict::Item&) override {}
+  void hit(evict::Slot) override {
+    const auto give_up = std::chrono::steady_clock::now() + patience_;
+    if (++inside_ == 2) met_ = true;
+    while (!met_ && std::chrono::steady_clock::now() < give_up) std::this_thread::yield();
+    --inside_;
+  }
+  void erase(evict::Slot) override {}
+  std::optional<evict::Slot> victim(evict::SlotFilter) override { return std::nullopt; }
+
+ private:
+  const evict::HitLock lock_;
+  const std::chrono::milliseconds patience_;
+  std::atomic<int> inside_ = 0;
+  std::atomic<bool>& met_;
+};
+
+class ShardTest : public BlockCacheTest {
+ protected:
+  // Whether the hits of two threads were in the policy at the same time.
+  bool hits_meet(evict::HitLock lock, std::chrono::milliseconds patience) {
+    std::atomic<bool> met = false;
+    Shard shard(4 * kBlock, std::make_unique<MeetingPolicy>(lock, patience, met));
+    shard.put(key(0), hash_of(key(0)), block(0), 0);
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < 2; ++t)
+      threads.emplace_back([&] { EXPECT_TRUE(shard.get(key(0), hash_of(key(0)))); });
+    threads.clear();
+    return met;
+  }
+};
+
+TEST_F(ShardTest, HitsMeetWhereThePolicyNeedsTheLockSharedOnly) {
+  EXPECT_TRUE(hits_meet(evict::HitLock::kShared, std::chrono::minutes(1)));
+}
+
+TEST_F(ShardTest, HitsComeOneByOneWhereThePolicyNeedsTheLockExclusively) {
+  EXPECT_FALSE(hits_meet(evict::HitLock::kExclusive, std::chrono::milliseconds(30)));
 }
 
 }  // namespace
