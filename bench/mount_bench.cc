@@ -1,7 +1,7 @@
 // How long a store that holds the records of many cached files takes to open, to answer the first
 // question, and to be counted; and what an idle file costs in memory.
 //
-//   mount_bench DIRECTORY [FILES]
+//   mount_bench DIRECTORY [FILES [POLICY]]
 //
 // Makes a cache directory's journal in DIRECTORY (node and name records, as one read of each
 // file leaves them: two entries a file), then opens it after a clean stop and after a kill, looks
@@ -172,7 +172,7 @@ void measure_work(io::Disk& disk, uint64_t files) {
   CHECK(opened.store->close().has_value());
 }
 
-void measure(io::Disk& disk, uint64_t files, const char* after, bool close) {
+void measure(io::Disk& disk, uint64_t files, const std::string& policy, const char* after) {
   const double heap_before = heap_bytes();
   const double start = seconds();
   Opened opened(disk);
@@ -181,18 +181,18 @@ void measure(io::Disk& disk, uint64_t files, const char* after, bool close) {
   const double heap_open = heap_bytes();
   cache::Budget budget(
       {}, disk, [] { return cache::Overhead{}; }, opened.registry, Clock::system());
-  cache::Residents residents([] { return std::move(*evict::make_policy("lru")); }, budget, Nanos(0),
-                             opened.registry, Clock::system());
+  cache::Residents residents([&] { return std::move(*evict::make_policy(policy)); }, budget,
+                             Nanos(0), opened.registry, Clock::system());
   const std::atomic<bool> stop{false};
   CHECK(cache::take_census(*opened.catalog, residents, {}, stop).has_value());
   const double counted = seconds();
   const auto per_file = [&](double bytes) { return bytes / static_cast<double>(files); };
   fmt::print(
       "{} files, after a {}: first answer {:.3f} s, census {:.3f} s; bytes a file: index "
-      "{:.1f}, with census {:.1f}\n",
-      files, after, answered - start, counted - answered, per_file(heap_open - heap_before),
+      "{:.1f}, with census and {} {:.1f}\n",
+      files, after, answered - start, counted - answered, per_file(heap_open - heap_before), policy,
       per_file(heap_bytes() - heap_before));
-  if (close) CHECK(opened.store->close().has_value());
+  CHECK(opened.store->close().has_value());
 }
 
 }  // namespace
@@ -200,15 +200,16 @@ void measure(io::Disk& disk, uint64_t files, const char* after, bool close) {
 
 int main(int argc, char** argv) {
   using namespace larder;
-  CHECK_MSG(argc >= 2, "mount_bench DIRECTORY [FILES]");
+  CHECK_MSG(argc >= 2, "mount_bench DIRECTORY [FILES [POLICY]]");
   const uint64_t files = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1'000'000;
+  const std::string policy = argc > 3 ? argv[3] : "hybrid";
   auto disk = io::open_posix_disk(argv[1]);
   CHECK(disk.has_value());
   CHECK((*disk)->make_directory("journal").has_value());
   fill(**disk, files);
-  measure(**disk, files, "clean stop", true);
+  measure(**disk, files, policy, "clean stop");
   change_and_die(**disk, files, 100'000);
-  measure(**disk, files, "kill with 100,000 records to replay", true);
+  measure(**disk, files, policy, "kill with 100,000 records to replay");
   measure_work(**disk, files);
-  measure(**disk, files, "clean stop, compacted", true);
+  measure(**disk, files, policy, "clean stop, compacted");
 }

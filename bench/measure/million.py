@@ -18,15 +18,16 @@ ROUNDS_MAX = 5
 class Cache:
     """A cache directory of a real source, mounted and ended again and again."""
 
-    def __init__(self, place):
+    def __init__(self, place, files=REAL_FILES):
         self.place = place
         self.source = place.directory("data")
-        data.make_tree(self.source, REAL_FILES, 4)
+        data.make_tree(self.source, files, 4)
         self.mnt, self.cache = place.directory("larder"), place.directory("larder-cache")
         self.names = [os.path.relpath(path, self.source) for path in data.files_below(self.source)]
 
-    def mount(self):
-        run(self.place.tools.larder, "mount", "-o", f"cache_dir={self.cache},profile=private", self.source, self.mnt)
+    def mount(self, *options):
+        options = ",".join([f"cache_dir={self.cache}", "profile=private", *options])
+        run(self.place.tools.larder, "mount", "-o", options, self.source, self.mnt)
 
     def unmount(self):
         run(self.place.tools.larder, "umount", self.mnt, stdout=subprocess.DEVNULL)

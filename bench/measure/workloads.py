@@ -9,6 +9,7 @@ import subprocess
 import time
 
 from measure import data
+from measure.evict import evict
 from measure.million import million
 from measure.place import run
 from measure.report import Result, interleave
@@ -283,4 +284,4 @@ def untar(place):
 
 GROUPS = {"resident": resident, "cold-sequential": cold_sequential, "cold-tree": cold_tree,
           "cached-tree": cached_tree, "warm": warm, "untar": untar,
-          "million": million}
+          "million": million, "evict": evict}
