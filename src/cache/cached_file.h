@@ -197,6 +197,7 @@ class CachedFile {
     bool storing = false;   // the object is being written; guarded by the file's mutex_
     bool detached = false;  // guarded by the file's mutex_: its bytes may be old, do not store them
     ObjectId object;        // the object it was begun for
+    Nanos took{0};          // the source's read
     // Set before `done`:
     std::optional<Error> error;
     buffer::BufferRef buffer;

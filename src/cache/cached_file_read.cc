@@ -333,9 +333,11 @@ io::Task<Result<void>> CachedFile::fetch_from_source(std::shared_ptr<Fetch> fetc
   if (!file) co_return fail(file.error());
   buffer::BufferRef buffer = env_.pool.allocate(fetch->length);
   if (!buffer) co_return fail(Code::kLimit, "buffers");
+  const Nanos asked_at = env_.clock.monotonic();
   source::Outcome<size_t> reading = (*file)->read(buffer, fetch->length, fetch->offset);
   const Result<size_t> got = co_await std::move(reading);
   if (!got) co_return fail(got.error());
+  fetch->took = env_.clock.monotonic() - asked_at;
   // The file ended before its size said: it was changed outside, its attributes have to be looked
   // at again.
   if (*got != fetch->length) co_return fail(Code::kStale, "shorter than its size");
@@ -372,7 +374,7 @@ io::Task<void> CachedFile::store(std::shared_ptr<Fetch> fetch) {
     for (uint64_t i = 0; i < fetch->blocks; ++i) bytes += disk_bytes(fetch->first_block + i);
   }
   const Hints hints = owner_.hints();
-  if (!hints.admit || !env_.residents.reserve(owner_.id(), bytes, hints)) {
+  if (!hints.admit || !env_.residents.reserve(owner_.id(), bytes, hints, fetch->took)) {
     env_.metrics.bypassed.add(fetch->length);
     co_return;
   }

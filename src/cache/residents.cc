@@ -49,7 +49,7 @@ evict::Policy* Residents::policy_of(Priority priority) {
   return policy.get();
 }
 
-void Residents::enter(Slot slot, uint32_t cached_at_s, const Hints& hints) {
+void Residents::enter(Slot slot, uint32_t cached_at_s, const Hints& hints, uint32_t cost_us) {
   evict::Policy* policy = policy_of(table_.priority(slot));
   if (policy == nullptr) return;
   policy->reserve(table_.slot_limit());
@@ -57,17 +57,18 @@ void Residents::enter(Slot slot, uint32_t cached_at_s, const Hints& hints) {
   policy->insert(slot, {.key_hash = mix64(table_.node(slot).value),
                         .weight_bytes = table_.bytes(slot),
                         .now_s = now_s(),
-                        .expires_s = ttl_s == 0 ? 0 : cached_at_s + ttl_s});
+                        .expires_s = ttl_s == 0 ? 0 : cached_at_s + ttl_s,
+                        .cost_us = cost_us});
 }
 
 void Residents::leave(Slot slot) {
   if (evict::Policy* policy = policy_of(table_.priority(slot))) policy->erase(slot);
 }
 
-Residents::Slot Residents::slot_of(NodeId node, const Hints& hints) {
+Residents::Slot Residents::slot_of(NodeId node, const Hints& hints, uint32_t cost_us) {
   if (const auto slot = table_.find(node)) return *slot;
   const Slot slot = table_.insert(node, hints.priority);
-  enter(slot, now_s(), hints);
+  enter(slot, now_s(), hints, cost_us);
   if (!census_done_) used_since_mount_.push_back(node);
   return slot;
 }
@@ -79,12 +80,13 @@ void Residents::set_bytes(Slot slot, uint64_t bytes) {
 
 // --- room
 
-bool Residents::reserve(NodeId node, uint64_t bytes, const Hints& hints) {
+bool Residents::reserve(NodeId node, uint64_t bytes, const Hints& hints, Nanos fetched_in) {
   CHECK(bytes % ResidentTable::kUnitBytes == 0);
+  const uint32_t cost_us = fetched_in == Nanos(0) ? 0 : fetch_cost_.of(fetched_in);
   for (int attempt = 0; budget_.could_fit(bytes) && attempt < kAttemptsMax; ++attempt) {
     const Budget::Amount wanted{.bytes = bytes, .objects = is_known(node) ? 0U : 1U};
     if (budget_.take(wanted.bytes, wanted.objects)) {
-      enter_reserved(node, wanted.objects, hints);
+      enter_reserved(node, wanted.objects, hints, cost_us);
       call_if_pressed();
       return true;
     }
@@ -100,10 +102,11 @@ bool Residents::is_known(NodeId node) const {
 }
 
 // From here on there may be a file of the node.
-void Residents::enter_reserved(NodeId node, uint64_t objects_taken, const Hints& hints) {
+void Residents::enter_reserved(NodeId node, uint64_t objects_taken, const Hints& hints,
+                               uint32_t cost_us) {
   const MutexLock lock(mutex_);
   const bool was_known = table_.find(node).has_value();
-  slot_of(node, hints);
+  slot_of(node, hints, cost_us);
   // Another thread entered it meanwhile, or it was forgotten.
   if (was_known && objects_taken != 0) budget_.give_back(0, 1);
   if (!was_known && objects_taken == 0) budget_.adopt(0, 1);
@@ -216,7 +219,7 @@ void Residents::charge(NodeId node, uint64_t bytes) {
   const MutexLock lock(mutex_);
   budget_.settled(bytes);
   const bool is_new = !table_.find(node);
-  const Slot slot = slot_of(node, {});  // forgotten meanwhile: it has begun again
+  const Slot slot = slot_of(node, {}, 0);  // forgotten meanwhile: it has begun again
   if (is_new) budget_.adopt(0, 1);
   set_bytes(slot, table_.bytes(slot) + bytes);
 }

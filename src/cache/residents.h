@@ -29,6 +29,7 @@
 #include "base/metrics.h"
 #include "base/mutex.h"
 #include "cache/budget.h"
+#include "cache/fetch_cost.h"
 #include "cache/resident_table.h"
 #include "cache/rules.h"
 #include "evict/policy.h"
@@ -58,8 +59,9 @@ class Residents {
   // up.
 
   // Makes room for `bytes` of the node's object, without evicting it.  False: no room to be had.
-  // The hints count when the node is not known yet.
-  bool reserve(NodeId node, uint64_t bytes, const Hints& hints = {});
+  // The hints count when the node is not known yet, as does how long it took to fetch them (0: they
+  // were not fetched).
+  bool reserve(NodeId node, uint64_t bytes, const Hints& hints = {}, Nanos fetched_in = Nanos(0));
   // What was reserved is written, and the node's own from now on, or is not needed after all.
   void charge(NodeId node, uint64_t bytes);
   void cancel(uint64_t bytes);
@@ -107,8 +109,9 @@ class Residents {
   class Round;
 
   evict::Policy* policy_of(Priority priority) REQUIRES(mutex_);
-  Slot slot_of(NodeId node, const Hints& hints) REQUIRES(mutex_);
-  void enter(Slot slot, uint32_t cached_at_s, const Hints& hints) REQUIRES(mutex_);
+  Slot slot_of(NodeId node, const Hints& hints, uint32_t cost_us) REQUIRES(mutex_);
+  void enter(Slot slot, uint32_t cached_at_s, const Hints& hints, uint32_t cost_us = 0)
+      REQUIRES(mutex_);
   void leave(Slot slot) REQUIRES(mutex_);
   void set_bytes(Slot slot, uint64_t bytes) REQUIRES(mutex_);
   // Wall-clock time as it was at the start, going on monotonically.
@@ -118,7 +121,7 @@ class Residents {
   std::optional<Victim> choose_expired(evict::SlotFilter may_go);
   void call_if_pressed();
   bool is_known(NodeId node) const;
-  void enter_reserved(NodeId node, uint64_t objects_taken, const Hints& hints);
+  void enter_reserved(NodeId node, uint64_t objects_taken, const Hints& hints, uint32_t cost_us);
 
   Budget& budget_;
   const Clock& clock_;
@@ -129,6 +132,7 @@ class Residents {
   Counter& refused_;
   Counter& expired_;
   const Nanos ttl_;
+  FetchCost fetch_cost_;
   const int64_t wall_offset_s_;  // wall clock less monotonic, at the start
 
   mutable Mutex mutex_;

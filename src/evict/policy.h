@@ -28,12 +28,15 @@ enum class HitLock {
   kExclusive,  // the shard's lock, exclusively
 };
 
+// What is taken for a cost that is not known.
+inline constexpr uint32_t kUsualCostUs = 10'000;
+
 struct Item {
   uint64_t key_hash = 0;      // well mixed; the same key has the same hash each time it comes in
   uint64_t weight_bytes = 0;  // the room it takes; resize() when that changes
   uint32_t now_s = 0;         // coarse time, never going back
   uint32_t expires_s = 0;     // on the same clock; 0: never
-  uint32_t cost_us = 0;       // what fetching it again would take, roughly; 0: not known
+  uint32_t cost_us = 0;       // until fetching it again would begin, roughly; 0: not known
 };
 
 // Asks the user whether a slot may go now (it may be pinned, dirty, or in use).  Refers to the

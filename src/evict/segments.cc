@@ -17,8 +17,7 @@ constexpr uint32_t kTicksPerTurn = 64;   // a turn: as many uses as there are it
 constexpr uint32_t kTickMask = (1U << 14) - 1;
 constexpr double kTurnsPerOctave = 0.2;  // how much later an item twice as much worth was used
 constexpr double kDuelTurns = 4;         // how long a duel is observed
-// What a fetch is taken to cost when that is not known: a round trip of 10 ms, and 100 MB/s.
-constexpr double kRoundTripUs = 10'000;
+// Once a fetch has begun its bytes come at 100 MB/s.
 constexpr double kBytesPerUs = 100;
 
 // A weight as a number of four significant bits: exponent in the upper six, the rest below.
@@ -145,8 +144,8 @@ bool Segments::admits(Slot candidate, Slot resident, bool observe) {
 double Segments::worth_per_byte(const Entry& entry) const {
   const auto weight = static_cast<double>(std::max<uint64_t>(weight_from(entry.weight), 1));
   const double cost_us =
-      entry.cost != 0 ? std::exp2(entry.cost - 0.5) : kRoundTripUs + weight / kBytesPerUs;
-  return cost_us / weight;
+      entry.cost != 0 ? std::exp2(entry.cost - 0.5) : static_cast<double>(kUsualCostUs);
+  return (cost_us + weight / kBytesPerUs) / weight;
 }
 
 double Segments::staleness(Slot slot) const {

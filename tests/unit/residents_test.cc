@@ -356,5 +356,50 @@ TEST(ResidentsThreads, TheLimitHoldsWhateverHappensAtOnce) {
   EXPECT_EQ(residents.used_bytes(), 0U);
 }
 
+TEST(FetchCost, OnlyWhatIsFarFromUsualCounts) {
+  using std::chrono::milliseconds;
+  FetchCost cost;
+  EXPECT_EQ(cost.of(milliseconds(3)), 0U);  // nothing to compare it with
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(cost.of(milliseconds(2 + i % 7)), 0U);
+  const uint32_t slow = cost.of(milliseconds(500));  // about a hundred times as long
+  EXPECT_GT(slow, 50 * evict::kUsualCostUs);
+  EXPECT_LT(slow, 200 * evict::kUsualCostUs);
+  EXPECT_EQ(cost.of(milliseconds(5)), 0U);  // one alone changes the average little
+  const uint32_t quick = cost.of(std::chrono::microseconds(50));
+  EXPECT_GT(quick, 0U);
+  EXPECT_LT(quick, evict::kUsualCostUs / 20);
+  EXPECT_EQ(cost.of(Nanos(0)), 1U);
+  for (int i = 0; i < 200; ++i) cost.of(milliseconds(500));  // the source is slow now
+  EXPECT_EQ(cost.of(milliseconds(500)), 0U);
+}
+
+// What is hard to get stays, of files used alike.
+TEST(Residents, TheCostOfAFileCounts) {
+  constexpr uint64_t kFiles = 100;
+  testing::SimDisk disk;
+  Registry registry;
+  ManualClock clock;
+  Budget budget({.size_bytes = kFiles * kUnit}, disk, [] { return Overhead{}; }, registry, clock);
+  Residents residents([] { return std::move(*evict::make_policy("hybrid")); }, budget, Nanos(0),
+                      registry, clock);
+  residents.set_evict([&](NodeId node, uint64_t) {
+    residents.forget(node);
+    return true;
+  });
+  const auto cache = [&](uint64_t node, Nanos took) {
+    ASSERT_TRUE(residents.reserve(NodeId{node}, kUnit, {}, took));
+    residents.charge(NodeId{node}, kUnit);
+  };
+  const auto is_slow = [](uint64_t node) { return node % 10 == 5; };
+  uint64_t node = 1;
+  for (; node <= 10 * kFiles; ++node)
+    cache(node, is_slow(node) ? std::chrono::seconds(1) : std::chrono::milliseconds(1));
+  uint64_t slow = 0, quick = 0;
+  for (uint64_t n = 1; n < node; ++n)
+    if (residents.bytes_of(NodeId{n}) != 0) ++(is_slow(n) ? slow : quick);
+  EXPECT_EQ(slow + quick, kFiles);
+  EXPECT_GT(slow, 2 * kFiles / 10);  // a tenth of those that came
+}
+
 }  // namespace
 }  // namespace larder::cache
