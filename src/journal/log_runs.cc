@@ -25,6 +25,9 @@ class RunCollector final : public LogVisitor {
   bool on_gap(const LogGap& gap) override {
     is_between_ = true;
     gaps_.push_back(gap.from);
+    // A segment is durable with its full size before anything is in it: this is damage, whatever
+    // was there.
+    if (gap.error) durable_ = std::max(durable_, gap.from + format::kAlignment);
     return true;
   }
 

@@ -61,8 +61,9 @@ Result<void> StoreImpl::visit(std::span<const uint64_t> heads, uint64_t begin,
                        }});
 }
 
-// For a store whose frames do not say.  A key whose record cannot be read is not counted: nobody
-// can change it any more either, so nothing is ever taken off for it.
+// For a store whose frames do not say.  A key whose cold record cannot be read is not counted:
+// nobody can change it any more either, so nothing is ever taken off for it.  One that is in memory
+// could be changed, unread.
 Result<void> StoreImpl::count_live() {
   LiveCounts live;
   const auto count = [&](const RecordView& record) {
@@ -70,8 +71,9 @@ Result<void> StoreImpl::count_live() {
     ++live.keys;
     return true;
   };
-  const auto pass_over = [](uint64_t, const Error& error) -> Result<void> {
-    if (!error.is(Code::kCorrupt) && !error.is(Code::kIo)) return fail(error);
+  const auto pass_over = [this](uint64_t address, const Error& error) -> Result<void> {
+    const bool is_damage = error.is(Code::kCorrupt) || error.is(Code::kIo);
+    if (!is_damage || !log_.hot(address).empty()) return fail(error);
     log::error("{}; its key cannot be used, `larder check --repair` puts it right",
                error.message());
     return {};
