@@ -43,7 +43,7 @@ class LogCheck final : public journal::LogVisitor {
         examination_.report.add(Kind::kNewerFormat, examination_.journal, gap.error->detail());
         return false;
       }
-      if (gap.from >= durable_) {
+      if (gap.from >= durable_ && !gap.error) {
         add_tail(gap);
         break;  // what follows was given up with it
       }
@@ -82,6 +82,13 @@ class LogCheck final : public journal::LogVisitor {
   std::vector<uint64_t> bad_records_;
   std::vector<journal::LogGap> gaps_;
 };
+
+// Without the place, which the finding has.
+std::string what_of(const Error& error, std::string_view path) {
+  const std::string prefix = fmt::format("{}: ", path);
+  const std::string detail = error.detail().empty() ? error.message() : error.detail();
+  return detail.starts_with(prefix) ? detail.substr(prefix.size()) : detail;
+}
 
 std::string path_in_journal(const Examination& examination, std::string_view name) {
   return fmt::format("{}/{}", examination.journal, name);
@@ -122,7 +129,7 @@ std::unique_ptr<journal::Reader> open_reader(Examination& examination) {
     examination.plan.refuse = true;
     return nullptr;
   }
-  examination.report.add(Kind::kSuperblock, path, files.error().message());
+  examination.report.add(Kind::kSuperblock, path, what_of(files.error(), path));
   examination.plan.rewrite_journal = true;
   const auto inferred = journal::infer_superblock(examination.disk, examination.journal);
   if (inferred) return std::make_unique<journal::Reader>(*inferred);
@@ -147,7 +154,7 @@ std::optional<uint64_t> check_checkpoints(Examination& examination, journal::Rea
     if (!state.error) continue;
     const bool is_newer = state.error->is(Code::kNewerFormat);
     examination.report.add(is_newer ? Kind::kNewerFormat : Kind::kCheckpoint, path,
-                           state.error->message());
+                           what_of(*state.error, path));
     if (is_newer) return std::nullopt;
     examination.plan.remove_first.push_back(path);
   }
@@ -159,11 +166,13 @@ bool load_index(Examination& examination, journal::Reader& reader) {
   const auto recovered = reader.recover();
   if (recovered) return true;
   if (!examination.plan.rewrite_journal)
-    examination.report.add(Kind::kLogDamage, examination.journal, recovered.error().message());
+    examination.report.add(Kind::kLogDamage, examination.journal,
+                           what_of(recovered.error(), examination.journal));
   examination.plan.rewrite_journal = true;
   const auto salvaged = reader.salvage();
   if (!salvaged) {
-    examination.report.add(Kind::kLogDamage, examination.journal, salvaged.error().message());
+    examination.report.add(Kind::kLogDamage, examination.journal,
+                           what_of(salvaged.error(), examination.journal));
     return false;
   }
   return true;

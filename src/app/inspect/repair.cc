@@ -128,12 +128,22 @@ class Repair {
   }
 
   Result<void> remove_files(const std::vector<std::string>& paths) {
+    constexpr size_t kSaidMax = 10;  // of objects: there may be as many as there are files
     std::set<std::string> directories;
+    size_t objects = 0;
     for (const std::string& path : paths) {
-      TRY(remove_file(path));
+      const bool is_object = path.starts_with(kObjectsName);
+      // What is missing is to be forgotten only.
+      if (const auto there = disk_.info(path); !there && there.error().is(Code::kNotFound))
+        continue;
+      if (is_object && ++objects > kSaidMax)
+        TRY(remove_tree(disk_, path));
+      else
+        TRY(remove_file(path));
       const size_t slash = path.rfind('/');
       directories.insert(slash == path.npos ? "" : path.substr(0, slash));
     }
+    if (objects > kSaidMax) say_(fmt::format("removed {} more objects", objects - kSaidMax));
     for (const std::string& directory : directories) TRY(disk_.sync_directory(directory));
     return {};
   }
