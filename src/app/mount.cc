@@ -41,7 +41,6 @@
 namespace larder::app {
 namespace {
 
-constexpr const char* kJournalDirectory = "journal";
 // Buffers beyond the memory tier: what is being fetched, written, and on its way to the kernel.
 constexpr uint64_t kFetchBytesMax = 128 << 20;
 constexpr uint64_t kTransitBytesMax = 512 << 20;
@@ -201,7 +200,7 @@ Result<void> RunningMount::open_store() {
   const std::string& path = request_.config.cache_dir;
   TRY_ASSIGN(disk_, open_cache_directory(path, request_.source, LockWait::of_this_system()));
   TRY(check_source_root(*disk_, request_.source, path));
-  TRY(in_words(disk_->make_directory(kJournalDirectory)));
+  TRY(in_words(disk_->make_directory(kJournalName)));
   TRY_ASSIGN(const io::SpaceInfo space, in_words(disk_->space()));
   journal::StoreOptions options;
   options.segment_bytes = segment_bytes_of(request_.config.size.resolve(space.total_bytes));
@@ -220,7 +219,7 @@ Result<void> RunningMount::open_store() {
     return fail(error.code(), fmt::format("cache directory {} cannot be used: {}{}{}", path,
                                           error.detail(), state, advice));
   };
-  auto store = journal::Store::open(*disk_, kJournalDirectory, options, registry_, clock_);
+  auto store = journal::Store::open(*disk_, kJournalName, options, registry_, clock_);
   if (!store) return unusable(store.error(), "; nothing in it was changed");
   auto catalog = catalog::Catalog::open(**store);
   if (!catalog) return unusable(catalog.error(), "");  // not closed: closing writes a checkpoint
@@ -377,7 +376,8 @@ void RunningMount::measure_metadata() {
     const auto info = disk_->info(path);
     (info ? bytes : missing) += info ? info->allocated_bytes : kDirectoryBytes;
   };
-  for (const char* path : {"", kJournalDirectory, object::Objects::kTop, "SOURCE", "ROOT", "lock"})
+  for (const char* path :
+       {"", kJournalName, object::Objects::kTop, kMarkName, kRootName, kLockName})
     add(path);
   for (size_t i = 0; i < object::Objects::kDirectories; ++i) add(object::Objects::directory(i));
   metadata_bytes_.store(bytes, std::memory_order_relaxed);

@@ -109,6 +109,7 @@ class Index {
 
   IndexShard& shard_of(uint64_t hash) { return shards_[hash >> 58]; }
   IndexShard& shard(size_t i) { return shards_[i]; }
+  const IndexShard& shard(size_t i) const { return shards_[i]; }
 
   // Whether keys of the two hashes share an entry.
   static constexpr bool same_entry(uint64_t a, uint64_t b) {

@@ -1,5 +1,7 @@
 #include "journal/log_walk.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -25,10 +27,7 @@ class LogWalk {
     for (uint64_t number = segments_.number_of(at_); number <= numbers.back() && !is_over_;
          ++number) {
       at_ = std::max(at_, segments_.first_frame(number));
-      if (auto read = segments_.read_whole(number, bytes_); !read)
-        open_gap(read.error());
-      else
-        walk_segment(number);
+      look_at_segment(number);
       // A gap of many missing segments is one gap.
       at_ = segments_.first_frame(number + 1);
       const auto next = std::ranges::upper_bound(numbers, number);
@@ -42,6 +41,15 @@ class LogWalk {
   std::span<const std::byte> rest_of(uint64_t number) const {
     return std::span<const std::byte>(bytes_).subspan(at_ -
                                                       number * segments_.files().segment_bytes);
+  }
+
+  void look_at_segment(uint64_t number) {
+    const auto size = segments_.read_what_is_there(number, bytes_);
+    if (!size) return open_gap(size.error());
+    walk_segment(number);
+    // It was made with its full size: what it had is gone.
+    if (*size < bytes_.size() && !is_over_)
+      open_gap(Error(Code::kCorrupt, fmt::format("has {} of {} bytes", *size, bytes_.size())));
   }
 
   void walk_segment(uint64_t number) {

@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <functional>
 
+#include "base/check.h"
+#include "journal/chains.h"
+
 namespace larder::journal {
 
-Reader::Reader(StoreFiles files) : segments_(std::move(files)) {}
+Reader::Reader(StoreFiles files) : segments_(std::move(files)), begin_(segments_.first_frame(0)) {}
 
 Reader::CheckpointState Reader::state_of(const CheckpointKind& kind, uint64_t sequence) const {
   CheckpointState state{.name = kind.name(sequence),
@@ -57,8 +60,9 @@ Result<Reader::Recovered> Reader::recover() {
   return replay(std::move(checkpoint), OnDamage::kFail);
 }
 
-Result<Reader::Recovered> Reader::salvage() {
-  std::vector<uint64_t> sequences{0};  // none: the log alone
+// With the newest one whose log is there as far as it was durable then.
+Result<std::optional<Reader::Recovered>> Reader::salvage_from_checkpoint() {
+  std::vector<uint64_t> sequences;
   for (const CheckpointKind& kind : {kIncrementFile, kFullFile}) {
     TRY_ASSIGN(const std::vector<uint64_t> some, files().list(kind.prefix));
     sequences.insert(sequences.end(), some.begin(), some.end());
@@ -67,10 +71,41 @@ Result<Reader::Recovered> Reader::salvage() {
   for (const uint64_t newest : sequences) {
     index_ = std::make_unique<Index>();
     TRY_ASSIGN(LoadedCheckpoint checkpoint, load_newest_checkpoint(files(), index_, newest));
+    if (checkpoint.full.sequence == 0) break;
     TRY_ASSIGN(Recovered recovered, replay(std::move(checkpoint), OnDamage::kStop));
     if (recovered.log.watermarks.tail >= recovered.checkpoint.body.log_end) return recovered;
   }
-  return fail(Code::kCorrupt, fmt::format("{}: no log to be read", files().directory));
+  return std::nullopt;
+}
+
+// By itself: what is before it does not count, or is out of reach.
+Result<Reader::Recovered> Reader::salvage_run(const LogRun& run) {
+  LoadedCheckpoint start;
+  start.body.replay_from = start.body.begin = std::max(run.from, run.begin);
+  index_ = std::make_unique<Index>();
+  TRY_ASSIGN(Recovered recovered, replay(std::move(start), OnDamage::kStop));
+  if (!run.is_whole()) key_count_.reset();  // it counts the others too
+  return recovered;
+}
+
+Result<Reader::Recovered> Reader::salvage() {
+  uint64_t durable = 0;
+  TRY_ASSIGN(const std::vector<CheckpointState> states, checkpoints());
+  for (const CheckpointState& state : states) durable = std::max(durable, state.body.log_end);
+  TRY_ASSIGN(const LogRuns log, find_log_runs(segments_, durable));
+  TRY_ASSIGN(std::optional<Recovered> best, salvage_from_checkpoint());
+  const auto whole = std::ranges::find_if(log.runs.rbegin(), log.runs.rend(), &LogRun::is_whole);
+  // Up to the same run the log alone is the better one: none of its records is in the damage.
+  const auto next = whole.base();
+  if (whole != log.runs.rend() &&
+      (!best || next == log.runs.end() || next->from >= best->log.watermarks.tail)) {
+    TRY_ASSIGN(best, salvage_run(*whole));
+  } else if (!best && !log.runs.empty()) {
+    TRY_ASSIGN(best, salvage_run(log.runs.back()));
+  }
+  if (!best) return fail(Code::kCorrupt, fmt::format("{}: no log to be read", files().directory));
+  best->is_older = best->log.watermarks.tail < log.durable;
+  return std::move(*best);
 }
 
 Result<std::optional<std::string>> Reader::get(std::string_view key) {
@@ -81,61 +116,30 @@ Result<std::optional<std::string>> Reader::get(std::string_view key) {
     const ReaderLock lock(shard.mutex);
     address = shard.find(hash).address;
   }
-  RecordReader reader(segments_, reads_);
-  while (address >= begin_ && address != 0) {
-    TRY_ASSIGN(const format::RecordView record, reader.read(address));
-    if (record.key == key) {
-      if (record.header.is_tombstone()) break;
-      return std::string(record.value);
-    }
-    address = record.header.previous();
-  }
-  return std::nullopt;
+  return find_in_chain(segments_, reads_, key, address, begin_);
 }
 
-// Why a record of the chain that begins at `head` should not be in it.
-std::optional<std::string> Reader::misplaced(const format::RecordView& record,
-                                             uint64_t head) const {
+// A record should be in the chain that the index has for its key.
+Result<void> Reader::check_place(const format::RecordView& record, uint64_t head) const {
   const uint64_t hash = hash64(record.key, files().seed);
   const IndexShard& shard = index_->shard_of(hash);
   const ReaderLock lock(shard.mutex);
-  if (shard.find(hash).address == head) return std::nullopt;
-  return fmt::format("{}: the index leads here by another key", segments_.place_of(record.address));
+  if (shard.find(hash).address == head) return {};
+  return fail(Code::kCorrupt, fmt::format("{}: the index leads here by another key",
+                                          segments_.place_of(record.address)));
 }
 
 void Reader::scan(const std::function<bool(const format::RecordView& record)>& visit,
                   const std::function<void(uint64_t address, const Error& error)>& damaged) {
-  std::vector<uint64_t> heads;
-  for (size_t i = 0; i < Index::kShards; ++i) {
-    const IndexShard& shard = index_->shard(i);
-    const ReaderLock lock(shard.mutex);
-    shard.collect(heads);
-  }
-  // Sorted, the log is read from one end to the other.
-  std::sort(heads.begin(), heads.end());
-  constexpr size_t kStretchBytes = 256 << 10;
-  RecordReader newest(segments_, reads_);
-  RecordReader older(segments_, reads_);
-  std::vector<std::string> seen;  // keys of one chain, newest first
-  for (const uint64_t head : heads) {
-    seen.clear();
-    for (uint64_t address = head; address >= begin_ && address != 0;) {
-      const auto record =
-          address == head ? newest.read(address, kStretchBytes) : older.read(address);
-      if (!record) {
-        damaged(address, record.error());
-        break;
-      }
-      if (const auto why = misplaced(*record, head)) {
-        damaged(address, Error(Code::kCorrupt, *why));
-        break;
-      }
-      address = record->header.previous();
-      if (std::ranges::find(seen, record->key) != seen.end()) continue;
-      if (!record->header.is_tombstone() && !visit(*record)) return;
-      if (address >= begin_ && address != 0) seen.emplace_back(record->key);
-    }
-  }
+  const ChainVisitor visitor{
+      .visit = visit,
+      .damaged = [&](uint64_t address, const Error& error) -> Result<void> {
+        damaged(address, error);
+        return {};
+      },
+      .check = [&](const auto& record, uint64_t head) { return check_place(record, head); }};
+  const auto visited = visit_chains(segments_, reads_, chain_heads(*index_), begin_, visitor);
+  CHECK(visited.has_value());  // what is damaged does not end it
 }
 
 }  // namespace larder::journal

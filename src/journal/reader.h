@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "journal/checkpoint.h"
+#include "journal/log_runs.h"
 #include "journal/log_walk.h"
-#include "journal/record_reader.h"
 #include "journal/recovery.h"
 #include "journal/segments.h"
 #include "journal/superblock.h"
@@ -48,10 +48,14 @@ class Reader {
   struct Recovered {
     LoadedCheckpoint checkpoint;
     ReplayedLog log;
+    // Of salvage(): it is the state of an earlier time, for later records are out of reach.
+    bool is_older = false;
   };
   Result<Recovered> recover();
-  // Loads what can be had when recover() gives kCorrupt: the log up to its first damage, with the
-  // newest checkpoint that needs no more than that.
+  // Loads the latest state that can be had when recover() gives kCorrupt: of the checkpoints with
+  // the log from there up to its first damage, and the stretches of the log that need no
+  // checkpoint.  Should there be none, what the last intact stretch says of its keys.  Either way
+  // each key has the value it had at one and the same time, or is absent.
   Result<Recovered> salvage();
 
   // After one of these two:
@@ -67,12 +71,14 @@ class Reader {
  private:
   CheckpointState state_of(const CheckpointKind& kind, uint64_t sequence) const;
   Result<Recovered> replay(LoadedCheckpoint checkpoint, OnDamage on_damage);
-  std::optional<std::string> misplaced(const format::RecordView& record, uint64_t head) const;
+  Result<std::optional<Recovered>> salvage_from_checkpoint();
+  Result<Recovered> salvage_run(const LogRun& run);
+  Result<void> check_place(const format::RecordView& record, uint64_t head) const;
 
   Segments segments_;
   std::unique_ptr<Index> index_ = std::make_unique<Index>();
   uint64_t segment_count_ = 0;
-  uint64_t begin_ = 0;  // records before it count no more
+  uint64_t begin_;  // records before it count no more
   std::optional<uint64_t> key_count_;
   Counter reads_;
 };

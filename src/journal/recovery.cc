@@ -35,7 +35,7 @@ class Replay {
     const uint64_t start = segments_.number_of(log_.tail);
     uint64_t number = start;
     while (std::ranges::binary_search(numbers_, number)) {
-      if (auto read = segments_.read_whole(number, bytes_); !read) {
+      if (auto read = read_segment(number); !read) {
         if (stops_at_damage_) return replayed();
         return fail(std::move(read).error());
       }
@@ -66,6 +66,13 @@ class Replay {
     replayed_.watermarks = log_;
     replayed_.first_segment = numbers_.empty() ? segments_.number_of(log_.tail) : numbers_.front();
     return replayed_;
+  }
+
+  Result<void> read_segment(uint64_t number) {
+    if (!stops_at_damage_) return segments_.read_whole(number, bytes_);
+    // Of one that was cut off, the frames that are left.
+    TRY(segments_.read_what_is_there(number, bytes_));
+    return {};
   }
 
   // From segment `first` up to that of `address` (not that one itself if nothing is in it yet).

@@ -74,9 +74,18 @@ Result<bool> Segments::truncate_below(uint64_t address) {
 }
 
 Result<void> Segments::read_whole(uint64_t number, std::vector<std::byte>& into) {
+  TRY_ASSIGN(const uint64_t size, read_what_is_there(number, into));
+  if (size == files_.segment_bytes) return {};
+  return fail(Code::kCorrupt, fmt::format("{}: has {} of {} bytes",
+                                          files_.path(numbered_name(kSegmentPrefix, number)), size,
+                                          files_.segment_bytes));
+}
+
+Result<uint64_t> Segments::read_what_is_there(uint64_t number, std::vector<std::byte>& into) {
   TRY_ASSIGN(const auto file, file_of(number));
   into.resize(files_.segment_bytes);
   TRY_ASSIGN(const size_t size, file->read_at(into, 0));
+  std::ranges::fill(std::span(into).subspan(size), std::byte{0});
   const std::string name = files_.path(numbered_name(kSegmentPrefix, number));
   TRY_ASSIGN(
       const format::FileHeader header,
@@ -86,10 +95,7 @@ Result<void> Segments::read_whole(uint64_t number, std::vector<std::byte>& into)
   if (body.segment != number || body.segment_bytes != files_.segment_bytes)
     return fail(Code::kCorrupt, fmt::format("{}: is segment {} of {} bytes", name, body.segment,
                                             body.segment_bytes));
-  if (size < files_.segment_bytes)
-    return fail(Code::kCorrupt,
-                fmt::format("{}: has {} of {} bytes", name, size, files_.segment_bytes));
-  return {};
+  return size;
 }
 
 Result<size_t> Segments::read(uint64_t address, std::span<std::byte> into) {

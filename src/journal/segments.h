@@ -55,6 +55,8 @@ class Segments {
   void set_first(uint64_t number) { first_.store(number, std::memory_order_relaxed); }
   // The whole file; kCorrupt when its header or size is not right.
   Result<void> read_whole(uint64_t number, std::vector<std::byte>& into);
+  // Of one that was cut off, what is left of it, and zeros; the size that its file has.
+  Result<uint64_t> read_what_is_there(uint64_t number, std::vector<std::byte>& into);
   // Reads up to the segment's end at most.
   Result<size_t> read(uint64_t address, std::span<std::byte> into);
 

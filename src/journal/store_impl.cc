@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "journal/chains.h"
 #include "journal/superblock.h"
 
 namespace larder::journal {
@@ -71,57 +72,10 @@ Result<std::optional<std::string>> StoreImpl::get(std::string_view key) {
       }
     }
     if (address < begin) return std::nullopt;
-    auto value = get_cold(key, address, begin);
+    auto value = find_in_chain(segments_, cold_reads_, key, address, begin);
     // A segment that is gone was truncated meanwhile; what counted of it is elsewhere.
     if (value || !value.error().is(Code::kNotFound) || log_.begin() == begin) return value;
   }
-}
-
-Result<std::optional<std::string>> StoreImpl::get_cold(std::string_view key, uint64_t address,
-                                                       uint64_t begin) {
-  RecordReader reader(segments_, cold_reads_);
-  while (address >= begin) {
-    TRY_ASSIGN(const RecordView record, reader.read(address));
-    if (record.key == key) {
-      if (record.header.is_tombstone()) break;
-      return std::string(record.value);
-    }
-    address = record.header.previous();
-  }
-  return std::nullopt;
-}
-
-Result<void> StoreImpl::scan(
-    const std::function<bool(std::string_view key, std::string_view value)>& visit) {
-  return scan_records([&](const RecordView& record) { return visit(record.key, record.value); });
-}
-
-Result<void> StoreImpl::scan_records(const std::function<bool(const RecordView&)>& visit) {
-  const TruncationHolds::Hold hold(holds_);
-  // Each shard as it is at one moment: a key is in one shard, so it is in there once.  Chains do
-  // not change behind their head.  Sorted, the log is read from one end to the other.
-  std::vector<uint64_t> heads;
-  for (size_t i = 0; i < Index::kShards; ++i) {
-    const IndexShard& shard = index_->shard(i);
-    const ReaderLock lock(shard.mutex);
-    shard.collect(heads);
-  }
-  std::sort(heads.begin(), heads.end());
-
-  return visit_chains(heads, hold.begin(), visit);
-}
-
-// For a store whose frames do not say.
-Result<void> StoreImpl::count_live() {
-  LiveCounts live;
-  TRY(scan_records([&](const RecordView& record) {
-    live.bytes += record.header.space();
-    ++live.keys;
-    return true;
-  }));
-  const MutexLock lock(log_.mutex);
-  log_.set_live(live);
-  return {};
 }
 
 uint64_t StoreImpl::headroom_bytes() const {

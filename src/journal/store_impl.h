@@ -58,13 +58,9 @@ class StoreImpl final : public Store {
  private:
   const StoreFiles& files() const { return segments_.files(); }
 
-  Result<std::optional<std::string>> get_cold(std::string_view key, uint64_t address,
-                                              uint64_t begin);
   // Visits the newest record of each live key.
-  Result<void> scan_records(const std::function<bool(const format::RecordView&)>& visit);
-  // The heads in ascending order; nothing below `begin` is looked at.
-  Result<void> visit_chains(std::span<const uint64_t> heads, uint64_t begin,
-                            const std::function<bool(const format::RecordView&)>& visit);
+  Result<void> visit(std::span<const uint64_t> heads, uint64_t begin,
+                     const std::function<bool(const format::RecordView&)>& visit);
   Result<void> count_live();
 
   bool is_truncation_due() const;

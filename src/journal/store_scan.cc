@@ -2,11 +2,22 @@
 
 #include <algorithm>
 
+#include "base/log.h"
+#include "journal/chains.h"
 #include "journal/store_impl.h"
 
 namespace larder::journal {
 
 using format::RecordView;
+
+// Each shard as it is at one moment: a key is in one shard, so it is in there once.  Chains do not
+// change behind their head.
+Result<void> StoreImpl::scan(
+    const std::function<bool(std::string_view key, std::string_view value)>& visit) {
+  const TruncationHolds::Hold hold(holds_);
+  return this->visit(chain_heads(*index_), hold.begin(),
+                     [&](const RecordView& record) { return visit(record.key, record.value); });
+}
 
 // A record that is superseded, or moved by compaction, between two stretches is at the log's end
 // then, before which no walk is over: so none is missed.
@@ -33,7 +44,7 @@ Result<std::optional<Address>> StoreImpl::scan_stretch(
     }
   }
   std::ranges::sort(heads);
-  TRY(visit_chains(heads, hold.begin(), [&](const RecordView& record) {
+  TRY(this->visit(heads, hold.begin(), [&](const RecordView& record) {
     visit(record.key, record.value);
     return true;
   }));
@@ -41,24 +52,37 @@ Result<std::optional<Address>> StoreImpl::scan_stretch(
   return Address{heads.back() + 1};
 }
 
-Result<void> StoreImpl::visit_chains(std::span<const uint64_t> heads, uint64_t begin,
-                                     const std::function<bool(const RecordView&)>& visit) {
-  constexpr size_t kStretchBytes = 256 << 10;
-  RecordReader newest(segments_, cold_reads_);
-  RecordReader older(segments_, cold_reads_);
-  std::vector<std::string> seen;  // keys of one chain, newest first
-  for (const uint64_t head : heads) {
-    seen.clear();
-    for (uint64_t address = head; address >= begin;) {
-      const bool is_head = address == head;
-      TRY_ASSIGN(const RecordView record,
-                 is_head ? newest.read(address, kStretchBytes) : older.read(address));
-      address = record.header.previous();
-      if (std::ranges::find(seen, record.key) != seen.end()) continue;
-      if (!record.header.is_tombstone() && !visit(record)) return {};
-      if (address >= begin) seen.emplace_back(record.key);
-    }
-  }
+// The heads in ascending order.
+Result<void> StoreImpl::visit(std::span<const uint64_t> heads, uint64_t begin,
+                              const std::function<bool(const RecordView&)>& visit) {
+  return visit_chains(segments_, cold_reads_, heads, begin,
+                      {.visit = visit, .damaged = [](uint64_t, const Error& error) -> Result<void> {
+                         return fail(error);
+                       }});
+}
+
+// For a store whose frames do not say.  A key whose cold record cannot be read is not counted:
+// nobody can change it any more either, so nothing is ever taken off for it.  One that is in memory
+// could be changed, unread.
+Result<void> StoreImpl::count_live() {
+  LiveCounts live;
+  const auto count = [&](const RecordView& record) {
+    live.bytes += record.header.space();
+    ++live.keys;
+    return true;
+  };
+  const auto pass_over = [this](uint64_t address, const Error& error) -> Result<void> {
+    const bool is_damage = error.is(Code::kCorrupt) || error.is(Code::kIo);
+    if (!is_damage || !log_.hot(address).empty()) return fail(error);
+    log::error("{}; its key cannot be used, `larder check --repair` puts it right",
+               error.message());
+    return {};
+  };
+  const TruncationHolds::Hold hold(holds_);
+  TRY(visit_chains(segments_, cold_reads_, chain_heads(*index_), hold.begin(),
+                   {.visit = count, .damaged = pass_over}));
+  const MutexLock lock(log_.mutex);
+  log_.set_live(live);
   return {};
 }
 

@@ -19,6 +19,10 @@ std::string parent_of(const std::string& path) {
   return slash == std::string::npos ? "" : path.substr(0, slash);
 }
 
+bool is_beneath(const std::string& path, const std::string& top) {
+  return path.starts_with(top) && (path.size() == top.size() || path[top.size()] == '/');
+}
+
 class SimMapping final : public io::Mapping {
  public:
   SimMapping(std::shared_ptr<SimInode> inode, uint64_t offset, size_t length)
@@ -287,6 +291,11 @@ Result<void> SimDisk::charge(SimInode& inode, uint64_t offset, uint64_t length) 
   return {};
 }
 
+void SimDisk::set_can_exchange(bool can_exchange) {
+  const MutexLock lock(mutex_);
+  can_exchange_ = can_exchange;
+}
+
 // --- For tests to look and meddle ---
 
 std::vector<std::string> SimDisk::paths() const {
@@ -349,7 +358,34 @@ Result<void> SimDisk::check_parent(const std::string& path) const {
   return {};
 }
 
+void SimDisk::swap_trees(Tree& tree, const std::string& one, const std::string& other) {
+  Tree swapped;
+  for (auto& [path, inode] : tree) {
+    const bool is_of_one = is_beneath(path, one);
+    const std::string& from = is_of_one ? one : other;
+    if (is_of_one || is_beneath(path, other))
+      swapped[(is_of_one ? other : one) + path.substr(from.size())] = inode;
+    else
+      swapped[path] = inode;
+  }
+  tree = std::move(swapped);
+}
+
+// What happened in the two before is made durable: it is kept by path, and the paths change.
+void SimDisk::swap(const std::string& one, const std::string& other) {
+  const auto is_in_them = [&](const DirectoryChange& change) {
+    return std::ranges::any_of(change.names, [&](const auto& name) {
+      return is_beneath(name.first, one) || is_beneath(name.first, other);
+    });
+  };
+  for (const DirectoryChange& before : changes_)
+    if (is_in_them(before)) apply(durable_, before);
+  std::erase_if(changes_, is_in_them);
+  change({.names = {{one, nullptr}, {other, nullptr}}, .is_swap = true});
+}
+
 void SimDisk::apply(Tree& tree, const DirectoryChange& change) {
+  if (change.is_swap) return swap_trees(tree, change.names[0].first, change.names[1].first);
   for (const auto& [path, inode] : change.names) {
     if (inode)
       tree[path] = inode;
@@ -378,7 +414,7 @@ Result<std::unique_ptr<io::File>> SimDisk::do_open(const std::string& path, io::
     if (!may_create) return fail(Code::kNotFound, path);
     TRY(step());
     inode = std::make_shared<SimInode>(false, kFileSizeMax);
-    change({{{path, inode}}});
+    change({.names = {{path, inode}}});
   }
   return std::make_unique<SimFile>(*this, path, inode, life_, mode != io::OpenMode::kReadOnly);
 }
@@ -389,14 +425,31 @@ Result<void> SimDisk::do_rename(const std::string& from, const std::string& to) 
   TRY(check_parent(to));
   const auto it = live_.find(from);
   if (it == live_.end()) return fail(Code::kNotFound, from);
-  if (it->second->is_directory())
-    return fail(Code::kNotSupported, "rename of a directory, " + from);
-  if (const auto old = live_.find(to); old != live_.end() && old->second->is_directory())
+  const auto old = live_.find(to);
+  const bool is_directory = it->second->is_directory();
+  if (is_directory && old != live_.end() && from != to)
+    return fail(Code::kNotSupported, "rename of a directory to a name that is there, " + to);
+  if (!is_directory && old != live_.end() && old->second->is_directory())
     return fail(static_cast<Code>(EISDIR), to);
   TRY(step());
   if (from == to) return {};
+  if (is_directory) {
+    swap(from, to);
+    return {};
+  }
   const Inode inode = it->second;
-  change({{{from, nullptr}, {to, inode}}});
+  change({.names = {{from, nullptr}, {to, inode}}});
+  return {};
+}
+
+Result<void> SimDisk::do_exchange(const std::string& one, const std::string& other) {
+  const MutexLock lock(mutex_);
+  TRY(check_fault(SimOperation::kRename, one));
+  if (!can_exchange_) return Disk::do_exchange(one, other);
+  for (const std::string& path : {one, other})
+    if (!live_.contains(path)) return fail(Code::kNotFound, path);
+  TRY(step());
+  if (one != other) swap(one, other);
   return {};
 }
 
@@ -405,9 +458,10 @@ Result<void> SimDisk::do_remove(const std::string& path) {
   TRY(check_fault(SimOperation::kRemove, path));
   const auto it = live_.find(path);
   if (it == live_.end()) return fail(Code::kNotFound, path);
-  if (it->second->is_directory()) return fail(static_cast<Code>(EISDIR), path);
+  for (const auto& [name, inode] : live_)
+    if (parent_of(name) == path) return fail(static_cast<Code>(ENOTEMPTY), path);
   TRY(step());
-  change({{{path, nullptr}}});
+  change({.names = {{path, nullptr}}});
   return {};
 }
 
@@ -421,7 +475,7 @@ Result<void> SimDisk::do_make_directory(const std::string& path) {
     return {};
   }
   TRY(step());
-  change({{{path, std::make_shared<SimInode>(true, kFileSizeMax)}}});
+  change({.names = {{path, std::make_shared<SimInode>(true, kFileSizeMax)}}});
   return {};
 }
 

@@ -29,8 +29,9 @@
 // - corrupt(): bits flip on the medium and in memory alike.
 // - set_capacity_bytes(): writes and allocations beyond it give kNoSpace, in units of 4 KiB.
 //
-// Not modelled: renaming a directory, sparse allocation below 4 KiB, torn sectors.  Files are at
-// most kFileSizeMax.  Thread-safe, as io::Disk; the faults too.
+// Not modelled: sparse allocation below 4 KiB, torn sectors; a directory that gets another name
+// takes what happened in it before with it, as if that had been synced.  Files are at most
+// kFileSizeMax.  Thread-safe, as io::Disk; the faults too.
 #pragma once
 
 #include <cstdint>
@@ -92,6 +93,8 @@ class SimDisk final : public io::Disk {
   void clear_faults();
   void set_short_io(std::optional<uint64_t> seed);
   void set_capacity_bytes(uint64_t bytes);
+  // Whether exchange() is there (it is, unless said otherwise).
+  void set_can_exchange(bool can_exchange);
 
   // All files, with their directories; in order.
   std::vector<std::string> paths() const;
@@ -108,6 +111,7 @@ class SimDisk final : public io::Disk {
  protected:
   Result<std::unique_ptr<io::File>> do_open(const std::string& path, io::OpenMode mode) override;
   Result<void> do_rename(const std::string& from, const std::string& to) override;
+  Result<void> do_exchange(const std::string& one, const std::string& other) override;
   Result<void> do_remove(const std::string& path) override;
   Result<void> do_make_directory(const std::string& path) override;
   Result<io::FileInfo> do_path_info(const std::string& path) override;
@@ -123,6 +127,8 @@ class SimDisk final : public io::Disk {
   // Names that change together: a name's new inode, or null when it goes.
   struct DirectoryChange {
     std::vector<std::pair<std::string, Inode>> names;
+    // The two names take each other's place, with all beneath them; their inodes are not given.
+    bool is_swap = false;
   };
 
   Result<void> check_fault(SimOperation operation, const std::string& path) REQUIRES(mutex_);
@@ -131,6 +137,8 @@ class SimDisk final : public io::Disk {
   Result<void> check_parent(const std::string& path) const REQUIRES(mutex_);
   void change(DirectoryChange change) REQUIRES(mutex_);
   static void apply(Tree& tree, const DirectoryChange& change);
+  static void swap_trees(Tree& tree, const std::string& one, const std::string& other);
+  void swap(const std::string& one, const std::string& other) REQUIRES(mutex_);
   void notice_mapped_stores() REQUIRES(mutex_);
   uint64_t allocated_bytes() const REQUIRES(mutex_);
   Result<void> charge(SimInode& inode, uint64_t offset, uint64_t length) REQUIRES(mutex_);
@@ -143,6 +151,7 @@ class SimDisk final : public io::Disk {
   std::vector<SimFault> faults_ GUARDED_BY(mutex_);
   std::optional<Random> short_io_ GUARDED_BY(mutex_);
   uint64_t capacity_bytes_ GUARDED_BY(mutex_) = uint64_t{1} << 40;
+  bool can_exchange_ GUARDED_BY(mutex_) = true;
   uint64_t steps_ GUARDED_BY(mutex_) = 0;
   uint64_t crash_step_ GUARDED_BY(mutex_) = UINT64_MAX;
   bool is_crashed_ GUARDED_BY(mutex_) = false;

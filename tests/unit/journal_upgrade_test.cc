@@ -68,6 +68,18 @@ class Version1Store {
     segment.resize(kSegmentBytes);
     disk_.put("journal/log-0000000000000000", segment);
   }
+  // With an empty segment behind it, so that nothing of it is in memory.
+  void finish_segment() {
+    const uint64_t frame = log_.size();
+    log_.resize(frame + kHeaderBytes);
+    format::FrameHeader end{.type = format::FrameType::kSegmentEnd, .version = 1};
+    format::write_frame_header(at(frame), frame, seed_, end);
+    finish();
+    std::string next = page(format::kSegmentMagic,
+                            format::SegmentBody{.segment = 1, .segment_bytes = kSegmentBytes});
+    next.resize(kSegmentBytes);
+    disk_.put("journal/log-0000000000000001", next);
+  }
 
   const Model& model() const { return model_; }
 
@@ -159,6 +171,36 @@ TEST_F(JournalUpgradeTest, OldCheckpointIsUsed) {
     EXPECT_EQ((*store)->recovery().records_replayed, is_clean ? 0u : 2u);
     expect_holds(**store, old.model());
   }
+}
+
+// As a store of this version is opened with one: who asks for the key gets the error.
+TEST_F(JournalUpgradeTest, ADamagedRecordBehindTheCheckpointIsPassedOver) {
+  Version1Store old(disk_);
+  old.apply({put("a", "damaged value"), put("b", std::string(100, '2'))});
+  old.apply({put("c", "3")});
+  old.checkpoint(false);
+  old.finish_segment();
+  const std::string log = "journal/log-0000000000000000";
+  disk_.corrupt(log, disk_.content(log).find("damaged"), 1);
+  model_ = old.model();
+  model_.erase("a");  // cannot be read
+  {
+    const auto store = must_open();
+    ASSERT_TRUE(store);
+    EXPECT_EQ(store->key_count(), 2u);
+    EXPECT_EQ(store->live_bytes(), space_of(model_));
+    EXPECT_EQ(store->get("a").error().code(), Code::kCorrupt);
+    EXPECT_FALSE(store->apply(std::vector{put("a", "new")}));
+    must_apply(*store, {put("b", "4"), put("d", "5"), removal("c")});
+    EXPECT_EQ(store->key_count(), 2u);
+    EXPECT_EQ(store->live_bytes(), space_of(model_));
+    EXPECT_TRUE(store->close());
+  }
+  disk_.process_death();
+  const auto store = must_open();
+  ASSERT_TRUE(store);
+  EXPECT_EQ(store->key_count(), 2u);
+  EXPECT_EQ(store->live_bytes(), space_of(model_));
 }
 
 TEST_F(JournalUpgradeTest, SuperblockIsUpgradedFirstAndOnlyWhenAllIsWell) {

@@ -54,6 +54,45 @@ TEST(SimDisk, RenameIsOldOrNew) {
   EXPECT_EQ(outcomes, (std::set<std::string>{"old", "new"}));
 }
 
+TEST(SimDisk, DirectoriesTakeEachOthersNamesWhole) {
+  for (const bool is_exchange : {true, false}) {
+    std::set<std::string> outcomes;
+    for (uint64_t seed = 0; seed < 20; ++seed) {
+      SimDisk disk;
+      ASSERT_TRUE(disk.make_directory("a"));
+      disk.put("a/f", "of a");
+      if (is_exchange) {
+        ASSERT_TRUE(disk.make_directory("a.new"));
+        disk.put("a.new/f", "of new");
+      }
+      ASSERT_TRUE(disk.sync_directory(""));
+      ASSERT_TRUE(is_exchange ? disk.exchange("a.new", "a") : disk.rename("a", "a.new"));
+      EXPECT_EQ(disk.content("a.new/f"), "of a");
+      EXPECT_EQ(disk.list("a").has_value(), is_exchange);
+      disk.power_loss(seed);
+      std::string all;
+      for (const std::string& path : disk.paths())
+        all += path + (path.ends_with("f") ? "=" + disk.content(path) + " " : " ");
+      outcomes.insert(all);
+    }
+    if (is_exchange)
+      EXPECT_EQ(outcomes, (std::set<std::string>{"a a.new a.new/f=of new a/f=of a ",
+                                                 "a a.new a.new/f=of a a/f=of new "}));
+    else
+      EXPECT_EQ(outcomes, (std::set<std::string>{"a a/f=of a ", "a.new a.new/f=of a "}));
+  }
+}
+
+TEST(SimDisk, OnlyAnEmptyDirectoryIsRemoved) {
+  SimDisk disk;
+  ASSERT_TRUE(disk.make_directory("d"));
+  open(disk, "d/f");
+  EXPECT_FALSE(disk.remove("d"));
+  ASSERT_TRUE(disk.remove("d/f"));
+  ASSERT_TRUE(disk.remove("d"));
+  EXPECT_FALSE(disk.list("d"));
+}
+
 TEST(SimDisk, MappedStoresSurviveTheProcessAndAreSyncedWithTheFile) {
   SimDisk disk;
   ASSERT_TRUE(disk.make_directory("d"));

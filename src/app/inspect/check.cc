@@ -54,7 +54,10 @@ void examine(Examination& examination) {
   check_top(examination);
   check_mark(examination);
   check_root(examination);
-  if (examination.plan.refuse) return;
+  if (!examination.plan.refuse) examine_contents(examination);
+}
+
+void examine_contents(Examination& examination) {
   const auto reader = check_journal(examination);
   if (examination.plan.refuse) return;
   Objects objects;

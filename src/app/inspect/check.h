@@ -10,5 +10,7 @@ namespace larder::app {
 
 // Fills in report, counts and plan.
 void examine(Examination& examination);
+// Of the journal, the catalog in it, and the objects alone.
+void examine_contents(Examination& examination);
 
 }  // namespace larder::app

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "app/inspect/node_paths.h"
 
@@ -85,6 +86,8 @@ class CatalogCheck {
     remove(record);
   }
   bool has_node(uint64_t id) const { return std::ranges::binary_search(node_ids_, id); }
+  // Or goes, for it is in one that is gone.
+  bool is_gone(uint64_t id) const { return !has_node(id) || lost_.contains(NodeId{id}); }
 
   // --- the first reading: nodes, and whether all decodes
 
@@ -184,29 +187,33 @@ class CatalogCheck {
     const auto counted = reader_.key_count();
     if (unread_ != 0 || !counted || *counted == examination_.counts.keys) return;
     examination_.report.add(
-        Kind::kKeyCount, "journal",
+        Kind::kKeyCount, examination_.journal,
         fmt::format("it counts {} keys, {} are there", *counted, examination_.counts.keys));
     examination_.plan.rewrite_journal = true;
   }
 
   // --- between the readings
 
-  // Directories lead to the root, or to one that is gone.
+  // Directories lead to the root, or to one whose parent is not known.  Those that do not are gone,
+  // with all in them.  A circle is broken up; what hung on it is found in what is left.
   void check_parents() {
-    std::unordered_map<NodeId, uint64_t> seen_by;  // walk number
-    uint64_t walk = 0;
+    std::unordered_map<NodeId, bool> leads;  // to the root; false while its parents are looked at
+    std::vector<NodeId> way;
     for (const auto& [directory, parent] : directories_) {
-      ++walk;
-      for (NodeId at = directory; at != kRootNode;) {
-        const auto it = directories_.find(at);
-        if (it == directories_.end()) break;
-        const auto [seen, is_new] = seen_by.try_emplace(at, walk);
-        if (!is_new && seen->second != walk) break;  // an earlier walk went on from here
-        if (!is_new) {
-          add_circle(at);
-          break;
-        }
-        at = it->second;
+      way.clear();
+      NodeId at = directory;
+      while (directories_.contains(at) && at != kRootNode && leads.try_emplace(at, false).second) {
+        way.push_back(at);
+        at = directories_[at];
+      }
+      const bool is_circle = std::ranges::find(way, at) != way.end();
+      if (is_circle) add_circle(at);
+      const auto known = leads.find(at);
+      const bool is_right =
+          is_circle || (known != leads.end() ? known->second : at == kRootNode || !at);
+      for (const NodeId passed : way) {
+        leads[passed] = is_right;
+        if (!is_right) lost_.insert(passed);
       }
     }
   }
@@ -245,7 +252,7 @@ class CatalogCheck {
 
   void relate_node(const RecordView& record, NodeId id, const NodeRecord& node) {
     if (!node.parent || !has_node(id.value)) return;
-    if (!has_node(node.parent.value))
+    if (is_gone(node.parent.value))
       return add_leftover(record, fmt::format("node {} ('{}')", id.value, node.name),
                           fmt::format("its directory, node {}, is gone", node.parent.value));
     if (directories_.contains(node.parent)) return;
@@ -259,7 +266,7 @@ class CatalogCheck {
     const std::string where = fmt::format("the name '{}' in node {}", key.name, key.id);
     if (!check_id(nodes_, key.id, record, where, "is in node")) return;
     if (!check_id(nodes_, name.node.value, record, where, "leads to node")) return;
-    if (!has_node(key.id)) add_leftover(record, where, "its directory is gone");
+    if (is_gone(key.id)) add_leftover(record, where, "its directory is gone");
   }
 
   void relate_chunk(const RecordView& record, const RecordKey& key) {
@@ -275,7 +282,7 @@ class CatalogCheck {
                       const std::vector<catalog::ListingEntry>& part) {
     const std::string where = fmt::format("part {} of the listing of node {}", key.part, key.id);
     if (!check_id(nodes_, key.id, record, where, "is of node")) return;
-    if (!has_node(key.id)) return add_leftover(record, where, "its directory is gone");
+    if (is_gone(key.id)) return add_leftover(record, where, "its directory is gone");
     for (const catalog::ListingEntry& entry : part)
       if (entry.node && !check_id(nodes_, entry.node.value, record, where, "names node")) return;
   }
@@ -297,6 +304,7 @@ class CatalogCheck {
   uint64_t unread_ = 0;
   std::vector<uint64_t> node_ids_;                  // sorted after the first reading
   std::unordered_map<NodeId, NodeId> directories_;  // and their parents
+  std::unordered_set<NodeId> lost_;                 // those that lead nowhere
 };
 
 }  // namespace

@@ -40,10 +40,10 @@ class LogCheck final : public journal::LogVisitor {
     for (const journal::LogGap& gap : gaps_) {
       if (gap.to <= begin_ && !gap.error) continue;  // nothing there counts any more
       if (gap.error && gap.error->is(Code::kNewerFormat)) {
-        examination_.report.add(Kind::kNewerFormat, kJournalName, gap.error->detail());
+        examination_.report.add(Kind::kNewerFormat, examination_.journal, gap.error->detail());
         return false;
       }
-      if (gap.from >= durable_) {
+      if (gap.from >= durable_ && !gap.error) {
         add_tail(gap);
         break;  // what follows was given up with it
       }
@@ -83,16 +83,23 @@ class LogCheck final : public journal::LogVisitor {
   std::vector<journal::LogGap> gaps_;
 };
 
-std::string path_in_journal(std::string_view name) {
-  return fmt::format("{}/{}", kJournalName, name);
+// Without the place, which the finding has.
+std::string what_of(const Error& error, std::string_view path) {
+  const std::string prefix = fmt::format("{}: ", path);
+  const std::string detail = error.detail().empty() ? error.message() : error.detail();
+  return detail.starts_with(prefix) ? detail.substr(prefix.size()) : detail;
+}
+
+std::string path_in_journal(const Examination& examination, std::string_view name) {
+  return fmt::format("{}/{}", examination.journal, name);
 }
 
 // False when there is no journal.
 bool check_names(Examination& examination) {
-  const auto names = examination.disk.list(kJournalName);
+  const auto names = examination.disk.list(examination.journal);
   if (!names && names.error().is(Code::kNotFound)) return false;
   if (!names) {
-    examination.report.add(Kind::kUnreadable, kJournalName, names.error().message());
+    examination.report.add(Kind::kUnreadable, examination.journal, names.error().message());
     examination.plan.refuse = true;
     return false;
   }
@@ -104,7 +111,7 @@ bool check_names(Examination& examination) {
                           journal::number_of_name(name, journal::kIncrementPrefix);
     is_store = is_store || is_known;
     if (is_known) continue;
-    const std::string path = path_in_journal(name);
+    const std::string path = path_in_journal(examination, name);
     const bool is_temporary = name.ends_with(journal::kNewSuffix);
     examination.report.add(is_temporary ? Kind::kTemporary : Kind::kForeignFile, path,
                            is_temporary ? "not complete" : "not a file of a journal");
@@ -114,19 +121,19 @@ bool check_names(Examination& examination) {
 }
 
 std::unique_ptr<journal::Reader> open_reader(Examination& examination) {
-  const std::string path = path_in_journal(journal::kSuperblockName);
-  const auto files = journal::read_superblock(examination.disk, kJournalName);
+  const std::string path = path_in_journal(examination, journal::kSuperblockName);
+  const auto files = journal::read_superblock(examination.disk, examination.journal);
   if (files) return std::make_unique<journal::Reader>(*files);
   if (files.error().is(Code::kNewerFormat)) {
     examination.report.add(Kind::kNewerFormat, path, files.error().detail());
     examination.plan.refuse = true;
     return nullptr;
   }
-  examination.report.add(Kind::kSuperblock, path, files.error().message());
+  examination.report.add(Kind::kSuperblock, path, what_of(files.error(), path));
   examination.plan.rewrite_journal = true;
-  const auto inferred = journal::infer_superblock(examination.disk, kJournalName);
+  const auto inferred = journal::infer_superblock(examination.disk, examination.journal);
   if (inferred) return std::make_unique<journal::Reader>(*inferred);
-  examination.report.add(Kind::kLogDamage, kJournalName, inferred.error().message());
+  examination.report.add(Kind::kLogDamage, examination.journal, inferred.error().message());
   examination.plan.drop_journal = !inferred.error().is(Code::kNewerFormat);
   examination.plan.refuse = !examination.plan.drop_journal;
   return nullptr;
@@ -137,17 +144,17 @@ std::optional<uint64_t> check_checkpoints(Examination& examination, journal::Rea
   uint64_t durable = 0;
   const auto states = reader.checkpoints();
   if (!states) {
-    examination.report.add(Kind::kUnreadable, kJournalName, states.error().message());
+    examination.report.add(Kind::kUnreadable, examination.journal, states.error().message());
     return durable;
   }
   for (const auto& state : *states) {
-    const std::string path = path_in_journal(state.name);
+    const std::string path = path_in_journal(examination, state.name);
     ++examination.counts.checkpoints;
     durable = std::max(durable, state.body.log_end);
     if (!state.error) continue;
     const bool is_newer = state.error->is(Code::kNewerFormat);
     examination.report.add(is_newer ? Kind::kNewerFormat : Kind::kCheckpoint, path,
-                           state.error->message());
+                           what_of(*state.error, path));
     if (is_newer) return std::nullopt;
     examination.plan.remove_first.push_back(path);
   }
@@ -159,11 +166,13 @@ bool load_index(Examination& examination, journal::Reader& reader) {
   const auto recovered = reader.recover();
   if (recovered) return true;
   if (!examination.plan.rewrite_journal)
-    examination.report.add(Kind::kLogDamage, kJournalName, recovered.error().message());
+    examination.report.add(Kind::kLogDamage, examination.journal,
+                           what_of(recovered.error(), examination.journal));
   examination.plan.rewrite_journal = true;
   const auto salvaged = reader.salvage();
   if (!salvaged) {
-    examination.report.add(Kind::kLogDamage, kJournalName, salvaged.error().message());
+    examination.report.add(Kind::kLogDamage, examination.journal,
+                           what_of(salvaged.error(), examination.journal));
     return false;
   }
   return true;
@@ -182,7 +191,8 @@ std::unique_ptr<journal::Reader> check_journal(Examination& examination) {
   }
   LogCheck log(examination, reader->segments(), *durable);
   const auto walked = reader->walk(0, log);
-  if (!walked) examination.report.add(Kind::kUnreadable, kJournalName, walked.error().message());
+  if (!walked)
+    examination.report.add(Kind::kUnreadable, examination.journal, walked.error().message());
   if (!log.conclude()) {
     examination.plan.refuse = true;
     return nullptr;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "app/cache_directory.h"
 #include "app/inspect/report.h"
 #include "base/ids.h"
 #include "catalog/records.h"
@@ -58,6 +59,8 @@ struct Examination {
   Report& report;
   // Verify the bytes of claimed blocks by their checksums.
   bool reads_data = true;
+  // The directory of the journal; repair looks at a new one before it takes the place of the other.
+  std::string journal = kJournalName;
   Counts counts{};
   RepairPlan plan{};
 };

@@ -62,6 +62,19 @@ class Repair {
  public:
   Repair(io::Disk& disk, const Say& say) : disk_(disk), say_(say) {}
 
+  // An earlier run may have been interrupted between the two steps of an exchange.
+  Result<void> finish_exchange() {
+    TRY_ASSIGN(const auto names, disk_.list(""));
+    const auto is_there = [&](std::string_view name) {
+      return std::ranges::find(names, name) != names.end();
+    };
+    if (is_there(kJournalName) || !is_there(kOldJournal) || !is_there(kNewJournal)) return {};
+    TRY(disk_.rename(kNewJournal, kJournalName));
+    TRY(disk_.sync_directory(""));
+    say_("put the journal that was written anew into its place");
+    return {};
+  }
+
   // Does what was planned; false when there was nothing to do.
   Result<bool> carry_out(const Examination& examination) {
     const RepairPlan& plan = examination.plan;
@@ -77,7 +90,11 @@ class Repair {
     const bool has_changes = !plan.changes.empty() || !plan.nodes.empty();
     for (const std::string& path : plan.remove_first) TRY(remove_file(path));
     if (!plan.remove_first.empty()) TRY(disk_.sync_directory(kJournalName));
-    if (has_changes || has_tail || !plan.remove_first.empty()) TRY(change_records(plan, has_tail));
+    if (has_changes || has_tail || !plan.remove_first.empty()) {
+      TRY(change_records(kJournalName, plan));
+      if (has_tail) say_("dropped the log's torn tail");
+      if (!plan.remove_first.empty()) say_("made a new checkpoint");
+    }
     TRY(remove_files(plan.remove_last));
     return has_changes || has_tail || !plan.remove_first.empty() || !plan.remove_last.empty();
   }
@@ -90,19 +107,17 @@ class Repair {
 
   // --- a journal that is sound
 
-  Result<void> change_records(const RepairPlan& plan, bool has_tail) {
-    TRY_ASSIGN(const auto store, open_store(kJournalName, {}));
+  Result<void> change_records(const std::string& journal, const RepairPlan& plan) {
+    TRY_ASSIGN(const auto store, open_store(journal, {}));
     BatchWriter writer(*store);
     for (const auto& [node, record] : plan.nodes)
       TRY(writer.add({catalog::node_key(node), catalog::encode(record)}));
     for (const journal::Change& change : plan.changes) TRY(writer.add(change));
     TRY(writer.flush());
     TRY(store->close());
-    if (has_tail) say_("dropped the log's torn tail");
     if (!plan.nodes.empty()) say_(fmt::format("changed {} records of nodes", plan.nodes.size()));
     if (!plan.changes.empty())
       say_(fmt::format("changed or removed {} other records", plan.changes.size()));
-    if (!plan.remove_first.empty()) say_("made a new checkpoint");
     return {};
   }
 
@@ -113,31 +128,47 @@ class Repair {
   }
 
   Result<void> remove_files(const std::vector<std::string>& paths) {
+    constexpr size_t kSaidMax = 10;  // of objects: there may be as many as there are files
     std::set<std::string> directories;
+    size_t objects = 0;
     for (const std::string& path : paths) {
-      TRY(remove_file(path));
+      const bool is_object = path.starts_with(kObjectsName);
+      // What is missing is to be forgotten only.
+      if (const auto there = disk_.info(path); !there && there.error().is(Code::kNotFound))
+        continue;
+      if (is_object && ++objects > kSaidMax)
+        TRY(remove_tree(disk_, path));
+      else
+        TRY(remove_file(path));
       const size_t slash = path.rfind('/');
       directories.insert(slash == path.npos ? "" : path.substr(0, slash));
     }
+    if (objects > kSaidMax) say_(fmt::format("removed {} more objects", objects - kSaidMax));
     for (const std::string& directory : directories) TRY(disk_.sync_directory(directory));
     return {};
   }
 
   // --- one that is not
 
+  // Nothing of it comes back behind what is done next.
+  Result<void> remove_durably(const std::string& name) {
+    TRY(remove_tree(disk_, name));
+    return disk_.sync_directory("");
+  }
+
   Result<void> drop_journal() {
-    TRY(remove_tree(disk_, kNewJournal));
-    TRY(disk_.rename(kJournalName, kNewJournal));
+    TRY(remove_durably(kNewJournal));
+    TRY(remove_durably(kOldJournal));
+    TRY(disk_.rename(kJournalName, kOldJournal));
     TRY(disk_.sync_directory(""));
     say_("gave up the journal: nothing of it can be read, the next mount makes a new one");
-    TRY(remove_tree(disk_, kNewJournal));
-    return disk_.sync_directory("");
+    return remove_durably(kOldJournal);
   }
 
   Result<void> rewrite_journal() {
     TRY_ASSIGN(const auto reader, open_reader());
     TRY_ASSIGN(const bool is_older, load_index(*reader));
-    TRY(remove_tree(disk_, kNewJournal));
+    TRY(remove_durably(kNewJournal));
     const journal::StoreFiles& old = reader->files();
     journal::StoreOptions options;
     options.segment_bytes = old.segment_bytes;
@@ -148,23 +179,42 @@ class Repair {
       TRY_ASSIGN(copied, copy(*reader, *store, is_older));
       TRY(store->close());
     }
-    TRY(take_the_journals_place());
     say_(fmt::format("wrote the journal anew with the {} records that can be read", copied));
-    TRY(remove_tree(disk_, kNewJournal));
-    return disk_.sync_directory("");
+    TRY(put_right_the_new_journal(is_older));
+    TRY(take_the_journals_place());
+    return remove_durably(kNewJournal);
+  }
+
+  // A mount may begin as soon as it is the journal, and believes what it says: no id is given out
+  // twice, no claim is one of an earlier time.
+  Result<void> put_right_the_new_journal(bool is_older) {
+    for (int round = 0; round < kRoundsMax; ++round) {
+      Report found;
+      Examination examination{
+          .disk = disk_, .report = found, .reads_data = is_older, .journal = kNewJournal};
+      examine_contents(examination);
+      const RepairPlan& plan = examination.plan;
+      if (plan.rewrite_journal || plan.drop_journal || plan.refuse) break;
+      if (plan.changes.empty() && plan.nodes.empty()) return {};
+      TRY(change_records(kNewJournal, plan));
+    }
+    return fail(Code::kCorrupt, fmt::format("{}, which was made to take the place of {}, cannot "
+                                            "be put right",
+                                            kNewJournal, kJournalName));
   }
 
   Result<void> take_the_journals_place() {
     auto exchanged = disk_.exchange(kNewJournal, kJournalName);
-    if (!exchanged && exchanged.error().is(Code::kNotSupported)) {
-      // In two steps.  Between them there is no journal: an empty cache, which costs time alone.
-      TRY(remove_tree(disk_, kOldJournal));
-      TRY(disk_.rename(kJournalName, kOldJournal));
-      exchanged = disk_.rename(kNewJournal, kJournalName);
+    if (exchanged || !exchanged.error().is(Code::kNotSupported)) {
+      TRY(exchanged);
+      return disk_.sync_directory("");
     }
-    TRY(exchanged);
+    // In two steps, between which there is no journal: finish_exchange() takes the second.
+    TRY(remove_durably(kOldJournal));
+    TRY(disk_.rename(kJournalName, kOldJournal));
     TRY(disk_.sync_directory(""));
-    return remove_tree(disk_, kOldJournal);
+    TRY(finish_exchange());
+    return remove_durably(kOldJournal);
   }
 
   Result<std::unique_ptr<journal::Reader>> open_reader() {
@@ -179,6 +229,7 @@ class Repair {
   Result<bool> load_index(journal::Reader& reader) {
     if (reader.recover()) return false;
     TRY_ASSIGN(const journal::Reader::Recovered salvaged, reader.salvage());
+    if (!salvaged.is_older) return false;
     say_(fmt::format("gave up the log from {} on: what is recorded there is lost",
                      reader.segments().place_of(salvaged.log.watermarks.tail)));
     return true;
@@ -242,6 +293,7 @@ class Repair {
 
 Result<RepairResult> repair(io::Disk& disk, Report& found, const Say& say) {
   Repair repair(disk, say);
+  TRY(repair.finish_exchange());
   for (int round = 0;; ++round) {
     RepairResult result;
     Examination examination{.disk = disk, .report = round == 0 ? found : result.left};
