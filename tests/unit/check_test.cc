@@ -262,6 +262,12 @@ TEST_F(Check, ACounter) {
   EXPECT_THAT(check(), ElementsAre("counter"));
 }
 
+TEST_F(Check, ACounterBehindAnObject) {
+  cache_.apply(catalog::meta_key(catalog::kObjectLimit), catalog::encode_number(2));
+  EXPECT_THAT(check(), Contains("counter"));
+  EXPECT_THAT(lines(), HasSubstr("but object 2 is there"));
+}
+
 TEST_F(Check, LeftoversAreNotes) {
   cache_.apply(catalog::node_key(cache_.two().node), std::nullopt);  // as by an unlink
   const NodeId gone = cache_.add_directory(kRootNode, "gone");

@@ -15,6 +15,29 @@ using cache::kWhenPoked;
 using cache::Scrub;
 using testing::random_text;
 
+// One pass after another in a thread of its own.
+class Scrubbing {
+ public:
+  explicit Scrubbing(std::unique_ptr<Scrub> scrub) : scrub_(std::move(scrub)) {}
+  ~Scrubbing() { end(); }
+  void end() {
+    is_done_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  void run() {
+    while (!is_done_) {
+      const uint64_t request = scrub_->schedule().request();
+      while (scrub_->schedule().answered() < request) scrub_->step();
+    }
+  }
+
+  std::unique_ptr<Scrub> scrub_;
+  std::atomic<bool> is_done_{false};
+  std::jthread thread_{[this] { run(); }};
+};
+
 class ScrubTest : public FsTest {
  protected:
   std::unique_ptr<Scrub> make_scrub(const Scrub::Options& options = {}) {
@@ -49,6 +72,10 @@ class ScrubTest : public FsTest {
     for (const std::string& path : sim_disk_.paths())
       if (path.starts_with("objects/") && path.size() > 10) found = path;
     return found;
+  }
+  auto write_somewhere(const OpenReply& opened, Random& random) {
+    const std::string text = random_text(random.next(), 1 + random.below(3 * kBlock));
+    return write(opened, text, random.below(60 * kBlock));
   }
   void flip(uint64_t offset) { sim_disk_.corrupt(object_path(), offset, 0x40); }
 
@@ -256,25 +283,16 @@ TEST_F(ScrubTest, ACrashAtAnyStepLeavesNothingThatASecondScrubDoesNotHeal) {
 TEST_F(ScrubTest, DoesNotMistakeChangesForDamage) {
   mount();
   cache_file("a", random_text(1, 64 * kBlock));
-  const auto scrub = make_scrub();
-  std::atomic<bool> done{false};
-  std::jthread scrubbing([&] {
-    while (!done) {
-      const uint64_t request = scrub->schedule().request();
-      while (scrub->schedule().answered() < request) scrub->step();
-    }
-  });
+  Scrubbing scrubbing(make_scrub());
   Random random(7);
   const OpenReply opened = open(walk("a").id, O_RDWR);
   for (uint64_t i = 0; i < 100; ++i) {
-    ASSERT_TRUE(
-        write(opened, random_text(i, 1 + random.below(3 * kBlock)), random.below(60 * kBlock)));
+    ASSERT_TRUE(write_somewhere(opened, random));
     EXPECT_EQ(read(opened), source_.content("a"));
     if (random.one_in(4)) fs_->stack.claim();
   }
   release(opened);
-  done = true;
-  scrubbing.join();
+  scrubbing.end();
   EXPECT_EQ(bad_blocks(), 0);
 }
 
@@ -282,25 +300,16 @@ TEST_F(ScrubTest, DoesNotMistakeChangesForDamage) {
 TEST_F(ScrubTest, HealsWhileTheFileIsBeingChanged) {
   mount();
   cache_file("a", random_text(1, 64 * kBlock));
-  const auto scrub = make_scrub();
-  std::atomic<bool> done{false};
-  std::jthread scrubbing([&] {
-    while (!done) {
-      const uint64_t request = scrub->schedule().request();
-      while (scrub->schedule().answered() < request) scrub->step();
-    }
-  });
+  Scrubbing scrubbing(make_scrub());
   Random random(8);
   const OpenReply opened = open(walk("a").id, O_RDWR);
   for (uint64_t i = 0; i < 60; ++i) {
-    ASSERT_TRUE(
-        write(opened, random_text(i, 1 + random.below(3 * kBlock)), random.below(60 * kBlock)));
+    ASSERT_TRUE(write_somewhere(opened, random));
     if (random.one_in(3)) flip(random.below(64 * kBlock));
     (void)read(opened);
     if (random.one_in(4)) fs_->stack.claim();
   }
-  done = true;
-  scrubbing.join();
+  scrubbing.end();
   // Blocks that were changed in part have no checksum: fetched anew, all is right again.
   files().owner_of(NodeId{walk("a").id.node()})->file().drop();
   EXPECT_EQ(read(opened), source_.content("a"));

@@ -25,7 +25,7 @@ class CatalogCheck {
 
   void run() {
     nodes_.limit = counter(catalog::kNodeLimit);
-    objects_limit_.limit = counter(catalog::kObjectLimit);
+    objects_.limit = objects_limit_.limit = counter(catalog::kObjectLimit);
     reader_.scan([&](const RecordView& record) { return look_at(record, &CatalogCheck::gather); },
                  [&](uint64_t address, const Error& error) { add_unread(address, error); });
     std::ranges::sort(node_ids_);

@@ -233,6 +233,7 @@ class ObjectFiles {
       else
         for (const std::string& file : list(path)) look_at(path, file);
     }
+    check_counter();
   }
 
  private:
@@ -255,13 +256,25 @@ class ObjectFiles {
       return;
     }
     ++examination_.counts.objects;
+    highest_ = std::max(highest_, *id);
     if (objects_.facts.contains(ObjectId{*id})) return;
     examination_.report.add(Kind::kOrphan, path, "an object without a node");
     examination_.plan.remove_last.push_back(path);
   }
 
+  // An object with an id that is to be given out yet: the catalog is that of an earlier time.
+  void check_counter() {
+    if (!objects_.limit || highest_ < *objects_.limit) return;
+    examination_.report.add(
+        Kind::kCounter, fmt::format("the counter {}", catalog::kObjectLimit),
+        fmt::format("is {:x}, but object {:x} is there", *objects_.limit, highest_));
+    examination_.plan.changes.push_back(
+        {catalog::meta_key(catalog::kObjectLimit), catalog::encode_number(highest_ + 1)});
+  }
+
   Examination& examination_;
   const Objects& objects_;
+  uint64_t highest_ = 0;  // of the objects that are there
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -21,6 +22,8 @@ struct Objects {
   std::unordered_map<ObjectId, ObjectFacts> facts;
   // Those to be dropped as a whole.
   std::unordered_set<ObjectId> dropped;
+  // By the catalog's counter no id from here on was given out; nullopt: it is missing.
+  std::optional<uint64_t> limit;
 };
 
 }  // namespace larder::app

@@ -79,6 +79,9 @@ class Repair {
   Result<bool> carry_out(const Examination& examination) {
     const RepairPlan& plan = examination.plan;
     if (plan.drop_journal) {
+      // As long as it is there no mount begins: a new journal would give out the objects' ids
+      // again.
+      TRY(remove_files(plan.remove_last));
       TRY(drop_journal());
       return true;
     }
