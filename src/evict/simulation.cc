@@ -27,8 +27,12 @@ class Cache {
       take_in(key, size, now_s);
       return false;
     }
+    if (entries_[slot].size != size) {  // another version of it
+      remove(slot);
+      take_in(key, size, now_s);
+      return false;
+    }
     policy_.hit(slot);
-    if (entries_[slot].size != size) resize(slot, size);
     return true;
   }
 
@@ -43,7 +47,7 @@ class Cache {
   }
   void take_in(uint32_t key, uint64_t size, uint32_t now_s) {
     if (size > capacity_) return;
-    make_room(size, kNone);
+    make_room(size);
     if (free_.empty()) grow();
     const Slot slot = free_.back();
     free_.pop_back();
@@ -58,18 +62,9 @@ class Cache {
     if (ttl_s_ == 0) return 0;
     return now_s + std::min(ttl_s_, UINT32_MAX - now_s);
   }
-  void resize(Slot slot, uint64_t size) {
-    if (size > capacity_) return remove(slot);
-    used_ -= entries_[slot].size;
-    entries_[slot].size = 0;
-    make_room(size, slot);
-    used_ += size;
-    entries_[slot].size = size;
-    policy_.resize(slot, size);
-  }
-  void make_room(uint64_t size, Slot keep) {
+  void make_room(uint64_t size) {
     while (used_ + size > capacity_) {
-      const auto victim = policy_.victim([keep](Slot slot) { return slot != keep; });
+      const auto victim = policy_.victim([](Slot) { return true; });
       CHECK(victim.has_value());
       remove(*victim);
     }
@@ -177,7 +172,7 @@ HitCounts bound_on_optimum(const Trace& trace, uint64_t capacity) {
     count(counts, trace.size_of(i), false);
     if (next[i] == kNever) continue;
     const uint64_t size = trace.size_of(next[i]);
-    if (size <= capacity) intervals.push_back({next[i] - i, size});
+    if (size == trace.size_of(i) && size <= capacity) intervals.push_back({next[i] - i, size});
   }
   const double room_time = static_cast<double>(capacity) * static_cast<double>(next.size());
   std::ranges::sort(intervals, {}, [](const Interval& i) {

@@ -60,8 +60,19 @@ TEST(Simulation, SizesAreKeptWithinTheCapacity) {
   EXPECT_EQ(counts.hits, 3u) << "2 is too large to come in";
   EXPECT_EQ(counts.bytes, 150u);
   EXPECT_EQ(counts.hit_bytes, 30u);
-  trace.sizes_bytes = {10, 10, 45, 10, 45, 10};  // 0 grows, 1 has to go; then 2 comes and 0 goes
-  EXPECT_EQ(run(trace, "lru", 50).hits, 1u);
+}
+
+TEST(Simulation, AnotherSizeIsAnotherVersion) {
+  Trace trace = trace_of({0, 1, 0, 1, 0, 1, 0});
+  trace.sizes_bytes = {10, 10, 45, 10, 45, 10, 45};  // 0 grows and 1 has to go, and so on
+  EXPECT_EQ(run(trace, "lru", 50).hits, 0u);
+  EXPECT_EQ(run(trace, "lru", 55).hits, 4u);
+  // No policy has more than the optimum, whatever sizes do.
+  EXPECT_EQ(optimum(trace, 55).hits, 4u);
+  trace = trace_of({0, 1, 0, 1});
+  trace.sizes_bytes = {4096, 10, 20'000'000, 10};
+  EXPECT_EQ(run(trace, "lru", 16 << 20).hits, 1u);
+  EXPECT_GE(optimum(trace, 16 << 20).hits, 1u);
 }
 
 TEST(Simulation, ItemsExpire) {
