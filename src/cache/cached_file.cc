@@ -290,18 +290,27 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId* object) {
     return fail(Code::kStale, "object");
   }
   uint64_t size_now = 0;
+  bool was_dropped = false;
   {
     MutexLock lock(mutex_);
-    if (object_ != *object) return fail(Code::kStale, "object");  // dropped meanwhile
-    if (object_file_) return object_file_;
-    object_file_ = *file;
-    list_if_open();
-    if (!object_created_) {
-      object_created_ = true;
-      cached_at_ns_ = env_.clock.wall().count();
-      first_chunk_.emplace();
+    was_dropped = object_ != *object;
+    if (!was_dropped && object_file_) return object_file_;
+    if (!was_dropped) {
+      object_file_ = *file;
+      list_if_open();
+      if (!object_created_) {
+        object_created_ = true;
+        cached_at_ns_ = env_.clock.wall().count();
+        first_chunk_.emplace();
+      }
+      size_now = size_bytes_;
     }
-    size_now = size_bytes_;
+  }
+  if (was_dropped) {
+    // Whoever dropped it before it was made had nothing to remove.
+    if (const auto removed = env_.objects.remove(*object); !removed)
+      log::warning("cannot remove an object: {}", removed.error().message());
+    return fail(Code::kStale, "object");
   }
   while (size_now != size_bytes) {
     TRY((*file)->truncate(size_now));
@@ -315,6 +324,8 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId* object) {
 }
 
 Result<CachedFile::Pin> CachedFile::pin() {
+  // An object without a byte is of no use, and would be one more file that nobody counts.
+  if (size_bytes() == 0) return fail(Code::kNotSupported, "empty");
   if (!env_.open_files.may_hold()) return fail(Code::kNoDescriptors, "object");
   ObjectId object;
   TRY_ASSIGN(auto file, object_file(&object));

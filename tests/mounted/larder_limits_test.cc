@@ -134,6 +134,15 @@ TEST_F(Limits, InodesAreLimited) {
   EXPECT_LE(mount_->metric("/other/cached_files"), static_cast<int64_t>(kLimit));
 }
 
+TEST_F(Limits, EmptyFilesTakeNoObjects) {
+  constexpr size_t kFiles = 1200;
+  for (size_t i = 0; i < kFiles; ++i) put(name(i), "");
+  settle();
+  ASSERT_TRUE(mount({"inodes=1000"}));
+  for (size_t i = 0; i < kFiles; ++i) EXPECT_EQ(read_file(at(name(i))), (FileContent{0, ""})) << i;
+  EXPECT_EQ(object_count(), 0U);
+}
+
 TEST_F(Limits, NamesWithoutNumberLeaveRoomForData) {
   constexpr size_t kDirectories = 30, kFiles = 1000, kLimit = 16 * kMiB;
   const std::string tree = source_->directory() + "/tree";

@@ -213,5 +213,25 @@ TEST_F(PunchTest, WhatAClaimFindsOnTheDiskIsWhatCounts) {
   EXPECT_EQ(read_all(), source_.content("file"));
 }
 
+// The object is made after its number was taken: a drop in between has nothing to remove yet.
+TEST_F(CachedFileTest, AnObjectThatIsDroppedWhileItIsMadeLeavesNoFile) {
+  make(random_text(1, 4 * kBlock));
+  const auto objects_on_disk = [this] {
+    return std::ranges::count_if(disk_.paths(), [](const std::string& path) {
+      return path.starts_with(object::Objects::kTop) && path.size() > 16;
+    });
+  };
+  fill();
+  EXPECT_EQ(objects_on_disk(), 1);
+  for (int round = 0; round < 500; ++round) {
+    auto reading = start_read(0, 4 * kBlock);
+    for (int i = 0; i < 20; ++i) file().evict();
+    EXPECT_TRUE(reading.get());
+  }
+  stack_->settle();
+  file().evict();
+  EXPECT_EQ(objects_on_disk(), 0);
+}
+
 }  // namespace
 }  // namespace larder::cache

@@ -36,6 +36,9 @@ TEST_F(CachedFileTest, AnEmptyFileIsResident) {
   EXPECT_TRUE(file().resident());
   EXPECT_EQ(read(0, kBlock), "");
   EXPECT_EQ(reads(), 0U);
+  // Nor does it cost an object, which nobody would count.
+  EXPECT_TRUE(file().pin().error().is(Code::kNotSupported));
+  for (const std::string& path : disk_.paths()) EXPECT_FALSE(path.starts_with("objects/")) << path;
 }
 
 TEST_F(CachedFileTest, OnlyWhatIsWantedIsFetched) {
