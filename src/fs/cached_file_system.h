@@ -196,6 +196,7 @@ class CachedFileSystem final : public FileSystem {
   // names
   Result<std::string> child_path(const Node& parent, const std::string& name) const;
   std::optional<NodeId> known_child(Node& parent, std::string_view name);
+  void recall_names(NodePtr node);
   NodePtr adopt(const NodePtr& parent, const std::string& name, const Attributes& attributes,
                 uint64_t asked_at);
   NodePtr identify(const NodePtr& parent, const std::string& name, const Attributes& attributes);

@@ -90,6 +90,7 @@ io::Task<Result<NodeReply>> CachedFileSystem::lookup(KernelId parent_id, std::st
       MutexLock lock(parent->mutex_);
       if (parent->deleted_) co_return fail(Code::kStale);
     }
+    recall_names(parent);
     co_return reply_to_lookup(parent,
                               parent_id.epoch());  // or the kernel takes it for another file
   }
@@ -101,6 +102,30 @@ io::Task<Result<NodeReply>> CachedFileSystem::lookup(KernelId parent_id, std::st
   CO_TRY_ASSIGN(const NodePtr child, co_await std::move(resolving));
   if (!child) co_return NodeReply{{}, {}, Nanos(0), coherence_.negative_ttl};
   co_return reply_to_lookup(child);
+}
+
+// One that comes back from the catalog by its number alone has no name yet: takes the one it was
+// recorded with, if that is still its own, and so on upwards.
+void CachedFileSystem::recall_names(NodePtr node) {
+  constexpr int kDepthMax = 4096;
+  for (int depth = 0; depth < kDepthMax && node->id() != kRootNode; ++depth) {
+    NodePtr parent = first_name(*node).parent;
+    if (!parent) {
+      NodeId recorded_parent;
+      std::string name;
+      {
+        MutexLock lock(node->mutex_);
+        recorded_parent = node->stored_.parent;
+        name = node->stored_.name;
+      }
+      const auto named = env_.catalog.name(recorded_parent, name);
+      if (!named || !*named || (*named)->node != node->id()) return;
+      parent = load(recorded_parent);
+      if (!parent || !parent->is_directory()) return;
+      add_name(node, parent, name);
+    }
+    node = std::move(parent);
+  }
 }
 
 io::Task<Result<CachedFileSystem::NodePtr>> CachedFileSystem::resolve(NodePtr parent,
