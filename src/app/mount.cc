@@ -86,10 +86,10 @@ uint64_t segment_bytes_of(uint64_t size_bytes) {
   return std::bit_floor(std::clamp(size_bytes / 16, kMin, kMax));
 }
 
-// Records may be so much of it: as many dead ones again, and what the journal makes them anew with,
-// leave about half of the cache to objects.
+// Records may be so much of it: with as many dead ones again, and what the journal makes them anew
+// with, more than half of even a small cache is left to objects.
 uint64_t catalog_bytes_of(uint64_t size_bytes) {
-  return size_bytes / 4;
+  return size_bytes / 8;
 }
 
 // The warmer behind the control file's commands.

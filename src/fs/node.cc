@@ -101,6 +101,8 @@ Result<void> Node::persist(catalog::Batch extra) {
   {
     MutexLock lock(mutex_);
     if (deleted_) {
+      const uint32_t parts = std::exchange(listing_parts_, 0);
+      for (uint32_t part = 0; part < parts; ++part) extra.remove_listing_part(id_, part);
       extra.remove(id_);
       stored_hash_ = 0;
     } else {
@@ -117,7 +119,10 @@ Result<void> Node::persist(catalog::Batch extra) {
       if (file_) file_->describe(record);
       const uint64_t hash = hash64(catalog::encode(record));
       if (hash == stored_hash_ && extra.empty()) return {};
-      if (stored_hash_ == 0 && extra.empty() && !fs_.is_to_be_recorded(record)) return {};
+      if (!fs_.is_to_be_recorded(record)) {
+        forget_record(record, extra);
+        return fs_.catalog().apply(extra);
+      }
       stored_hash_ = hash;
       if (record.object && std::exchange(has_unrecorded_name_, false) && record.parent)
         extra.put(record.parent, record.name, {id_, attributes_.mode & S_IFMT});
@@ -125,6 +130,16 @@ Result<void> Node::persist(catalog::Batch extra) {
     }
   }
   return fs_.catalog().apply(extra);
+}
+
+// Its data have gone, and the catalog has no room for what has none.
+void Node::forget_record(const catalog::NodeRecord& record, catalog::Batch& batch) {
+  if (stored_hash_ == 0) return;
+  stored_hash_ = 0;
+  batch.remove(id_);
+  if (!record.parent) return;
+  batch.remove(record.parent, record.name);
+  has_unrecorded_name_ = true;
 }
 
 bool Node::note_use(Nanos wall) {

@@ -102,6 +102,7 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   KernelInode* find_kernel_inode(uint64_t epoch) REQUIRES(mutex_);
   // It is opened now.  Whether that is to be remembered: a record is not rewritten for each open.
   bool note_use(Nanos wall) REQUIRES(mutex_);
+  void forget_record(const catalog::NodeRecord& record, catalog::Batch& batch) REQUIRES(mutex_);
   // Takes an epoch no live kernel inode has, if there is one left.
   void raise_epoch() REQUIRES(mutex_);
   bool has_free_epoch() const REQUIRES(mutex_) { return kernel_inodes_.size() < kVirtualEpoch; }

@@ -764,6 +764,24 @@ TEST_F(FsTest, AFailedCreateOrOpenLeavesNothingBehind) {
   EXPECT_EQ(fs_->stack.metric("larder_open_handles"), 0);
 }
 
+// As an NFS server and open_by_handle_at(2) find files.
+TEST_F(FsTest, AFileIsFoundByItsNumberAfterEverybodyForgotIt) {
+  source_.put("d/e/a", "text");
+  source_.put("gone", "x");
+  let_ttl_pass();
+  mount();
+  const KernelId a = walk("d/e/a").id;
+  const KernelId gone = walk("gone").id;
+  forget_all();
+  EXPECT_EQ(lookup(a, ".").id, a);
+  let_ttl_pass();
+  EXPECT_EQ(attributes(a).attributes.size_bytes, 4U);
+  EXPECT_EQ(lookup(a, "..").id, walk("d/e").id);
+  ASSERT_TRUE(fs_->run(files().unlink(kRoot, "gone")));
+  forget_all();
+  EXPECT_FALSE(try_lookup(gone, "."));
+}
+
 // --- a catalog without room
 
 TEST_F(FsTest, WithoutRoomInTheCatalogOnlyWhatHasDataIsRecorded) {
@@ -795,6 +813,39 @@ TEST_F(FsTest, WithoutRoomInTheCatalogOnlyWhatHasDataIsRecorded) {
   EXPECT_EQ(read_path("d/e/cached"), content);
   EXPECT_EQ(source_.calls(CallKind::kRead), reads);
   EXPECT_EQ(walk("d/f1").attributes.size_bytes, 1U);
+}
+
+TEST_F(FsTest, WithoutRoomInTheCatalogWhatLosesItsDataIsForgotten) {
+  source_.put("d/a", testing::random_text(1, kBlock));
+  let_ttl_pass();
+  mount();
+  const NodeId d{walk("d").id.node()};
+  const NodeReply a = walk("d/a");
+  read_path("d/a");
+  fs_->stack.claim();
+  catalog::Catalog& catalog = *fs_->stack.catalog;
+  catalog.set_limit_bytes(0);
+  EXPECT_TRUE(*catalog.name(d, "a"));
+  EXPECT_TRUE(files().evict(NodeId{a.id.node()}, 1));
+  EXPECT_FALSE(*catalog.name(d, "a"));
+  EXPECT_FALSE(*catalog.node(NodeId{a.id.node()}));
+  EXPECT_EQ(walk("d/a").id, a.id);  // still known in memory
+  read_path("d/a");
+  fs_->stack.claim();
+  EXPECT_TRUE(*catalog.name(d, "a"));
+  EXPECT_TRUE(*catalog.node(NodeId{a.id.node()}));
+}
+
+TEST_F(FsTest, ARemovedDirectoryTakesItsListingAlong) {
+  source_.put("d/a", "x");
+  let_ttl_pass();
+  mount();
+  const NodeId d{walk("d").id.node()};
+  list(walk("d").id);
+  EXPECT_TRUE(*fs_->stack.catalog->listing(d, 1));
+  EXPECT_TRUE(fs_->run(files().unlink(walk("d").id, "a")));
+  EXPECT_TRUE(fs_->run(files().remove_directory(kRoot, "d")));
+  EXPECT_FALSE(*fs_->stack.catalog->listing(d, 1));
 }
 
 TEST_F(FsTest, WithoutRoomInTheCatalogAStoredListingIsNotBelieved) {
