@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <span>
 #include <thread>
 
@@ -143,6 +144,17 @@ Result<std::unique_ptr<io::Disk>> open_cache_directory(const std::string& path,
   TRY_ASSIGN(auto disk, lock_directory(path, wait));
   TRY(check_mark(*disk, path, source));
   return disk;
+}
+
+Result<bool> finish_journal_exchange(io::Disk& disk) {
+  TRY_ASSIGN(const auto names, disk.list(""));
+  const auto is_there = [&](std::string_view name) {
+    return std::ranges::find(names, name) != names.end();
+  };
+  if (is_there(kJournalName) || !is_there(kOldJournal) || !is_there(kNewJournal)) return false;
+  TRY(disk.rename(kNewJournal, kJournalName));
+  TRY(disk.sync_directory(""));
+  return true;
 }
 
 // In place: the lock is on this very file.

@@ -28,6 +28,9 @@ inline constexpr const char* kLockName = "lock";
 inline constexpr const char* kJournalName = "journal";
 inline constexpr const char* kObjectsName = "objects";
 inline constexpr std::string_view kUnfinishedSuffix = ".new";
+// Of a repair: the journal that is to take the other's place, and where that goes meanwhile.
+inline constexpr const char* kNewJournal = "journal.new";
+inline constexpr const char* kOldJournal = "journal.old.new";
 
 // The source's real path, of the text of SOURCE.  kNewerFormat, or kCorrupt when it does not parse.
 Result<std::string> parse_mark(std::string_view text);
@@ -41,6 +44,10 @@ std::string holder_of(const std::string& path);
 Result<std::unique_ptr<io::Disk>> open_cache_directory(const std::string& path,
                                                        const std::string& source,
                                                        const LockWait& wait);
+// Where two names cannot be exchanged, a repair that was interrupted may have left no journal, but
+// the complete new one and the old one under these names: puts the new one in its place.  True when
+// it was so.
+Result<bool> finish_journal_exchange(io::Disk& disk);
 // Writes down who holds the lock, for those who come meanwhile.
 Result<void> sign_lock(io::Disk& disk, const std::string& mountpoint);
 

@@ -200,6 +200,7 @@ Result<void> RunningMount::open_store() {
   const std::string& path = request_.config.cache_dir;
   TRY_ASSIGN(disk_, open_cache_directory(path, request_.source, LockWait::of_this_system()));
   TRY(check_source_root(*disk_, request_.source, path));
+  TRY(in_words(finish_journal_exchange(*disk_)));
   TRY(in_words(disk_->make_directory(kJournalName)));
   TRY_ASSIGN(const io::SpaceInfo space, in_words(disk_->space()));
   journal::StoreOptions options;

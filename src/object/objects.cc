@@ -61,13 +61,7 @@ Result<std::shared_ptr<io::File>> Objects::create(ObjectId object, uint64_t size
     TRY(disk_.make_directory(directory(directory_number(object))));
     made.store(true, std::memory_order_relaxed);
   }
-  auto made_file = open_counted(object, io::OpenMode::kCreateNew);
-  if (!made_file && made_file.error().is(Code::kExists)) {
-    // Ids are given out once, so no record names it: it was left behind when records were lost.
-    TRY(disk_.remove(path(object)));
-    made_file = open_counted(object, io::OpenMode::kCreateNew);
-  }
-  TRY_ASSIGN(auto file, std::move(made_file));
+  TRY_ASSIGN(auto file, open_counted(object, io::OpenMode::kCreateNew));
   if (size_bytes != 0) TRY(file->truncate(size_bytes));
   return file;
 }

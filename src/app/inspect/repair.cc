@@ -16,8 +16,6 @@ namespace {
 
 using Say = std::function<void(const std::string&)>;
 
-constexpr const char* kNewJournal = "journal.new";
-constexpr const char* kOldJournal = "journal.old.new";  // .new: worth nothing, whatever happens
 // What one round brings to light (an object without a node, once the node is gone) the next one
 // puts right.
 constexpr int kRoundsMax = 8;
@@ -64,14 +62,8 @@ class Repair {
 
   // An earlier run may have been interrupted between the two steps of an exchange.
   Result<void> finish_exchange() {
-    TRY_ASSIGN(const auto names, disk_.list(""));
-    const auto is_there = [&](std::string_view name) {
-      return std::ranges::find(names, name) != names.end();
-    };
-    if (is_there(kJournalName) || !is_there(kOldJournal) || !is_there(kNewJournal)) return {};
-    TRY(disk_.rename(kNewJournal, kJournalName));
-    TRY(disk_.sync_directory(""));
-    say_("put the journal that was written anew into its place");
+    TRY_ASSIGN(const bool was_unfinished, finish_journal_exchange(disk_));
+    if (was_unfinished) say_("put the journal that was written anew into its place");
     return {};
   }
 
@@ -212,11 +204,11 @@ class Repair {
       TRY(exchanged);
       return disk_.sync_directory("");
     }
-    // In two steps, between which there is no journal: finish_exchange() takes the second.
+    // In two steps, between which there is no journal.  Who comes then takes the second.
     TRY(remove_durably(kOldJournal));
     TRY(disk_.rename(kJournalName, kOldJournal));
     TRY(disk_.sync_directory(""));
-    TRY(finish_exchange());
+    TRY(finish_journal_exchange(disk_));
     return remove_durably(kOldJournal);
   }
 
