@@ -16,7 +16,7 @@ def evict(place):
         return []
     files = 4_000 if place.arguments.quick else 20_000
     cache = Cache(place, files)
-    rate = Result(f"{files - KEPT:,} files of 4 KiB evicted", "files/s", "", True)
+    rate = Result(f"{files - KEPT:,} files of 2 to 12 KiB evicted", "files/s", "", True)
     for _ in range(min(place.arguments.rounds, ROUNDS_MAX)):
         cache.mount()
         run(place.tools.larder, "warm", cache.mnt)
