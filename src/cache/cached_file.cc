@@ -272,6 +272,7 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId* object) {
   bool created = false;
   {
     MutexLock lock(mutex_);
+    if (!object_) return fail(Code::kStale, "object");  // dropped since it got its number
     *object = object_;
     if (object_file_) return object_file_;
     size_bytes = size_bytes_;

@@ -32,6 +32,10 @@ constexpr int kReadAttemptsMax = 16;
 constexpr int kDescriptorTriesMax = 10;
 constexpr Nanos kDescriptorPauseMin = std::chrono::milliseconds(1);
 
+bool is_a_bound(const Error& error) {
+  return error.is(Code::kNoSpace) || error.is(Code::kNoDescriptors);
+}
+
 }  // namespace
 
 bool CachedFile::read_hit(uint64_t offset, size_t length, std::vector<Slice>& out, bool* resident) {
@@ -359,10 +363,6 @@ void CachedFile::keep_in_memory(const Fetch& fetch) {
     block.set_size(length);
     env_.memory.put({fetch.object, fetch.first_block + i}, std::move(block));
   }
-}
-
-static bool is_a_bound(const Error& error) {
-  return error.is(Code::kNoSpace) || error.is(Code::kNoDescriptors);
 }
 
 io::Task<void> CachedFile::store(std::shared_ptr<Fetch> fetch) {
