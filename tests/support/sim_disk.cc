@@ -400,6 +400,7 @@ void SimDisk::change(DirectoryChange change) {
 }
 
 Result<std::unique_ptr<io::File>> SimDisk::do_open(const std::string& path, io::OpenMode mode) {
+  if (before_open_) before_open_(path);
   const MutexLock lock(mutex_);
   TRY(check_fault(SimOperation::kOpen, path));
   TRY(check_parent(path));

@@ -35,6 +35,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -93,6 +94,11 @@ class SimDisk final : public io::Disk {
   void clear_faults();
   void set_short_io(std::optional<uint64_t> seed);
   void set_capacity_bytes(uint64_t bytes);
+  // Called before each opening, without a lock: what others do in just that moment.  nullptr: no
+  // more.  Not while the disk is in use.
+  void set_before_open(std::function<void(const std::string& path)> before_open) {
+    before_open_ = std::move(before_open);
+  }
   // Whether exchange() is there (it is, unless said otherwise).
   void set_can_exchange(bool can_exchange);
 
@@ -144,6 +150,7 @@ class SimDisk final : public io::Disk {
   Result<void> charge(SimInode& inode, uint64_t offset, uint64_t length) REQUIRES(mutex_);
   size_t shorten(size_t size) REQUIRES(mutex_);
 
+  std::function<void(const std::string& path)> before_open_;
   mutable Mutex mutex_;
   Tree live_ GUARDED_BY(mutex_);
   Tree durable_ GUARDED_BY(mutex_);
