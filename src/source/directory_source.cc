@@ -141,8 +141,8 @@ class DirectorySource final : public Source {
   }
 
  private:
-  template <class T, class Work>
-  Outcome<T> call(CallKind kind, Work work, Wait wait = Wait::kForAnswer) {
+  template <class T>
+  Outcome<T> call(CallKind kind, Work<T> work, Wait wait = Wait::kForAnswer) {
     return Dispatcher::call<T>(dispatcher_, kind, std::move(work), wait);
   }
   Creator creator(const Caller& caller) const { return {caller, act_as_caller_}; }

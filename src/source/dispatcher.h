@@ -57,9 +57,9 @@ class Dispatcher {
   Dispatcher(const Dispatcher&) = delete;
   Dispatcher& operator=(const Dispatcher&) = delete;
 
-  // Runs `work`, a Result<T>() that owns all it touches, on a worker thread.
-  template <class T, class Work>
-  static Outcome<T> call(std::shared_ptr<Dispatcher> self, CallKind kind, Work work,
+  // Runs `work` on a worker thread.
+  template <class T>
+  static Outcome<T> call(std::shared_ptr<Dispatcher> self, CallKind kind, Work<T> work,
                          Wait wait = Wait::kForAnswer);
 
   // Reaches the root for the first time, blocking for at most the time-out.  When it does not
@@ -115,15 +115,15 @@ class Dispatcher {
   std::thread watchdog_;
 };
 
-template <class T, class Work>
-Outcome<T> Dispatcher::call(std::shared_ptr<Dispatcher> self, CallKind kind, Work work, Wait wait) {
+template <class T>
+Outcome<T> Dispatcher::call(std::shared_ptr<Dispatcher> self, CallKind kind, Work<T> work,
+                            Wait wait) {
   if (!self->breaker_.admits()) co_return fail(Code::kSourceDown, info(kind).name);
   const bool patient = wait == Wait::kPatiently;
   if (patient && !self->admits_patient_call()) co_return fail(Code::kSourceDown, info(kind).name);
   const GaugeHold in_flight(self->metrics_.in_flight());
   const Nanos start = self->clock_.monotonic();
-  const auto pending =
-      std::make_shared<Call<T, Work>>(kind, self->hung_, self->root_, std::move(work));
+  const auto pending = std::make_shared<Call<T>>(kind, self->hung_, self->root_, std::move(work));
   const io::Completion<Result<T>> completion = pending->completion();
   Deadlines& deadlines = patient ? self->patient_deadlines_ : self->deadlines_;
   const auto handle = self->submit(self->workers_, deadlines, pending);

@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -84,11 +85,16 @@ class PendingCall {
   std::shared_ptr<HungCalls> hung_;
 };
 
-// Work: Result<T>(), owning all it touches.
-template <class T, class Work>
+// What a worker runs: owns all it touches.  One type for all calls of a result's: a coroutine of
+// its own for each would be most of what there is to compile here.
+template <class T>
+using Work = std::move_only_function<Result<T>()>;
+
+template <class T>
 class Call final : public PendingCall {
  public:
-  Call(CallKind kind, std::shared_ptr<HungCalls> hung, std::shared_ptr<const Root> root, Work work)
+  Call(CallKind kind, std::shared_ptr<HungCalls> hung, std::shared_ptr<const Root> root,
+       Work<T> work)
       : PendingCall(std::move(hung)), kind_(kind), root_(std::move(root)), work_(std::move(work)) {}
 
   const io::Completion<Result<T>>& completion() const { return completion_; }
@@ -114,7 +120,7 @@ class Call final : public PendingCall {
 
   const CallKind kind_;
   const std::shared_ptr<const Root> root_;
-  Work work_;
+  Work<T> work_;
   io::Completion<Result<T>> completion_;
 };
 
