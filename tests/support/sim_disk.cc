@@ -89,7 +89,7 @@ class SimFile final : public io::File {
     if (size_bytes > SimDisk::kFileSizeMax) return fail(Code::kNoSpace, path_);
     TRY(disk_.step());
     inode_->set_size(size_bytes);
-    inode_->free_pages(size_bytes + SimInode::kPageBytes - 1, SimDisk::kFileSizeMax);
+    inode_->free_pages(size_bytes, SimDisk::kFileSizeMax);
     return {};
   }
 

@@ -143,6 +143,7 @@ TEST_F(JanitorThreadTest, ATimeWakesIt) {
                 }});
   janitor_.start();
   stepped.get_future().get();
+  janitor_.stop();
 }
 
 TEST_F(JanitorThreadTest, StopsBetweenStepsWhateverIsDue) {

@@ -160,6 +160,19 @@ TEST(SimDisk, CapacityCountsAllocatedPages) {
   EXPECT_EQ(disk.space()->free_bytes, 8192u);
 }
 
+TEST(SimDisk, ATruncatedFileTakesThePagesUpToItsEnd) {
+  SimDisk disk;
+  const auto file = open(disk, "f");
+  ASSERT_TRUE(file->write_at(bytes_of(std::string(9733, 'a')), 0));
+  EXPECT_EQ(file->info()->allocated_bytes, 12288u);
+  const std::pair<uint64_t, uint64_t> sizes_and_allocated[] = {
+      {8193, 12288}, {8192, 8192}, {401, 4096}, {0, 0}};
+  for (const auto& [size_bytes, allocated_bytes] : sizes_and_allocated) {
+    ASSERT_TRUE(file->truncate(size_bytes));
+    EXPECT_EQ(file->info()->allocated_bytes, allocated_bytes) << size_bytes;
+  }
+}
+
 TEST(SimDisk, ShortIoIsFinishedByTheInterface) {
   SimDisk disk;
   disk.set_short_io(1);
