@@ -11,14 +11,8 @@
 //  limit_bytes.
 #include "buffer/pool.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define LARDER_ASAN  // clang says it so
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define LARDER_ASAN  // g++ so
-#endif
-#if defined(LARDER_ASAN)
+#include "base/sanitizer.h"
+#if LARDER_WITH_ASAN
 #include <sanitizer/asan_interface.h>
 #else
 #define ASAN_POISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))

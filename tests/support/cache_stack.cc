@@ -128,6 +128,7 @@ buffer::BufferRef buffer_of(buffer::Pool& pool, const std::string& bytes) {
 
 std::vector<uint64_t> test_seeds(uint64_t count) {
   if (const char* text = std::getenv("LARDER_TEST_SEED")) return {std::strtoull(text, nullptr, 10)};
+  if (const char* text = std::getenv("LARDER_TEST_SEEDS")) count = std::strtoull(text, nullptr, 10);
   std::vector<uint64_t> all;
   for (uint64_t seed = 1; seed <= count; ++seed) all.push_back(seed);
   return all;

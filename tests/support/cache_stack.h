@@ -115,7 +115,8 @@ std::string text_of(const std::vector<cache::Slice>& slices);
 std::string random_text(uint64_t seed, size_t size_bytes);
 // A buffer of the pool with these bytes.
 buffer::BufferRef buffer_of(buffer::Pool& pool, const std::string& bytes);
-// Seeds of a randomised test: LARDER_TEST_SEED alone when it is set, else 1 to `count`.
+// Seeds of a randomised test: LARDER_TEST_SEED alone when it is set, else 1 to `count` or to
+// LARDER_TEST_SEEDS.
 std::vector<uint64_t> test_seeds(uint64_t count);
 
 }  // namespace larder::testing

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/random.h"
+#include "base/sanitizer.h"
 #include "cache/census.h"
 #include "fs_fixture.h"
 
@@ -12,11 +13,7 @@ namespace {
 
 using testing::random_text;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr uint64_t kSeeds = 30;
-#else
-constexpr uint64_t kSeeds = 200;
-#endif
+constexpr uint64_t kSeeds = kIsSanitized ? 30 : 200;
 
 class FsCrashTest : public FsTest, public ::testing::WithParamInterface<uint64_t> {
  protected:
@@ -74,7 +71,8 @@ class FsCrashTest : public FsTest, public ::testing::WithParamInterface<uint64_t
     const size_t slash = path.rfind('/');
     const std::string name = path.substr(slash + 1);
     const auto parent = [&] { return slash == std::string::npos ? kRoot : walk("d").id; };
-    const std::string bytes = random_text(random.next(), 1 + random.below(2 * kBlock));
+    const uint64_t size_bytes = 1 + random.below(2 * kBlock);
+    const std::string bytes = random_text(random.next(), size_bytes);
     const uint64_t size = there ? source_.content(path).size() : 0;
     switch (random.below(16)) {
       case 0:
@@ -146,7 +144,8 @@ class FsCrashTest : public FsTest, public ::testing::WithParamInterface<uint64_t
         break;
       default:
         if (random.one_in(3)) forget_all();
-        (void)try_list(random.one_in(2) ? kRoot : walk("d").id, random.one_in(2));
+        const KernelId directory = random.one_in(2) ? kRoot : walk("d").id;
+        (void)try_list(directory, random.one_in(2));
     }
   }
 };
@@ -154,8 +153,10 @@ class FsCrashTest : public FsTest, public ::testing::WithParamInterface<uint64_t
 TEST_P(FsCrashTest, WhateverStepTheDiskDiesAtReadsAreWhatTheSourceHas) {
   SCOPED_TRACE("LARDER_TEST_SEED=" + std::to_string(GetParam()));
   Random random(GetParam());
-  for (const char* path : {"p", "q", "r", "d/xp", "d/xq"})
-    source_.put(path, random_text(random.next(), random.below(6 * kBlock)));
+  for (const char* path : {"p", "q", "r", "d/xp", "d/xq"}) {
+    const uint64_t size_bytes = random.below(6 * kBlock);
+    source_.put(path, random_text(random.next(), size_bytes));
+  }
   testing::StackOptions options;
   options.limit_bytes = random.one_in(3) ? 8 * kBlock : 1 << 30;
   options.memory_bytes = random.one_in(2) ? 0 : 1 << 20;

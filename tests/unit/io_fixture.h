@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "base/sanitizer.h"
 #include "io/completion.h"
 #include "io/posix_disk.h"
 #include "io/reactor.h"
@@ -19,11 +20,7 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
 // Sanitizers slow everything down.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr int kMany = 2'000;
-#else
-inline constexpr int kMany = 20'000;
-#endif
+inline constexpr int kMany = kIsSanitized ? 2'000 : 20'000;
 
 inline Task<void> call_after(Task<void> task, std::promise<void>* done) {
   co_await std::move(task);

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "base/random.h"
+#include "base/sanitizer.h"
 #include "format/frame.h"
 #include "journal/store.h"
 #include "support/sim_disk.h"
@@ -47,11 +48,12 @@ inline std::vector<Change> random_batch(Random& random, uint64_t key_limit) {
   const uint64_t count = 1 + random.below(4);
   for (uint64_t i = 0; i < count; ++i) {
     std::string key = "key-" + std::to_string(random.below(key_limit));
-    if (random.one_in(4))
+    if (random.one_in(4)) {
       batch.push_back(removal(std::move(key)));
-    else
-      batch.push_back(
-          put(std::move(key), std::string(random.below(300), char('a' + random.below(26)))));
+      continue;
+    }
+    const uint64_t size_bytes = random.below(300);
+    batch.push_back(put(std::move(key), std::string(size_bytes, char('a' + random.below(26)))));
   }
   return batch;
 }
@@ -101,11 +103,7 @@ inline int settle(Store& store) {
 }
 
 // The sanitizers look for other things than states after a crash, and take ten times as long.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr uint64_t kThinning = 12;
-#else
-inline constexpr uint64_t kThinning = 1;
-#endif
+inline constexpr uint64_t kThinning = kIsSanitized ? 12 : 1;
 
 // Seeds of a randomised test: LARDER_TEST_SEED alone when it is set, else 1 to `count` (fewer with
 // a sanitizer), or to LARDER_TEST_SEEDS.

@@ -26,8 +26,9 @@ class JournalSalvageTest : public JournalTest {
     apply(*store, {put("still", "from the beginning"), put("removed-early", "x")});
     Random random(7);
     for (int i = 0; i < 400; ++i) {
+      const uint64_t size_bytes = 100 + random.below(200);
       std::vector<Change> batch{put("hot-" + std::to_string(random.below(12)),
-                                    std::string(100 + random.below(200), char('a' + i % 26)))};
+                                    std::string(size_bytes, char('a' + i % 26)))};
       if (i % 5 == 0) batch.push_back(put("cold-" + std::to_string(i / 5), "c"));
       if (i % 7 == 6) batch.push_back(removal("cold-" + std::to_string(random.below(80))));
       if (i == 100) batch.push_back(removal("removed-early"));

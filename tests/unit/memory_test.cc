@@ -10,23 +10,17 @@
 #include <vector>
 
 #include "base/random.h"
+#include "base/sanitizer.h"
 #include "evict/registry.h"
 #include "memory/block_cache.h"
 #include "memory/shard.h"
 
 // Counts every allocation of this thread, to see that a hit makes none.  Sanitizers bring an
 // operator new of their own, which is to be left alone.
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define LARDER_SANITIZED  // clang says it so
-#endif
-#elif defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define LARDER_SANITIZED  // g++ so
-#endif
 namespace {
 thread_local uint64_t g_allocations = 0;
 }
-#if !defined(LARDER_SANITIZED)
+#if !LARDER_WITH_ASAN && !LARDER_WITH_TSAN
 void* operator new(size_t size) {
   ++g_allocations;
   if (void* memory = std::malloc(size)) return memory;

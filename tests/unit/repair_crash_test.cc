@@ -7,6 +7,7 @@
 
 #include "app/inspect/repair.h"
 #include "base/log.h"
+#include "base/sanitizer.h"
 #include "cache_content.h"
 #include "support/sim_disk.h"
 
@@ -15,11 +16,7 @@ namespace {
 
 using larder::testing::SimDisk;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr uint64_t kThinning = 12;
-#else
-constexpr uint64_t kThinning = 1;
-#endif
+constexpr uint64_t kThinning = kIsSanitized ? 12 : 1;
 
 // The bytes of each object as its record's version of the file has them: the source's, of then.
 using Truth = std::map<ObjectId, std::map<int64_t, std::string>>;

@@ -74,7 +74,8 @@ class ScrubTest : public FsTest {
     return found;
   }
   auto write_somewhere(const OpenReply& opened, Random& random) {
-    const std::string text = random_text(random.next(), 1 + random.below(3 * kBlock));
+    const uint64_t size_bytes = 1 + random.below(3 * kBlock);
+    const std::string text = random_text(random.next(), size_bytes);
     return write(opened, text, random.below(60 * kBlock));
   }
   void flip(uint64_t offset) { sim_disk_.corrupt(object_path(), offset, 0x40); }
