@@ -9,6 +9,7 @@
 //
 // Invariants
 //   - Once an object exists, its size is size_, so that the kernel can read it in passthrough.
+//   - A present block has no holes, so that writing to it takes no more of the disk.
 //   - A block is set present only by whoever wrote the whole of it to object_, under mutex_, after
 //     checking that neither the object nor the block's bytes changed meanwhile (Fetch::detached).
 //   - While changes_in_progress_ > 0, or until the version was observed after the last change, the
@@ -257,11 +258,16 @@ class CachedFile {
   std::optional<Snapshot> snapshot(ObjectId object, uint64_t chunk) const;
   uint64_t withdraw(const std::vector<uint64_t>& blocks) REQUIRES(mutex_);
   Result<void> unclaim(ObjectId object, uint64_t chunk, const std::vector<uint64_t>& blocks);
-  struct Absent {
+  struct Range {
     uint64_t offset = 0;
     uint64_t length = 0;
   };
-  std::vector<Absent> absent_ranges() const REQUIRES(mutex_);
+  std::vector<Range> absent_ranges() const REQUIRES(mutex_);
+  // Of a block, what of begin..end is in it.
+  Range part_of(uint64_t block, uint64_t begin, uint64_t end) const;
+  std::vector<Range> holes_before(uint64_t offset, uint64_t old_size_bytes,
+                                  const std::vector<uint64_t>& keep) const;
+  static bool fill_holes(io::File* file, const std::vector<Range>& holes);
   uint64_t bytes_of_object(const catalog::NodeRecord& record) const;
   // Forgets the blocks; returns what they took.
   uint64_t clear_blocks(uint64_t first_block, uint64_t last_block) REQUIRES(mutex_);

@@ -151,7 +151,7 @@ bool CachedFile::tidy() {
   }
   const auto file = env_.objects.open(object);
   if (!file) return false;  // found out by who reads it
-  std::vector<Absent> absent;
+  std::vector<Range> absent;
   {
     const MutexLock lock(mutex_);
     if (object_ != object || pins_ > 0 || changes_in_progress_ > 0 || punching_ ||
@@ -179,10 +179,10 @@ bool CachedFile::tidy() {
   return done.has_value();
 }
 
-std::vector<CachedFile::Absent> CachedFile::absent_ranges() const {
+std::vector<CachedFile::Range> CachedFile::absent_ranges() const {
   std::vector<uint64_t> chunks = blocks_.chunks();
   std::ranges::sort(chunks);
-  std::vector<Absent> ranges;
+  std::vector<Range> ranges;
   uint64_t begin = 0;  // of what is absent so far
   const auto end_at = [&](uint64_t offset) {
     if (offset > begin) ranges.push_back({begin, offset - begin});
@@ -196,7 +196,8 @@ std::vector<CachedFile::Absent> CachedFile::absent_ranges() const {
       begin = offset + block_bytes();
     }
   }
-  end_at(size_bytes_);
+  // To the block's end: up to the file's, the disk would not free its last one.
+  if (size_bytes_ != 0) end_at((last_block(0, size_bytes_) + 1) << block_shift_);
   return ranges;
 }
 

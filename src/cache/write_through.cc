@@ -123,11 +123,27 @@ void CachedFile::end_truncate(uint64_t new_size_bytes) {
   if (!good) drop();
 }
 
+CachedFile::Range CachedFile::part_of(uint64_t block, uint64_t begin, uint64_t end) const {
+  const uint64_t start = block << block_shift_;
+  begin = std::max(begin, start);
+  end = std::min(end, start + block_bytes());
+  return {begin, end > begin ? end - begin : 0};
+}
+
+// A present block has no holes: what is written into one later would take room nobody asked for.
+bool CachedFile::fill_holes(io::File* file, const std::vector<Range>& holes) {
+  for (const Range& hole : holes)
+    if (file != nullptr && hole.length != 0 && !file->allocate(hole.offset, hole.length))
+      return false;
+  return true;
+}
+
 void CachedFile::end_zeros(uint64_t offset, uint64_t length,
                            std::optional<uint64_t> new_size_bytes) {
   bool good = !new_size_bytes || resize(*new_size_bytes);
   std::shared_ptr<io::File> file;
   uint64_t end = 0;
+  std::vector<Range> zeroed;
   {
     MutexLock lock(mutex_);
     file = object_file_;
@@ -137,12 +153,31 @@ void CachedFile::end_zeros(uint64_t offset, uint64_t length,
   {
     MutexLock lock(mutex_);
     for (const uint64_t block : blocks_.present_in(
-             offset >> block_shift_, offset < end ? last_block(offset, end - offset) : 0))
+             offset >> block_shift_, offset < end ? last_block(offset, end - offset) : 0)) {
       blocks_.set(block, 0);
+      zeroed.push_back(part_of(block, offset, end));
+    }
     if (object_ && offset < end) env_.memory.erase_object(object_, offset >> block_shift_);
+  }
+  good = good && fill_holes(file.get(), zeroed);
+  {
+    MutexLock lock(mutex_);
     end_change_locked();
   }
   if (!good) drop();
+}
+
+// Of a write that begins behind the old end: what is between them in blocks that will be present.
+std::vector<CachedFile::Range> CachedFile::holes_before(uint64_t offset, uint64_t old_size_bytes,
+                                                        const std::vector<uint64_t>& keep) const {
+  const uint64_t first = offset >> block_shift_;
+  const uint64_t edge = old_size_bytes >> block_shift_;
+  std::vector<Range> holes;
+  MutexLock lock(mutex_);
+  if (blocks_.has(edge)) holes.push_back(part_of(edge, old_size_bytes, offset));
+  if (!keep.empty() && keep.front() == first && (first != edge || holes.empty()))
+    holes.push_back(part_of(first, old_size_bytes, offset));
+  return holes;
 }
 
 io::Task<Result<uint64_t>> CachedFile::write(std::shared_ptr<source::SourceFile> file,
@@ -222,6 +257,7 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
     env_.metrics.bypassed.add(reserve);
     reserve = 0;
   }
+  const std::vector<Range> holes = holes_before(offset, old_size_bytes, keep);
   bool good = true;
   if (!file && !keep.empty()) {  // none of them was present
     auto created = object_file(&object);
@@ -242,7 +278,8 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
     io::Task<Result<void>> writing = io::Reactor::current()->write(*file, data.data(), offset);
     good = (co_await std::move(writing)).has_value();
   }
-  if (good && file && new_size > old_size_bytes) good = file->truncate(new_size).has_value();
+  if (good && file && new_size > old_size_bytes)
+    good = fill_holes(file.get(), holes) && file->truncate(new_size).has_value();
   bool mine = false;
   {
     MutexLock lock(mutex_);

@@ -108,8 +108,8 @@ class SimFile final : public io::File {
     TRY(begin_change(SimOperation::kPunch));
     TRY(disk_.step());
     if (offset < inode_->size()) {
-      length = std::min(length, inode_->size() - offset);
-      inode_->zero(offset, length);
+      inode_->zero(offset, std::min(length, inode_->size() - offset));
+      // The page with the end goes when the range reaches the page's end, not just the file's.
       inode_->free_pages(offset, length);
     }
     return {};

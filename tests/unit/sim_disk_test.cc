@@ -173,6 +173,17 @@ TEST(SimDisk, ATruncatedFileTakesThePagesUpToItsEnd) {
   }
 }
 
+TEST(SimDisk, APunchedRangeGivesItsWholePagesBack) {
+  SimDisk disk;
+  const auto file = open(disk, "f");
+  ASSERT_TRUE(file->write_at(bytes_of(std::string(9733, 'a')), 0));
+  ASSERT_TRUE(file->punch(4096, 9733 - 4096));
+  EXPECT_EQ(file->info()->allocated_bytes, 8192u);
+  ASSERT_TRUE(file->punch(4096, 8192));
+  EXPECT_EQ(file->info()->allocated_bytes, 4096u);
+  EXPECT_EQ(file->info()->size_bytes, 9733u);
+}
+
 TEST(SimDisk, ShortIoIsFinishedByTheInterface) {
   SimDisk disk;
   disk.set_short_io(1);
