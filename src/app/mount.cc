@@ -231,8 +231,10 @@ Result<void> RunningMount::open_store() {
   TRY(in_words(remember_source_root(*disk_, request_.source)));
   const journal::RecoveryReport& recovery = store_->recovery();
   log::info("opened {}: {}, {} records replayed, {} torn bytes dropped", path,
-            recovery.clean ? "closed cleanly" : "not closed cleanly", recovery.records_replayed,
-            recovery.tail_bytes_dropped);
+            recovery.is_new  ? "new"
+            : recovery.clean ? "closed cleanly"
+                             : "not closed cleanly",
+            recovery.records_replayed, recovery.tail_bytes_dropped);
   TRY_ASSIGN(objects_, in_words(object::Objects::open(*disk_, descriptors_.get())));
   measure_metadata();
   return {};

@@ -57,7 +57,8 @@ struct StoreOptions {
 };
 
 struct RecoveryReport {
-  bool clean = false;                // ended by close() and nothing had to be replayed
+  bool clean = false;                // ended by close() and nothing had to be replayed, or new
+  bool is_new = false;               // there was nothing to recover
   uint64_t checkpoint_sequence = 0;  // 0: none was usable, the whole log was replayed
   uint64_t increments = 0;           // used behind it
   uint64_t checkpoints_rejected = 0;

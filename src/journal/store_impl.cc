@@ -37,9 +37,11 @@ Result<void> StoreImpl::recover(const LoadedCheckpoint& checkpoint) {
   segments_.set_first(replayed.first_segment);
   TRY(checkpointer_.start(checkpoint));
   if (!replayed.live) TRY(count_live());
-  recovery_ = {.clean = checkpoint.body.is_clean != 0 &&
-                        replayed.watermarks.tail == checkpoint.body.log_end &&
-                        replayed.dropped_bytes == 0 && checkpoint.rejected == 0,
+  const bool is_whole = replayed.dropped_bytes == 0 && checkpoint.rejected == 0;
+  const bool is_new = is_whole && checkpoint.full.sequence == 0 && replayed.records == 0;
+  recovery_ = {.clean = is_new || (is_whole && checkpoint.body.is_clean != 0 &&
+                                   replayed.watermarks.tail == checkpoint.body.log_end),
+               .is_new = is_new,
                .checkpoint_sequence = checkpoint.full.sequence,
                .increments = checkpoint.increments,
                .checkpoints_rejected = checkpoint.rejected,

@@ -138,6 +138,25 @@ TEST_F(JournalTest, CleanReopenReplaysNothing) {
   expect_holds(*store, model_);
 }
 
+TEST_F(JournalTest, ANewStoreHasNothingToRecover) {
+  EXPECT_TRUE(must_open()->recovery().is_new);
+  disk_.process_death();
+  {
+    const auto store = must_open();  // made, and left without a record
+    EXPECT_TRUE(store->recovery().is_new);
+    EXPECT_TRUE(store->recovery().clean);
+    must_apply(*store, {put("a", "1")});
+  }
+  disk_.process_death();
+  {
+    const auto store = must_open();
+    EXPECT_FALSE(store->recovery().is_new);
+    EXPECT_FALSE(store->recovery().clean);
+    ASSERT_TRUE(store->close());
+  }
+  EXPECT_FALSE(must_open()->recovery().is_new);
+}
+
 TEST_F(JournalTest, UncleanReopenReplays) {
   {
     const auto store = must_open();
