@@ -203,7 +203,7 @@ CachedFile::Dropped CachedFile::drop_locked() {
         if (chunk != 0 || !first_chunk_) dropped.batch.remove(object_, chunk);
     }
   }
-  env_.residents.forget(owner_.id());
+  dropped.counted_bytes = env_.residents.let_go(owner_.id());
   dropped.file = std::exchange(object_file_, nullptr);
   list_if_open();
   object_ = {};
@@ -218,13 +218,16 @@ CachedFile::Dropped CachedFile::drop_locked() {
 }
 
 void CachedFile::finish_drop(Dropped dropped) {
-  if (!dropped.object) return;
-  // The record goes first: an object without a record is garbage, a record without its object a
-  // claim on nothing (found out when it is opened).
-  if (const auto stored = owner_.persist(std::move(dropped.batch)); !stored)
-    env_.metrics.store_errors.add();
-  if (const auto removed = env_.objects.remove(dropped.object); !removed)
-    log::warning("cannot remove an object: {}", removed.error().message());
+  if (dropped.object) {
+    // The record goes first: an object without a record is garbage, a record without its object a
+    // claim on nothing (found out when it is opened).
+    if (const auto stored = owner_.persist(std::move(dropped.batch)); !stored)
+      env_.metrics.store_errors.add();
+    if (const auto removed = env_.objects.remove(dropped.object); !removed)
+      log::warning("cannot remove an object: {}", removed.error().message());
+  }
+  // Not before the file is gone: the room could be taken while it is still in use.
+  if (dropped.counted_bytes) env_.residents.give_back(*dropped.counted_bytes);
 }
 
 uint64_t CachedFile::clear_blocks(uint64_t first_block, uint64_t last_block) {

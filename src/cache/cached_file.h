@@ -240,6 +240,7 @@ class CachedFile {
     std::shared_ptr<io::File> file;
     std::shared_ptr<source::SourceFile> reader;
     catalog::Batch batch;
+    std::optional<uint64_t> counted_bytes;  // what Residents has let go
   };
   // What is punched out of an object.
   struct Hole {

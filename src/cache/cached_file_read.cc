@@ -412,6 +412,8 @@ bool CachedFile::end_store(const Fetch& fetch, bool has_begun,
   MutexLock lock(mutex_);
   if (!has_begun || object_ != fetch.object) {
     env_.residents.cancel(bytes);
+    // It could not be made.
+    if (object_ == fetch.object && !object_created_) env_.residents.forget(owner_.id());
     return false;
   }
   env_.residents.charge(owner_.id(), bytes);

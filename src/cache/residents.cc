@@ -249,15 +249,24 @@ void Residents::settle(NodeId node, uint64_t bytes) {
   budget_.adopt(table_.bytes(*slot), 0);
 }
 
-uint64_t Residents::forget(NodeId node) {
+std::optional<uint64_t> Residents::let_go(NodeId node) {
   const MutexLock lock(mutex_);
   const auto slot = table_.find(node);
-  if (!slot) return 0;
+  if (!slot) return std::nullopt;
   const uint64_t bytes = table_.bytes(*slot);
   leave(*slot);
   table_.erase(*slot);
-  budget_.give_back(bytes, 1);
   return bytes;
+}
+
+void Residents::give_back(uint64_t object_bytes) {
+  budget_.give_back(object_bytes, 1);
+}
+
+uint64_t Residents::forget(NodeId node) {
+  const std::optional<uint64_t> bytes = let_go(node);
+  if (bytes) give_back(*bytes);
+  return bytes.value_or(0);
 }
 
 void Residents::touch(NodeId node) {

@@ -12,7 +12,8 @@
 //
 // Invariants
 //   - Budget's object bytes are the sum of the entries' bytes, plus what is reserved and neither
-//     charged nor cancelled yet; its objects are the entries.
+//     charged nor cancelled yet, plus what was let go and not given back; its objects are the
+//     entries and those let go.
 //   - An entry is in table_ and, unless pinned, in the policy of its priority.
 // Thread-safe.  mutex_ is held for memory operations only, never across the eviction itself; all
 // but reserve(), relieve(), expire() and trim() may be called under a file's lock.
@@ -22,6 +23,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/clock.h"
@@ -69,7 +71,11 @@ class Residents {
   void release(NodeId node, uint64_t bytes);
   // The object was found to take so many bytes: counted so, whatever the limits say.
   void settle(NodeId node, uint64_t bytes);
-  // The node's object is gone; returns the bytes it held.
+  // The node's object is on its way out: it is known here no more, but its bytes, which are
+  // returned, and itself count until give_back() says that its file is gone.
+  std::optional<uint64_t> let_go(NodeId node);
+  void give_back(uint64_t object_bytes);
+  // Both at once, for a node without an object; returns the bytes it held.
   uint64_t forget(NodeId node);
   // Notes a use.
   void touch(NodeId node);

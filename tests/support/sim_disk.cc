@@ -455,6 +455,7 @@ Result<void> SimDisk::do_exchange(const std::string& one, const std::string& oth
 }
 
 Result<void> SimDisk::do_remove(const std::string& path) {
+  if (before_remove_) before_remove_(path);
   const MutexLock lock(mutex_);
   TRY(check_fault(SimOperation::kRemove, path));
   const auto it = live_.find(path);

@@ -99,6 +99,10 @@ class SimDisk final : public io::Disk {
   void set_before_open(std::function<void(const std::string& path)> before_open) {
     before_open_ = std::move(before_open);
   }
+  // The same before each removal.
+  void set_before_remove(std::function<void(const std::string& path)> before_remove) {
+    before_remove_ = std::move(before_remove);
+  }
   // Whether exchange() is there (it is, unless said otherwise).
   void set_can_exchange(bool can_exchange);
 
@@ -151,6 +155,7 @@ class SimDisk final : public io::Disk {
   size_t shorten(size_t size) REQUIRES(mutex_);
 
   std::function<void(const std::string& path)> before_open_;
+  std::function<void(const std::string& path)> before_remove_;
   mutable Mutex mutex_;
   Tree live_ GUARDED_BY(mutex_);
   Tree durable_ GUARDED_BY(mutex_);

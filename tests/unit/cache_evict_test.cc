@@ -231,5 +231,34 @@ TEST_F(CachedFileTest, AnObjectThatIsDroppedWhileItIsMadeLeavesNoFile) {
   disk_.set_before_open(nullptr);
 }
 
+// Somebody else could take the room while the file still has it.
+TEST_F(CachedFileTest, AnObjectCountsUntilItsFileIsGone) {
+  make(random_text(1, 3 * kBlock));
+  fill();
+  std::vector<uint64_t> counted;
+  disk_.set_before_remove([&](const std::string& path) {
+    if (path.starts_with(object::Objects::kTop)) counted.push_back(stack_->residents->used_bytes());
+  });
+  EXPECT_TRUE(file().evict());
+  EXPECT_EQ(counted, std::vector<uint64_t>{3 * kBlock});
+  EXPECT_EQ(stack_->residents->used_bytes(), 0U);
+  EXPECT_EQ(stack_->residents->count(), 0U);
+  disk_.set_before_remove(nullptr);
+}
+
+TEST_F(CachedFileTest, WhatCouldNotBeMadeIsNotCounted) {
+  const std::string content = random_text(1, 2 * kBlock);
+  make(content);
+  disk_.inject({.operation = testing::SimOperation::kOpen, .path_part = "objects/", .times = 4});
+  EXPECT_EQ(read_all(), content);
+  stack_->settle();
+  EXPECT_EQ(stack_->residents->count(), 0U);
+  EXPECT_EQ(stack_->residents->used_bytes(), 0U);
+  disk_.clear_faults();
+  fill();
+  EXPECT_TRUE(file().resident());
+  EXPECT_EQ(stack_->residents->count(), 1U);
+}
+
 }  // namespace
 }  // namespace larder::cache
