@@ -21,6 +21,7 @@
 #include "cache/census.h"
 #include "cache/claims.h"
 #include "cache/environment.h"
+#include "cache/high_water.h"
 #include "cache/janitor.h"
 #include "cache/scrub.h"
 #include "cache/trimmer.h"
@@ -130,6 +131,7 @@ class RunningMount final : public Mount {
 
  private:
   Result<void> open_store();
+  Result<void> reckon_with_earlier_runs();
   Result<void> start_reactors();
   Result<void> load_root();
   void add_duties(control::CommandTable& commands);
@@ -156,6 +158,7 @@ class RunningMount final : public Mount {
   buffer::Pool* pool_ = nullptr;
   std::unique_ptr<memory::BlockCache> memory_;
   std::unique_ptr<cache::Budget> budget_;
+  std::unique_ptr<cache::HighWater> high_water_;
   std::unique_ptr<cache::Residents> residents_;
   std::unique_ptr<cache::Metrics> metrics_;
   std::unique_ptr<cache::Claims> claims_;
@@ -240,6 +243,21 @@ Result<void> RunningMount::open_store() {
   return {};
 }
 
+// What they left is counted by the census; until it is over, by what they noted.
+Result<void> RunningMount::reckon_with_earlier_runs() {
+  const bool is_new = store_->recovery().is_new;
+  const cache::Limits& limits = budget_->limits();
+  TRY_ASSIGN(cache::HighWater noted,
+             cache::HighWater::load(
+                 *catalog_, is_new ? cache::Budget::Amount{}
+                                   : cache::Budget::Amount{limits.size_bytes, limits.objects}));
+  residents_->expect(noted.mark());
+  high_water_ = std::make_unique<cache::HighWater>(std::move(noted));
+  residents_->set_cover(
+      [this](const cache::Budget::Amount& taken) { return high_water_->cover(taken); });
+  return {};
+}
+
 Result<void> RunningMount::start_reactors() {
   const uint32_t count = std::clamp(processors(), 2U, kReactorsMax);
   for (uint32_t i = 0; i < count; ++i) {
@@ -304,6 +322,7 @@ Result<void> RunningMount::build() {
       limits_of(config, space), *disk_, [this] { return overhead(); }, registry_, clock_);
   residents_ = std::make_unique<cache::Residents>([this] { return make_disk_policy(); }, *budget_,
                                                   config.ttl, registry_, clock_);
+  TRY(reckon_with_earlier_runs());
   metrics_ = std::make_unique<cache::Metrics>(registry_);
   claims_ =
       std::make_unique<cache::Claims>(*catalog_, *objects_, *metrics_, config.commit_interval);
@@ -525,6 +544,9 @@ RunningMount::~RunningMount() {
   if (files_) files_->shut_down();
   files_.reset();
   source_.reset();
+  if (high_water_)
+    if (const auto lowered = high_water_->lower(budget_->taken()); !lowered)
+      log::warning("cannot note how much is cached: {}", lowered.error().message());
   if (store_)
     if (const auto closed = store_->close(); !closed)
       log::error("the cache directory was not closed cleanly: {}", closed.error().message());

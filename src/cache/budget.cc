@@ -15,6 +15,11 @@ uint64_t less(uint64_t a, uint64_t b) {
   return a > b ? a - b : 0;
 }
 
+// a + b, or the most there is: without a limit, what is expected has none either.
+uint64_t more(uint64_t a, uint64_t b) {
+  return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
 uint64_t sum_of(const Overhead& overhead) {
   return overhead.journal_bytes + overhead.metadata_bytes + overhead.headroom_bytes;
 }
@@ -53,8 +58,9 @@ bool Budget::leaves_free(uint64_t bytes) const {
 }
 
 bool Budget::fits(const Amount& wanted) const {
-  return object_bytes_ + sum_of(overhead_()) + wanted.bytes <= limits_.size_bytes &&
-         objects_ + wanted.objects <= limits_.objects;
+  const uint64_t bytes = more(object_bytes_ + sum_of(overhead_()) + wanted.bytes, expected_.bytes);
+  return bytes <= limits_.size_bytes &&
+         more(objects_ + wanted.objects, expected_.objects) <= limits_.objects;
 }
 
 bool Budget::take(uint64_t bytes, uint64_t objects) {
@@ -97,6 +103,35 @@ void Budget::adopt(uint64_t bytes, uint64_t objects) {
   const MutexLock lock(mutex_);
   object_bytes_ += bytes;
   objects_ += objects;
+}
+
+void Budget::expect(const Amount& amount) {
+  const MutexLock lock(mutex_);
+  expected_ = {.bytes = std::min(amount.bytes, limits_.size_bytes),
+               .objects = std::min(amount.objects, limits_.objects)};
+}
+
+void Budget::adopt_expected(uint64_t bytes, uint64_t objects) {
+  const MutexLock lock(mutex_);
+  object_bytes_ += bytes;
+  objects_ += objects;
+  expected_ = {.bytes = less(expected_.bytes, bytes), .objects = less(expected_.objects, objects)};
+}
+
+void Budget::end_expectation() {
+  const MutexLock lock(mutex_);
+  expected_ = {};
+}
+
+bool Budget::expects_more() const {
+  const MutexLock lock(mutex_);
+  return !expected_.is_zero();
+}
+
+Budget::Amount Budget::taken() const {
+  const MutexLock lock(mutex_);
+  return {.bytes = more(object_bytes_, expected_.bytes),
+          .objects = more(objects_, expected_.objects)};
 }
 
 void Budget::give_back(uint64_t bytes, uint64_t objects) {
@@ -143,7 +178,7 @@ uint64_t Budget::object_bytes() const {
 
 uint64_t Budget::used_bytes() const {
   const Overhead overhead = overhead_();
-  return object_bytes() + overhead.journal_bytes + overhead.metadata_bytes;
+  return more(taken().bytes, overhead.journal_bytes + overhead.metadata_bytes);
 }
 
 }  // namespace larder::cache

@@ -13,7 +13,8 @@
 // what was taken since, is not enough, or is older than a second.
 //
 // Invariants
-//   - object_bytes_ and objects_ are what was taken or adopted and not given back.
+//   - object_bytes_ and objects_ are what was taken or adopted and not given back; expected_ comes
+//     on top of them.
 //   - pending_bytes_ of object_bytes_ are not written yet, as far as is known: settled() says when.
 //   - free_bytes_ is a lower bound of what was free at sampled_at_, less what was taken since; what
 //     was pending at that time is taken off too.
@@ -63,6 +64,16 @@ class Budget {
     uint64_t objects = 0;
     bool is_zero() const { return bytes == 0 && objects == 0; }
   };
+  // Earlier runs have left at most so much, which nobody has counted yet: it is taken for used.
+  void expect(const Amount& amount);
+  // Counts some of it.
+  void adopt_expected(uint64_t bytes, uint64_t objects);
+  // All is counted; what is expected still is not there.
+  void end_expectation();
+  bool expects_more() const;
+  // Counted and expected.
+  Amount taken() const;
+
   // What has to go before `wanted` more would fit and `spare_per_mille` of each limit besides were
   // free; zero: nothing.
   Amount excess(const Amount& wanted, uint32_t spare_per_mille);
@@ -91,6 +102,7 @@ class Budget {
   mutable Mutex mutex_;
   uint64_t object_bytes_ GUARDED_BY(mutex_) = 0;
   uint64_t objects_ GUARDED_BY(mutex_) = 0;
+  Amount expected_ GUARDED_BY(mutex_);
   uint64_t pending_bytes_ GUARDED_BY(mutex_) = 0;
   uint64_t free_bytes_ GUARDED_BY(mutex_) = 0;
   std::optional<Nanos> sampled_at_ GUARDED_BY(mutex_);  // none: not yet

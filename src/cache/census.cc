@@ -52,19 +52,19 @@ Result<void> take_census(catalog::Catalog& catalog, Residents& residents, const 
   };
   std::vector<Seen> seen;
   RecordedPaths paths(catalog);
-  TRY(catalog.for_each_node([&](NodeId node, const catalog::NodeRecord& record) {
+  const auto read = catalog.for_each_node([&](NodeId node, const catalog::NodeRecord& record) {
     if (record.object)
       seen.push_back({record.used_at_ns, node, record.object_bytes, record.cached_at_ns,
                       rules.empty() ? Hints{} : rules.match(paths.of(record))});
     return !stop.load(std::memory_order_relaxed);
-  }));
+  });
   if (stop.load(std::memory_order_relaxed)) return {};
   std::ranges::sort(seen, {}, &Seen::used_at_ns);
   for (const Seen& one : seen)
     residents.introduce(one.node, one.bytes, one.cached_at_ns, one.hints);
   residents.end_census();
   residents.trim();
-  return {};
+  return read;  // what could not be read is not counted, and never will be
 }
 
 }  // namespace larder::cache

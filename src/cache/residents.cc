@@ -86,6 +86,11 @@ bool Residents::reserve(NodeId node, uint64_t bytes, const Hints& hints, Nanos f
   for (int attempt = 0; budget_.could_fit(bytes) && attempt < kAttemptsMax; ++attempt) {
     const Budget::Amount wanted{.bytes = bytes, .objects = is_known(node) ? 0U : 1U};
     if (budget_.take(wanted.bytes, wanted.objects)) {
+      if (cover_ && !cover_(budget_.taken())) {
+        budget_.settled(wanted.bytes);
+        budget_.give_back(wanted.bytes, wanted.objects);
+        break;
+      }
       enter_reserved(node, wanted.objects, hints, cost_us);
       call_if_pressed();
       return true;
@@ -180,6 +185,7 @@ std::optional<Residents::Victim> Residents::choose_expired(evict::SlotFilter may
 }
 
 bool Residents::make_room(NodeId for_node, const Budget::Amount& wanted) {
+  if (budget_.expects_more()) return false;
   const Budget::Amount over = budget_.excess(wanted, 0);
   Round round(*this, for_node);
   while (round.freed().bytes < over.bytes || round.freed().objects < over.objects)
@@ -188,6 +194,7 @@ bool Residents::make_room(NodeId for_node, const Budget::Amount& wanted) {
 }
 
 bool Residents::relieve(uint32_t evictions_max) {
+  if (budget_.expects_more()) return false;
   Round round(*this, NodeId{});
   for (uint32_t i = 0; i < evictions_max; ++i) {
     const Budget::Amount over = budget_.excess({}, kSpareGoalPerMille);
@@ -292,10 +299,11 @@ void Residents::introduce(NodeId node, uint64_t bytes, int64_t cached_at_ns, con
   const Slot slot = table_.insert(node, hints.priority);
   enter(slot, cached_at_s, hints);
   set_bytes(slot, bytes);
-  budget_.adopt(table_.bytes(slot), 1);
+  budget_.adopt_expected(table_.bytes(slot), 1);
 }
 
 void Residents::end_census() {
+  budget_.end_expectation();
   const MutexLock lock(mutex_);
   census_done_ = true;
   for (const NodeId node : used_since_mount_)

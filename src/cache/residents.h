@@ -8,7 +8,8 @@
 //
 // There is a policy for each priority: all of a lower one go before any of a higher, and pinned
 // objects do not go.  Files cached in earlier runs become known through a census that runs after
-// the mount answers (no walk at mount); until it ends they are neither counted nor evicted.
+// the mount answers (no walk at mount); until it ends the most there can be of them is taken for
+// used (expect()).
 //
 // Invariants
 //   - Budget's object bytes are the sum of the entries' bytes, plus what is reserved and neither
@@ -56,6 +57,14 @@ class Residents {
   // Called, from any thread and under a file's lock, when less than kSparePerMille of a limit is
   // left: relieve() is wanted.
   void set_pressed(std::function<void()> pressed) { pressed_ = std::move(pressed); }
+
+  // Called with all that is taken before any of it is used; false: it must not be.
+  void set_cover(std::function<bool(const Budget::Amount& taken)> cover) {
+    cover_ = std::move(cover);
+  }
+  // What earlier runs have left at most.  Until the census ends it is taken for used, and nothing
+  // is evicted: which objects should go is not known.
+  void expect(const Budget::Amount& left) { budget_.expect(left); }
 
   // Bytes are multiples of ResidentTable::kUnitBytes, but for introduce() and settle(), which round
   // up.
@@ -133,6 +142,7 @@ class Residents {
   const Clock& clock_;
   Evict evict_;
   std::function<void()> pressed_;
+  std::function<bool(const Budget::Amount&)> cover_;
   Counter& evictions_;
   Counter& evicted_bytes_;
   Counter& refused_;

@@ -107,5 +107,30 @@ TEST_F(BudgetTest, AnAnswerIsUsedForASecond) {
   EXPECT_TRUE(budget.take(kMiB, 1));  // a no is not believed without asking
 }
 
+TEST_F(BudgetTest, WhatIsExpectedIsBoundedByTheLimits) {
+  Budget& budget = make({.size_bytes = 100});
+  overhead_ = {.journal_bytes = 20};
+  budget.expect({.bytes = 1000, .objects = UINT64_MAX});
+  EXPECT_EQ(budget.taken().bytes, 100U);
+  EXPECT_EQ(budget.used_bytes(), 120U);
+  EXPECT_FALSE(budget.take(1, 0));
+  budget.adopt_expected(30, 1);
+  EXPECT_EQ(budget.taken().bytes, 100U);
+  budget.end_expectation();
+  EXPECT_FALSE(budget.expects_more());
+  EXPECT_EQ(budget.used_bytes(), 50U);
+  EXPECT_TRUE(budget.take(50, 1));
+}
+
+TEST_F(BudgetTest, WithoutALimitAnythingMayBeExpected) {
+  Budget& budget = make({});
+  budget.expect({.bytes = UINT64_MAX, .objects = UINT64_MAX});
+  EXPECT_TRUE(budget.take(50, 1));
+  EXPECT_EQ(budget.taken().objects, UINT64_MAX);
+  EXPECT_EQ(budget.used_bytes(), UINT64_MAX);
+  budget.end_expectation();
+  EXPECT_EQ(budget.used_bytes(), 50U);
+}
+
 }  // namespace
 }  // namespace larder::cache

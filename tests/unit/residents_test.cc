@@ -80,6 +80,50 @@ TEST_F(ResidentsTest, CountsWhatIsReservedAndReleased) {
   EXPECT_EQ(used(), 20U);
 }
 
+// Earlier runs left something, and the census is not over.
+TEST_F(ResidentsTest, WhatIsExpectedIsTakenForUsed) {
+  residents_.expect({.bytes = 60 * kUnit, .objects = 3});
+  EXPECT_EQ(used(), 60U);
+  EXPECT_TRUE(reserve(1, 30));
+  EXPECT_FALSE(reserve(2, 20));
+  EXPECT_FALSE(residents_.relieve(10));
+  EXPECT_THAT(evicted_, IsEmpty());  // what should go is not known yet
+  residents_.introduce(NodeId{10}, 20 * kUnit, 0);
+  EXPECT_EQ(used(), 90U);
+  residents_.introduce(NodeId{11}, 25 * kUnit, 0);
+  EXPECT_EQ(used(), 90U);
+  EXPECT_EQ(residents_.object_bytes(), 75 * kUnit);
+  residents_.end_census();  // the third was not there
+  EXPECT_EQ(used(), 75U);
+  EXPECT_TRUE(reserve(2, 40));
+  EXPECT_THAT(evicted_, ElementsAre(10));
+}
+
+TEST_F(ResidentsTest, MoreThanIsExpectedCountsToo) {
+  residents_.expect({.bytes = 10 * kUnit, .objects = 1});
+  residents_.introduce(NodeId{10}, 20 * kUnit, 0);
+  residents_.introduce(NodeId{11}, 20 * kUnit, 0);
+  EXPECT_EQ(used(), 40U);
+  residents_.end_census();
+  EXPECT_EQ(used(), 40U);
+}
+
+TEST_F(ResidentsTest, WhatIsTakenIsCoveredFirst) {
+  std::vector<uint64_t> asked;
+  bool allows = true;
+  residents_.set_cover([&](const Budget::Amount& taken) {
+    asked.push_back(taken.bytes / kUnit);
+    return allows;
+  });
+  EXPECT_TRUE(reserve(1, 30));
+  EXPECT_TRUE(reserve(2, 10));
+  allows = false;
+  EXPECT_FALSE(reserve(3, 20));
+  EXPECT_THAT(asked, ElementsAre(30, 40, 60));
+  EXPECT_EQ(used(), 40U);
+  EXPECT_EQ(residents_.count(), 2U);
+}
+
 TEST_F(ResidentsTest, WhatIsReservedCountsUntilItIsCancelled) {
   ASSERT_TRUE(residents_.reserve(NodeId{1}, 80 * kUnit));
   EXPECT_EQ(used(), 80U);

@@ -1,0 +1,44 @@
+// HighWater: at most how much the objects take, written down before they do, so that the next run
+// knows before its census is over how much it has to reckon with, also after a crash.
+//
+// The mark is set ahead in steps, as each costs a sync: an eighth of what is there, 64 MiB and
+// 1,024 objects at least.  A clean stop lowers it to what is there.
+//
+// Invariant: the durable mark is never below what cover() was asked for and has allowed.
+// Thread-safe.
+#pragma once
+
+#include <atomic>
+
+#include "base/error.h"
+#include "base/mutex.h"
+#include "cache/budget.h"
+#include "catalog/catalog.h"
+
+namespace larder::cache {
+
+class HighWater {
+ public:
+  // Of the runs before, or `otherwise` where they did not say.
+  static Result<HighWater> load(catalog::Catalog& catalog, const Budget::Amount& otherwise);
+  HighWater(catalog::Catalog& catalog, const Budget::Amount& mark);
+  HighWater(HighWater&& other) noexcept;
+
+  Budget::Amount mark() const;
+  // Raises the mark when it is lower.  False: that cannot be written down; so much must not be
+  // taken.  May wait for the disk, once a step.
+  bool cover(const Budget::Amount& taken);
+  // So much it is and stays: for a clean stop.
+  Result<void> lower(const Budget::Amount& taken);
+
+ private:
+  Result<void> store(const Budget::Amount& mark) REQUIRES(mutex_);
+  bool covers(const Budget::Amount& taken) const;
+
+  catalog::Catalog& catalog_;
+  Mutex mutex_;
+  std::atomic<uint64_t> bytes_;
+  std::atomic<uint64_t> objects_;
+};
+
+}  // namespace larder::cache
