@@ -222,7 +222,7 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
   const uint64_t last = last_block(offset, data.size());
   const auto covered = [&](uint64_t block) {
     const uint64_t start = block << block_shift_;
-    // Between the old end and the write lies a hole, which the object has too.
+    // Between the old end and the write are zeros, in the object too.
     const bool from_start = offset <= start || old_size_bytes <= start;
     return from_start && end >= std::min(start + block_bytes(), new_size);
   };
