@@ -416,7 +416,8 @@ void RunningMount::add_duties(control::CommandTable& commands) {
                          [this] { return residents_->count(); },
                          [this] { return residents_->used_bytes(); },
                          [this](NodeId node) { return residents_->bytes_of(node); }, open},
-      !recovery.clean, registry_, clock_);
+      !recovery.clean || recovery.is_new,  // a new journal may have found old objects beside it
+      registry_, clock_);
   cache::Scrub::Options scrub_options{.bytes_per_second = request_.config.scrub_bytes_per_second,
                                       .doubtful_from = std::nullopt};
   if (!recovery.clean) scrub_options.doubtful_from = recovery.replayed_from;
@@ -544,7 +545,8 @@ RunningMount::~RunningMount() {
   if (files_) files_->shut_down();
   files_.reset();
   source_.reset();
-  if (high_water_)
+  // What is not counted yet is known by the old mark only.
+  if (high_water_ && !budget_->expects_more())
     if (const auto lowered = high_water_->lower(budget_->taken()); !lowered)
       log::warning("cannot note how much is cached: {}", lowered.error().message());
   if (store_)

@@ -5,7 +5,7 @@
 // 1,024 objects at least.  A clean stop lowers it to what is there.
 //
 // Invariant: the durable mark is never below what cover() was asked for and has allowed.
-// Thread-safe.
+// Thread-safe.  Who needs a higher mark waits for the disk, and for others who do.
 #pragma once
 
 #include <atomic>

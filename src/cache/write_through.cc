@@ -170,6 +170,7 @@ void CachedFile::end_zeros(uint64_t offset, uint64_t length,
 // Of a write that begins behind the old end: what is between them in blocks that will be present.
 std::vector<CachedFile::Range> CachedFile::holes_before(uint64_t offset, uint64_t old_size_bytes,
                                                         const std::vector<uint64_t>& keep) const {
+  if (offset <= old_size_bytes) return {};
   const uint64_t first = offset >> block_shift_;
   const uint64_t edge = old_size_bytes >> block_shift_;
   std::vector<Range> holes;
