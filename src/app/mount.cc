@@ -533,7 +533,7 @@ void RunningMount::give_up_on_source() {
 }
 
 RunningMount::~RunningMount() {
-  session_.reset();
+  if (session_) session_->end();
   if (store_) store_->set_wake(nullptr);
   if (janitor_) janitor_->stop();
   if (warmer_) warmer_->stop();
@@ -544,6 +544,7 @@ RunningMount::~RunningMount() {
   warmer_.reset();
   if (files_) files_->shut_down();
   files_.reset();
+  session_.reset();  // which files_ may have spoken to until now
   source_.reset();
   // What is not counted yet is known by the old mark only.
   if (high_water_ && !budget_->expects_more())

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "fs/open_file.h"
 #include "source/breaker.h"
 
 namespace larder::fs {
@@ -86,6 +87,8 @@ io::Task<Result<void>> CachedFileSystem::load_root() {
 }
 
 void CachedFileSystem::shut_down() {
+  for (const auto& open : open_files_.take_all()) close_inode(*open->node, *open);
+  open_directories_.take_all();
   sent_back_.clear();
   std::vector<NodePtr> nodes = table_.all();  // alive until no node refers to another
   for (const NodePtr& node : nodes) {

@@ -29,6 +29,7 @@
 #include "catalog/catalog.h"
 #include "fs/access_recorder.h"
 #include "fs/file_system.h"
+#include "fs/handle_set.h"
 #include "fs/node.h"
 #include "fs/node_table.h"
 #include "fs/sent_back.h"
@@ -68,7 +69,7 @@ class CachedFileSystem final : public FileSystem {
   // Asks the source for the root's attributes, or takes what the catalog knows; kNotFound when
   // neither does.
   io::Task<Result<void>> load_root();
-  // After the last request: lets go of the nodes the kernel held.
+  // After the last request: closes what is still open and lets go of the nodes the kernel held.
   void shut_down();
   // Frees the node's object to make room (cache::Residents).
   bool evict(NodeId node, uint64_t wanted_bytes);
@@ -189,8 +190,10 @@ class CachedFileSystem final : public FileSystem {
   Result<NodePtr> node(KernelId id);
   // In memory or from the catalog; null when neither has it.
   NodePtr load(NodeId id);
-  static OpenFile& file_of(uint64_t handle);
-  static OpenDirectory& directory_of(uint64_t handle);
+  static OpenFile& file_of(uint64_t handle) { return HandleSet<OpenFile>::get(handle); }
+  static OpenDirectory& directory_of(uint64_t handle) {
+    return HandleSet<OpenDirectory>::get(handle);
+  }
   Nanos now() const { return env_.clock.monotonic(); }
 
   // names
@@ -301,6 +304,8 @@ class CachedFileSystem final : public FileSystem {
   AccessRecorder recorder_;
   KernelPort* kernel_ = nullptr;
   NodeTable table_;
+  HandleSet<OpenFile> open_files_;
+  HandleSet<OpenDirectory> open_directories_;
   SentBack sent_back_;
   mutable SharedMutex tree_mutex_;  // guards all nodes' names_
   NodePtr root_;

@@ -38,11 +38,11 @@ io::Task<Result<uint64_t>> CachedFileSystem::open_directory(KernelId id) {
   if (is_first_use && !node->persist({})) env_.metrics.store_errors.add();
   auto open = std::make_unique<OpenDirectory>();
   open->node = node;
-  co_return reinterpret_cast<uint64_t>(open.release());
+  co_return open_directories_.add(std::move(open));
 }
 
 void CachedFileSystem::release_directory(uint64_t handle) {
-  delete &directory_of(handle);
+  open_directories_.take(handle);
 }
 
 io::Task<Result<void>> CachedFileSystem::sync_directory(uint64_t handle, bool data_only) {

@@ -296,7 +296,7 @@ Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, const Openi
     recorder_.note_open(node->id(), disk_bytes_of(node->file().size_bytes()));
   (decision.passthrough ? metrics_.opens_passthrough : metrics_.opens_cached).add();
   metrics_.handles.add();
-  decision.reply.handle = reinterpret_cast<uint64_t>(open.release());
+  decision.reply.handle = open_files_.add(std::move(open));
   return decision.reply;
 }
 
@@ -354,13 +354,13 @@ bool CachedFileSystem::release_hit(uint64_t handle) {
   if (open.source) return false;  // written data may have to be looked after
   // Closing an object that was removed meanwhile frees its room on disk, which takes time.
   if (open.passthrough && open.generation != open.node->file().generation()) return false;
-  const std::unique_ptr<OpenFile> closed(&open);
+  const std::unique_ptr<OpenFile> closed = open_files_.take(handle);
   if (close_inode(*open.node, open)) open.node->file().idle();
   return true;
 }
 
 io::Task<void> CachedFileSystem::release(uint64_t handle) {
-  std::unique_ptr<OpenFile> open(&file_of(handle));
+  const std::unique_ptr<OpenFile> open = open_files_.take(handle);
   const NodePtr node = open->node;
   close_inode(*node, *open);
   io::Task<void> settling = settle(open.get());

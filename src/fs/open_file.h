@@ -1,4 +1,4 @@
-// The handles of CachedFileSystem: a handle's number is its address, alive from open to release.
+// The handles of CachedFileSystem.
 #pragma once
 
 #include <memory>
@@ -38,12 +38,5 @@ struct CachedFileSystem::OpenDirectory {
   size_t attributes_to = 0;                         // entries below this one have been asked for
   size_t window = 0;
 };
-
-inline CachedFileSystem::OpenFile& CachedFileSystem::file_of(uint64_t handle) {
-  return *reinterpret_cast<OpenFile*>(handle);
-}
-inline CachedFileSystem::OpenDirectory& CachedFileSystem::directory_of(uint64_t handle) {
-  return *reinterpret_cast<OpenDirectory*>(handle);
-}
 
 }  // namespace larder::fs

@@ -6,6 +6,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <utility>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -112,11 +113,8 @@ Result<std::unique_ptr<Session>> Session::mount(const SessionOptions& options,
 }
 
 Session::~Session() {
-  if (parts_->attached) {
-    if (workers_.empty()) take_down();
-    finish();
-    fuse_session_unmount(parts_->session);
-  }
+  end();
+  if (parts_->attached) fuse_session_unmount(parts_->session);
   if (parts_->session != nullptr) fuse_session_destroy(parts_->session);
 }
 
@@ -140,6 +138,12 @@ Result<void> Session::serve() {
     return fail_errno("read from /dev/fuse");
   }
   return {};
+}
+
+void Session::end() {
+  if (!parts_->attached || std::exchange(ended_, true)) return;
+  if (workers_.empty()) take_down();
+  finish();
 }
 
 void Session::stop() {

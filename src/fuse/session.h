@@ -45,7 +45,7 @@ class Session final : public fs::KernelPort {
                                                 const fs::VirtualDirectory* virtual_directory,
                                                 buffer::Pool& pool, Registry& registry,
                                                 const Clock& clock);
-  // Unmounts.
+  // Unmounts, if end() has not.
   ~Session() override;
 
   // Serves until unmounted (by anybody), aborted or stopped; then the mount is gone from the tree,
@@ -54,6 +54,9 @@ class Session final : public fs::KernelPort {
   Result<void> serve();
   // Makes serve() unmount and return.  Does not wait.
   void stop();
+  // When serve() has returned or was never called: unmounts, unless that is done.  What is asked of
+  // the kernel from now on means nothing, and may be asked until the session is destroyed.
+  void end();
 
   bool passthrough_available() const override;
   Result<int32_t> open_backing(int fd) override;
@@ -77,6 +80,7 @@ class Session final : public fs::KernelPort {
   const Clock& clock_;
   std::unique_ptr<Parts> parts_;
   std::vector<std::thread> workers_;
+  bool ended_ = false;
 
   Mutex mutex_;
   CondVar changed_;

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fs/cached_file_system.h"
@@ -42,7 +43,7 @@ class FsStack {
   }
   // Takes it down as app/ does; close() then closes the store.
   void stop() {
-    if (!files) return;
+    if (!files || std::exchange(stopped_, true)) return;
     stack.settle();
     stack.stop();
     files->shut_down();
@@ -66,6 +67,9 @@ class FsStack {
   testing::CacheStack stack;
   std::unique_ptr<CachedFileSystem> files;
   Result<void> loaded;
+
+ private:
+  bool stopped_ = false;
 };
 
 class FsTest : public ::testing::Test {

@@ -642,6 +642,20 @@ TEST_F(FsPassthroughTest, OnlyWhatIsResidentIsOpenedInPassthrough) {
   EXPECT_EQ(kernel().backings(), 0U);
 }
 
+// The kernel sends no release for what is open when the mount goes.
+TEST_F(FsPassthroughTest, WhatIsOpenAtTheEndIsClosed) {
+  source_.put("written", "1");
+  open_resident();
+  open(lookup(kRoot, "written").id, O_RDWR);
+  ASSERT_TRUE(fs_->run(files().open_directory(kRoot)));
+  const Gauge& handles = fs_->stack.registry.gauge("larder_open_handles", "Open files.");
+  EXPECT_EQ(kernel().backings(), 1U);
+  EXPECT_EQ(handles.value(), 2);
+  fs_->stop();
+  EXPECT_EQ(kernel().backings(), 0U);
+  EXPECT_EQ(handles.value(), 0);
+}
+
 TEST_F(FsPassthroughTest, AWriterGetsAnInodeOfItsOwn) {
   const OpenReply reader = open_resident();
   const KernelId old_id = lookup(kRoot, "file").id;
