@@ -203,7 +203,10 @@ CachedFile::Dropped CachedFile::drop_locked() {
         if (chunk != 0 || !first_chunk_) dropped.batch.remove(object_, chunk);
     }
   }
-  dropped.counted_bytes = env_.residents.let_go(owner_.id());
+  room().removed(env_.residents.let_go(owner_.id()));
+  dropped.room = std::exchange(room_, nullptr);
+  // Whoever holds a pin goes on reading the old object.
+  if (pins_ > 0) lingering_.push_back({generation_, std::exchange(pins_, 0), dropped.room});
   dropped.file = std::exchange(object_file_, nullptr);
   list_if_open();
   object_ = {};
@@ -211,7 +214,6 @@ CachedFile::Dropped CachedFile::drop_locked() {
   first_chunk_.reset();
   untrusted_ = false;
   extra_bytes_ = 0;
-  pins_ = 0;  // whoever holds a pin of the old generation goes on reading the old object
   blocks_.reset();
   ++generation_;
   return dropped;
@@ -226,8 +228,11 @@ void CachedFile::finish_drop(Dropped dropped) {
     if (const auto removed = env_.objects.remove(dropped.object); !removed)
       log::warning("cannot remove an object: {}", removed.error().message());
   }
-  // Not before the file is gone: the room could be taken while it is still in use.
-  if (dropped.counted_bytes) env_.residents.give_back(*dropped.counted_bytes);
+}
+
+ObjectRoom& CachedFile::room() {
+  if (!room_) room_ = std::make_shared<ObjectRoom>(env_.residents);
+  return *room_;
 }
 
 uint64_t CachedFile::clear_blocks(uint64_t first_block, uint64_t last_block) {
@@ -300,7 +305,8 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId* object) {
     was_dropped = object_ != *object;
     if (!was_dropped && object_file_) return object_file_;
     if (!was_dropped) {
-      object_file_ = *file;
+      room();
+      file = object_file_ = ObjectRoom::hold(room_, std::move(*file));
       list_if_open();
       if (!object_created_) {
         object_created_ = true;
@@ -341,12 +347,21 @@ Result<CachedFile::Pin> CachedFile::pin() {
 
 void CachedFile::pin_again(uint64_t generation) {
   MutexLock lock(mutex_);
-  if (generation == generation_) ++pins_;
+  if (uint32_t* pins = pins_of(generation)) ++*pins;
 }
 
 void CachedFile::unpin(uint64_t generation) {
   MutexLock lock(mutex_);
-  if (generation == generation_ && pins_ > 0) --pins_;
+  uint32_t* pins = pins_of(generation);
+  CHECK(pins != nullptr && *pins > 0);
+  --*pins;
+  std::erase_if(lingering_, [](const Lingering& old) { return old.pins == 0; });
+}
+
+uint32_t* CachedFile::pins_of(uint64_t generation) {
+  if (generation == generation_) return &pins_;
+  const auto old = std::ranges::find(lingering_, generation, &Lingering::generation);
+  return old == lingering_.end() ? nullptr : &old->pins;
 }
 
 uint64_t CachedFile::generation() const {

@@ -39,6 +39,7 @@
 #include "base/mutex.h"
 #include "cache/block_map.h"
 #include "cache/environment.h"
+#include "cache/object_room.h"
 #include "cache/open_files.h"
 #include "cache/rules.h"
 #include "cache/slice.h"
@@ -136,7 +137,7 @@ class CachedFile {
     uint64_t generation = 0;  // to be given to unpin
   };
   Result<Pin> pin();
-  // Once more what is pinned already, resident or not; nothing to do for an older generation.
+  // Once more what is pinned already, resident or not, also of an older generation.
   void pin_again(uint64_t generation);
   void unpin(uint64_t generation);
   // Grows each time the data are dropped: a new generation is a new object.
@@ -228,6 +229,8 @@ class CachedFile {
                                      std::vector<Slice>* out);
   Result<std::shared_ptr<io::File>> object_file(ObjectId* object);
   io::Task<Result<std::shared_ptr<io::File>>> object_file_in_time(ObjectId* object);
+  ObjectRoom& room() REQUIRES(mutex_);
+  uint32_t* pins_of(uint64_t generation) REQUIRES(mutex_);
   void list_if_open() REQUIRES(mutex_);
   io::Task<void> update_object(buffer::BufferRef data, uint64_t offset, uint64_t old_size_bytes);
   void end_change_locked() REQUIRES(mutex_);
@@ -240,7 +243,7 @@ class CachedFile {
     std::shared_ptr<io::File> file;
     std::shared_ptr<source::SourceFile> reader;
     catalog::Batch batch;
-    std::optional<uint64_t> counted_bytes;  // what Residents has let go
+    std::shared_ptr<ObjectRoom> room;
   };
   // What is punched out of an object.
   struct Hole {
@@ -310,6 +313,7 @@ class CachedFile {
   // What is claimed of chunk 0; nullopt: a record of its own says it.
   std::optional<catalog::ChunkRecord> first_chunk_ GUARDED_BY(mutex_);
   std::shared_ptr<io::File> object_file_ GUARDED_BY(mutex_);
+  std::shared_ptr<ObjectRoom> room_ GUARDED_BY(mutex_);  // null: it was not opened yet
   BlockMap blocks_ GUARDED_BY(mutex_);
   int64_t extra_bytes_ GUARDED_BY(mutex_) = 0;  // the object's, beyond its blocks
   bool punching_ GUARDED_BY(mutex_) = false;
@@ -321,6 +325,13 @@ class CachedFile {
   bool idle_ GUARDED_BY(mutex_) = false;  // close the descriptors when the last fetch ends
   uint32_t pins_ GUARDED_BY(mutex_) = 0;  // of this generation
   uint64_t generation_ GUARDED_BY(mutex_) = 1;
+  // Objects that were dropped while pinned.
+  struct Lingering {
+    uint64_t generation = 0;
+    uint32_t pins = 0;
+    std::shared_ptr<ObjectRoom> room;
+  };
+  std::vector<Lingering> lingering_ GUARDED_BY(mutex_);
 };
 
 }  // namespace larder::cache

@@ -81,7 +81,7 @@ class Residents {
   // The object was found to take so many bytes: counted so, whatever the limits say.
   void settle(NodeId node, uint64_t bytes);
   // The node's object is on its way out: it is known here no more, but its bytes, which are
-  // returned, and itself count until give_back() says that its file is gone.
+  // returned, and itself count until give_back() says that its file is gone (ObjectRoom).
   std::optional<uint64_t> let_go(NodeId node);
   void give_back(uint64_t object_bytes);
   // Both at once, for a node without an object; returns the bytes it held.

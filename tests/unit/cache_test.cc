@@ -308,6 +308,7 @@ TEST_F(CachedFileTest, WhoHoldsAPinReadsTheOldVersionAfterAChangeOutside) {
   fill();
   const auto pin = file().pin();
   ASSERT_TRUE(pin);
+  file().pin_again(pin->generation);
   source_.overwrite("file", 0, "new");
   EXPECT_TRUE(owner_->observe());
   fill();
@@ -321,6 +322,31 @@ TEST_F(CachedFileTest, WhoHoldsAPinReadsTheOldVersionAfterAChangeOutside) {
   file().unpin(pin->generation);
   EXPECT_FALSE(file().evict());
   file().unpin(fresh->generation);
+}
+
+// The disk has not got it back before.
+TEST_F(CachedFileTest, TheRoomOfAnOldVersionCountsUntilItIsClosed) {
+  make(random_text(1, 2 * kBlock));
+  fill();
+  const Residents& residents = *stack_->residents;
+  const uint64_t one_bytes = residents.object_bytes();
+  ASSERT_GE(one_bytes, 2 * kBlock);
+  auto pin = file().pin();
+  ASSERT_TRUE(pin);
+  const uint64_t generation = pin->generation;
+  file().pin_again(generation);
+  source_.overwrite("file", 0, "new");
+  EXPECT_TRUE(owner_->observe());
+  EXPECT_EQ(residents.object_bytes(), one_bytes);
+  fill();
+  EXPECT_EQ(residents.object_bytes(), 2 * one_bytes);
+  file().unpin(generation);
+  file().unpin(generation);
+  EXPECT_EQ(residents.object_bytes(), 2 * one_bytes) << "a reader has it open still";
+  pin = fail(Code::kStale);
+  EXPECT_EQ(residents.object_bytes(), one_bytes);
+  EXPECT_TRUE(file().evict());
+  EXPECT_EQ(residents.object_bytes(), 0U);
 }
 
 TEST_F(CachedFileTest, AnEvictedFetchIsNotStored) {

@@ -1,0 +1,47 @@
+// ObjectRoom: what an object takes on the disk, counted until nobody has it open.
+//
+// A file that is removed keeps its room until it is closed, by larder and by the kernel (which
+// reads it in passthrough).  Whoever has the object open shares this with those who removed it:
+// when the last of them lets go, the room is given back.
+//
+// Thread-safe as std::shared_ptr is; removed() is called once, under the lock of the file.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "cache/residents.h"
+#include "io/disk.h"
+
+namespace larder::cache {
+
+class ObjectRoom {
+ public:
+  explicit ObjectRoom(Residents& residents) : residents_(residents) {}
+  ~ObjectRoom() {
+    if (bytes_) residents_.give_back(*bytes_);
+  }
+  ObjectRoom(const ObjectRoom&) = delete;
+  ObjectRoom& operator=(const ObjectRoom&) = delete;
+
+  // The object is about to be removed; `let_go_bytes` is what Residents::let_go() has said.
+  void removed(std::optional<uint64_t> let_go_bytes) { bytes_ = let_go_bytes; }
+
+  // `file`, which holds the room until it is closed.
+  static std::shared_ptr<io::File> hold(std::shared_ptr<ObjectRoom> room,
+                                        std::shared_ptr<io::File> file) {
+    struct Held {
+      std::shared_ptr<ObjectRoom> room;
+      std::shared_ptr<io::File> file;  // closed first
+    };
+    io::File* const itself = file.get();
+    return {std::make_shared<Held>(std::move(room), std::move(file)), itself};
+  }
+
+ private:
+  Residents& residents_;
+  std::optional<uint64_t> bytes_;
+};
+
+}  // namespace larder::cache
