@@ -177,6 +177,7 @@ class RunningMount final : public Mount {
   std::unique_ptr<cache::Trimmer> trimmer_;
   std::unique_ptr<control::ControlDirectory> control_;
   std::unique_ptr<fuse::Session> session_;
+  bool needs_audit_ = false;
 
   // A stop that a source that does not answer would hold up.
   void give_up_on_source();
@@ -245,13 +246,18 @@ Result<void> RunningMount::open_store() {
 
 // What they left is counted by the census; until it is over, by what they noted.
 Result<void> RunningMount::reckon_with_earlier_runs() {
-  const bool is_new = store_->recovery().is_new;
+  const journal::RecoveryReport& recovery = store_->recovery();
+  const auto directories = disk_->list(object::Objects::kTop);
+  const bool is_empty = recovery.is_new && (!directories || directories->empty());
   const cache::Limits& limits = budget_->limits();
   TRY_ASSIGN(cache::HighWater noted,
              cache::HighWater::load(
-                 *catalog_, is_new ? cache::Budget::Amount{}
-                                   : cache::Budget::Amount{limits.size_bytes, limits.objects}));
-  residents_->expect(noted.mark());
+                 *catalog_, is_empty ? cache::Budget::Amount{}
+                                     : cache::Budget::Amount{limits.size_bytes, limits.objects}));
+  TRY_ASSIGN(const bool is_owed, cache::Audit::is_owed(*catalog_));
+  // A new journal may have found old objects beside it.
+  needs_audit_ = is_owed || (recovery.is_new ? !is_empty : !recovery.clean);
+  residents_->expect(noted.mark(), needs_audit_);
   high_water_ = std::make_unique<cache::HighWater>(std::move(noted));
   residents_->set_cover(
       [this](const cache::Budget::Amount& taken) { return high_water_->cover(taken); });
@@ -415,9 +421,9 @@ void RunningMount::add_duties(control::CommandTable& commands) {
       cache::Audit::Host{[this] { return files_->objects_in_memory(); },
                          [this] { return residents_->count(); },
                          [this] { return residents_->used_bytes(); },
-                         [this](NodeId node) { return residents_->bytes_of(node); }, open},
-      !recovery.clean || recovery.is_new,  // a new journal may have found old objects beside it
-      registry_, clock_);
+                         [this](NodeId node) { return residents_->bytes_of(node); }, open,
+                         [this] { residents_->end_leftovers(); }},
+      needs_audit_, registry_, clock_);
   cache::Scrub::Options scrub_options{.bytes_per_second = request_.config.scrub_bytes_per_second,
                                       .doubtful_from = std::nullopt};
   if (!recovery.clean) scrub_options.doubtful_from = recovery.replayed_from;

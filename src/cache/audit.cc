@@ -16,6 +16,7 @@ using object::Objects;
 constexpr std::string_view kUnfinishedSuffix = ".new";
 constexpr const char* kJournal = "journal";
 constexpr const char* kMeasuredRecord = "audit-measured";
+constexpr const char* kOwedRecord = "audit-owed";
 // With the smallest blocks there are.  A larger object has fewer chunks than this: no file is
 // looked through for more than a million.
 constexpr uint64_t kChunkBytesMin = catalog::kBlocksPerChunk * 4096;
@@ -75,13 +76,25 @@ Audit::Audit(io::Disk& disk, catalog::Catalog& catalog, Activity& activity, Host
           "Bytes on the disk of all that is in the cache directory, when last measured.")),
       measured_at_(registry.gauge("larder_cache_measured_at_seconds",
                                   "When that was, in seconds since 1970; 0: never.")) {
-  if (is_urgent) schedule_.make_urgent();
+  if (is_urgent) {
+    schedule_.make_urgent();
+    catalog::Batch batch;
+    batch.put_number(kOwedRecord, 1);
+    if (const auto stored = catalog.apply(batch); !stored)
+      log::warning("cannot remember that the cache directory is to be looked through: {}",
+                   stored.error().message());
+  }
   if (const auto measured = catalog.number(kMeasuredRecord); measured && *measured)
     measured_bytes_.set(static_cast<int64_t>(**measured));
   measured_at_.set(std::chrono::duration_cast<std::chrono::seconds>(schedule_.ended_at()).count());
 }
 
 Audit::~Audit() = default;
+
+Result<bool> Audit::is_owed(catalog::Catalog& catalog) {
+  TRY_ASSIGN(const auto owed, catalog.number(kOwedRecord));
+  return owed.value_or(0) != 0;
+}
 
 Audit::Status Audit::status() const {
   MutexLock lock(mutex_);
@@ -289,6 +302,8 @@ void Audit::end(const Result<void>& result) {
   schedule_.remember_end(batch);
   if (result) {
     batch.put_number(kMeasuredRecord, findings.measured_bytes());
+    batch.put_number(kOwedRecord, 0);
+    host_.all_is_counted();
     measured_bytes_.set(static_cast<int64_t>(findings.measured_bytes()));
     measured_at_.set(
         std::chrono::duration_cast<std::chrono::seconds>(schedule_.ended_at()).count());

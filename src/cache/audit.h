@@ -70,9 +70,15 @@ class Audit {
     std::function<uint64_t(NodeId)> object_bytes;  // accounted for the node's object
     // The node's file, taken from the catalog if need be; null when it has none.
     std::function<std::shared_ptr<FileOwner>(NodeId)> open;
+    // A whole pass is over: nothing is in the cache directory that is not accounted for.
+    std::function<void()> all_is_counted = [] {};
   };
 
-  // All outlive it.  is_urgent: the last run did not end cleanly.
+  // Whether an earlier run did not end cleanly and no whole pass has been made since.
+  static Result<bool> is_owed(catalog::Catalog& catalog);
+
+  // All outlive it.  is_urgent: the last run did not end cleanly, or a pass is owed; it is from now
+  // on, until it is made.
   Audit(io::Disk& disk, catalog::Catalog& catalog, Activity& activity, Host host, bool is_urgent,
         Registry& registry, const Clock& clock);
   ~Audit();

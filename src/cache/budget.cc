@@ -39,6 +39,9 @@ Budget::Budget(const Limits& limits, io::Disk& disk, std::function<Overhead()> o
   };
   show("larder_cache_used_bytes", "Bytes of everything in the cache directory, as accounted.",
        [this] { return used_bytes(); });
+  show("larder_cache_expected_bytes",
+       "Of these, what earlier runs may have left and nobody has counted yet.",
+       [this] { return std::min<uint64_t>(taken().bytes - object_bytes(), INT64_MAX); });
   show("larder_cache_limit_bytes", "The limit set by size=.",
        [this] { return std::min<uint64_t>(limits_.size_bytes, INT64_MAX); });
   show("larder_cache_object_bytes", "Bytes of all objects on the cache disk.",
@@ -118,6 +121,15 @@ void Budget::adopt_expected(uint64_t bytes, uint64_t objects) {
   expected_ = {.bytes = less(expected_.bytes, bytes), .objects = less(expected_.objects, objects)};
 }
 
+void Budget::bound_expectation() {
+  const uint64_t overhead_bytes = sum_of(overhead_());
+  const MutexLock lock(mutex_);
+  const Amount left{.bytes = less(limits_.size_bytes, object_bytes_ + overhead_bytes),
+                    .objects = less(limits_.objects, objects_)};
+  expected_ = {.bytes = std::min(expected_.bytes, left.bytes),
+               .objects = std::min(expected_.objects, left.objects)};
+}
+
 void Budget::end_expectation() {
   const MutexLock lock(mutex_);
   expected_ = {};
@@ -153,22 +165,26 @@ bool Budget::is_pressed(uint32_t spare_per_mille) const {
 Budget::Amount Budget::excess_by_last_sample(const Amount& wanted, uint32_t spare_per_mille) const {
   const uint64_t overhead_bytes = sum_of(overhead_());
   const MutexLock lock(mutex_);
+  const Amount expected = spare_per_mille == 0 ? expected_ : Amount{};
   Amount over;
   const uint64_t size = without_spare(limits_.size_bytes, spare_per_mille);
-  over.bytes = less(object_bytes_ + overhead_bytes + wanted.bytes, size);
+  over.bytes = less(more(object_bytes_ + overhead_bytes + wanted.bytes, expected.bytes), size);
   if (limits_.min_free_bytes != 0 && sampled_at_) {
     const uint64_t keep = limits_.min_free_bytes + limits_.min_free_bytes / 1000 * spare_per_mille;
     over.bytes = std::max(over.bytes, less(keep + wanted.bytes, free_bytes_));
   }
   // More than there is cannot go.
   over.bytes = std::min(over.bytes, object_bytes_);
-  over.objects = std::min(
-      objects_, less(objects_ + wanted.objects, without_spare(limits_.objects, spare_per_mille)));
+  over.objects = std::min(objects_, less(more(objects_ + wanted.objects, expected.objects),
+                                         without_spare(limits_.objects, spare_per_mille)));
   return over;
 }
 
 bool Budget::could_fit(uint64_t bytes) const {
-  return limits_.objects > 0 && bytes + sum_of(overhead_()) <= limits_.size_bytes;
+  const uint64_t overhead_bytes = sum_of(overhead_());
+  const MutexLock lock(mutex_);
+  return expected_.objects < limits_.objects &&
+         more(bytes + overhead_bytes, expected_.bytes) <= limits_.size_bytes;
 }
 
 uint64_t Budget::object_bytes() const {

@@ -68,6 +68,9 @@ class Budget {
   void expect(const Amount& amount);
   // Counts some of it.
   void adopt_expected(uint64_t bytes, uint64_t objects);
+  // All that is recorded is counted.  What is expected still is not recorded, if it is there: it
+  // can only be what the limits leave.
+  void bound_expectation();
   // All is counted; what is expected still is not there.
   void end_expectation();
   bool expects_more() const;
@@ -75,12 +78,12 @@ class Budget {
   Amount taken() const;
 
   // What has to go before `wanted` more would fit and `spare_per_mille` of each limit besides were
-  // free; zero: nothing.
+  // free; zero: nothing.  What is merely expected is not made up for ahead of need.
   Amount excess(const Amount& wanted, uint32_t spare_per_mille);
   // Whether excess({}, spare_per_mille) is something, as far as can be said without asking the
   // disk: take() has done so within the last second.
   bool is_pressed(uint32_t spare_per_mille) const;
-  // Whether so much would fit if all objects were gone.
+  // Whether so much would fit if all objects that are counted were gone.
   bool could_fit(uint64_t bytes) const;
 
   const Limits& limits() const { return limits_; }

@@ -185,7 +185,7 @@ std::optional<Residents::Victim> Residents::choose_expired(evict::SlotFilter may
 }
 
 bool Residents::make_room(NodeId for_node, const Budget::Amount& wanted) {
-  if (budget_.expects_more()) return false;
+  if (is_counting()) return false;
   const Budget::Amount over = budget_.excess(wanted, 0);
   Round round(*this, for_node);
   while (round.freed().bytes < over.bytes || round.freed().objects < over.objects)
@@ -194,7 +194,7 @@ bool Residents::make_room(NodeId for_node, const Budget::Amount& wanted) {
 }
 
 bool Residents::relieve(uint32_t evictions_max) {
-  if (budget_.expects_more()) return false;
+  if (is_counting()) return false;
   Round round(*this, NodeId{});
   for (uint32_t i = 0; i < evictions_max; ++i) {
     const Budget::Amount over = budget_.excess({}, kSpareGoalPerMille);
@@ -303,13 +303,26 @@ void Residents::introduce(NodeId node, uint64_t bytes, int64_t cached_at_ns, con
 }
 
 void Residents::end_census() {
-  budget_.end_expectation();
+  if (may_have_leftovers_)
+    budget_.bound_expectation();
+  else
+    budget_.end_expectation();
   const MutexLock lock(mutex_);
   census_done_ = true;
   for (const NodeId node : used_since_mount_)
     if (const auto slot = table_.find(node))
       if (evict::Policy* policy = policy_of(table_.priority(*slot))) policy->hit(*slot);
   used_since_mount_ = {};
+}
+
+void Residents::end_leftovers() {
+  may_have_leftovers_ = false;
+  if (!is_counting()) budget_.end_expectation();
+}
+
+bool Residents::is_counting() const {
+  const MutexLock lock(mutex_);
+  return !census_done_ && budget_.expects_more();
 }
 
 size_t Residents::count() const {

@@ -63,8 +63,13 @@ class Residents {
     cover_ = std::move(cover);
   }
   // What earlier runs have left at most.  Until the census ends it is taken for used, and nothing
-  // is evicted: which objects should go is not known.
-  void expect(const Budget::Amount& left) { budget_.expect(left); }
+  // is evicted: which objects should go is not known.  with_leftovers: there may be objects, or
+  // parts of them, that are not recorded; what is expected beyond what the census has found is
+  // taken for them until end_leftovers(), but room is made as always.  Before the first reserve().
+  void expect(const Budget::Amount& left, bool with_leftovers = false) {
+    budget_.expect(left);
+    may_have_leftovers_ = with_leftovers;
+  }
 
   // Bytes are multiples of ResidentTable::kUnitBytes, but for introduce() and settle(), which round
   // up.
@@ -94,6 +99,8 @@ class Residents {
   void introduce(NodeId node, uint64_t bytes, int64_t cached_at_ns, const Hints& hints = {});
   // After the census: what was used since the mount is younger than what was introduced.
   void end_census();
+  // What was not recorded is removed, or counted.  On the thread of the census.
+  void end_leftovers();
 
   // Evicts at most `evictions_max` times while more is used than is to be, kSpareGoalPerMille of
   // each limit counted as used.  True when there is more to do and something may go.
@@ -123,6 +130,8 @@ class Residents {
   };
   class Round;
 
+  // Which objects there are is not known yet.
+  bool is_counting() const;
   evict::Policy* policy_of(Priority priority) REQUIRES(mutex_);
   Slot slot_of(NodeId node, const Hints& hints, uint32_t cost_us) REQUIRES(mutex_);
   void enter(Slot slot, uint32_t cached_at_s, const Hints& hints, uint32_t cost_us = 0)
@@ -150,6 +159,8 @@ class Residents {
   const Nanos ttl_;
   FetchCost fetch_cost_;
   const int64_t wall_offset_s_;  // wall clock less monotonic, at the start
+
+  bool may_have_leftovers_ = false;  // the janitor's, once it runs
 
   mutable Mutex mutex_;
   const MakePolicy make_policy_;

@@ -185,6 +185,41 @@ TEST_F(Limits, ASmallerLimitIsObeyedAfterARemount) {
   }
 }
 
+// An object that no record names is found only when the audit comes to it.
+TEST_F(Limits, WhatACrashLeftCountsBeforeItIsFound) {
+  constexpr size_t kFiles = 24, kLimit = 16 * kMiB;
+  for (size_t i = 0; i < kFiles; ++i) put(name(i), pattern(kMiB, i));
+  settle();
+  ASSERT_TRUE(mount({"size=16M", "memory=0"}));
+  EXPECT_FALSE(cached(0));
+  std::string object;
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(mount_->cache_dir() + "/objects"))
+    if (entry.is_regular_file()) object = entry.path();
+  ASSERT_EQ(unlink(at(name(0)).c_str()), 0);
+  ASSERT_TRUE(LarderMount::eventually([&] { return !std::filesystem::exists(object); }));
+  for (size_t i = 1; i < 4; ++i) EXPECT_FALSE(cached(i));
+  mount_->kill();
+  const uint64_t left_mib = (kLimit - directory_bytes()) / kMiB;
+  ASSERT_GE(left_mib, 4);
+  ASSERT_EQ(write_file(object, pattern(left_mib * kMiB)), 0);
+  // What the audit comes to first, so that it takes a while.
+  const std::string first = mount_->cache_dir() + "/objects/00";
+  std::filesystem::create_directory(first);
+  for (int i = 0; i < 8000; ++i) Descriptor(first + "/x" + std::to_string(i), O_CREAT | O_WRONLY);
+  ASSERT_TRUE(mount_->start()) << mount_->problem();
+  for (size_t i = 1; i < kFiles; ++i) {
+    EXPECT_EQ(read_file(at(name(i))), (FileContent{0, pattern(kMiB, i)})) << i;
+    EXPECT_LE(directory_bytes(), kLimit) << i;
+  }
+  EXPECT_TRUE(LarderMount::eventually([&] { return !std::filesystem::exists(object); }));
+  EXPECT_TRUE(
+      LarderMount::eventually([&] { return mount_->metric("/cache/expected_bytes") == 0; }));
+  for (size_t i = 1; i < kFiles; ++i) cached(i);
+  EXPECT_GT(object_bytes(), 4 * kMiB);
+  EXPECT_LE(directory_bytes(), kLimit);
+}
+
 TEST_F(Limits, AFileLargerThanTheCacheIsReadAllTheSame) {
   const std::string data = pattern(40 * kMiB);
   put("large", data);

@@ -9,6 +9,7 @@ namespace {
 
 using cache::Audit;
 using cache::kWhenPoked;
+using cache::Residents;
 using ::testing::IsEmpty;
 using testing::random_text;
 
@@ -19,7 +20,8 @@ class AuditTest : public FsTest {
             [&fs] { return fs.stack.residents->count(); },
             [&fs] { return fs.stack.residents->object_bytes(); },
             [&fs](NodeId node) { return fs.stack.residents->bytes_of(node); },
-            [&fs](NodeId node) { return fs.files->owner_of(node); }};
+            [&fs](NodeId node) { return fs.files->owner_of(node); },
+            [&fs] { fs.stack.residents->end_leftovers(); }};
   }
   void start_audit(bool is_urgent = false) {
     audit_ = std::make_unique<Audit>(disk(), *fs_->stack.catalog, activity_, host_of(*fs_),
@@ -85,6 +87,31 @@ TEST_F(AuditTest, WhatIsThereIsCountedAndLeftAlone) {
   EXPECT_EQ(fs_->stack.metric("larder_cache_measured_at_seconds"),
             clock_.wall().count() / 1'000'000'000);
   EXPECT_EQ(read_path("a"), source_.content("a"));
+}
+
+TEST_F(AuditTest, OfACrashIsOwedUntilItIsMade) {
+  mount();
+  const auto is_owed = [this] { return *Audit::is_owed(*fs_->stack.catalog); };
+  EXPECT_FALSE(is_owed());
+  start_audit(true);
+  end();  // cleanly, before a pass was made
+  mount();
+  EXPECT_TRUE(is_owed());
+  audit_urgently(disk(), *fs_);
+  EXPECT_FALSE(is_owed());
+  end();
+  mount();
+  EXPECT_FALSE(is_owed());
+}
+
+TEST_F(AuditTest, WhatNoRecordNamesCountsUntilItIsLookedFor) {
+  mount();
+  Residents& residents = *fs_->stack.residents;
+  residents.expect({.bytes = 8 * kBlock, .objects = 2}, true);
+  residents.end_census();
+  EXPECT_EQ(fs_->stack.metric("larder_cache_expected_bytes"), 8 * kBlock);
+  audit_urgently(disk(), *fs_);
+  EXPECT_EQ(fs_->stack.metric("larder_cache_expected_bytes"), 0);
 }
 
 TEST_F(AuditTest, PlantedOrphansAndStraysAreRemovedAndCounted) {

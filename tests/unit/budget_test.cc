@@ -122,6 +122,22 @@ TEST_F(BudgetTest, WhatIsExpectedIsBoundedByTheLimits) {
   EXPECT_TRUE(budget.take(50, 1));
 }
 
+TEST_F(BudgetTest, WhatIsNotRecordedIsAtMostWhatTheLimitsLeave) {
+  Budget& budget = make({.size_bytes = 100, .objects = 5});
+  overhead_ = {.journal_bytes = 20};
+  budget.expect({.bytes = 1000, .objects = 1000});
+  budget.adopt_expected(70, 2);
+  budget.bound_expectation();
+  EXPECT_EQ(budget.taken().bytes, 80U);
+  EXPECT_EQ(budget.taken().objects, 5U);
+  EXPECT_TRUE(budget.excess({}, 0).is_zero());
+  EXPECT_TRUE(budget.excess({}, 100).is_zero()) << "nothing goes ahead of need for it";
+  EXPECT_EQ(budget.excess({.bytes = 7, .objects = 1}, 0).bytes, 7U);
+  EXPECT_EQ(budget.excess({.bytes = 7, .objects = 1}, 0).objects, 1U);
+  EXPECT_TRUE(budget.could_fit(70));
+  EXPECT_FALSE(budget.could_fit(71));
+}
+
 TEST_F(BudgetTest, WithoutALimitAnythingMayBeExpected) {
   Budget& budget = make({});
   budget.expect({.bytes = UINT64_MAX, .objects = UINT64_MAX});

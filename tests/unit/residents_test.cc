@@ -99,6 +99,31 @@ TEST_F(ResidentsTest, WhatIsExpectedIsTakenForUsed) {
   EXPECT_THAT(evicted_, ElementsAre(10));
 }
 
+// After a crash: objects that no record names, and what was written into others.
+TEST_F(ResidentsTest, WhatIsNotRecordedCountsUntilAllIs) {
+  residents_.expect({.bytes = 60 * kUnit, .objects = 3}, true);
+  residents_.introduce(NodeId{10}, 20 * kUnit, 0);
+  residents_.introduce(NodeId{11}, 25 * kUnit, 0);
+  residents_.end_census();
+  EXPECT_EQ(used(), 60U);
+  EXPECT_FALSE(residents_.relieve(10));
+  EXPECT_TRUE(reserve(1, 35));
+  EXPECT_THAT(evicted_, IsEmpty());
+  EXPECT_TRUE(reserve(2, 20));
+  EXPECT_THAT(evicted_, ElementsAre(10));
+  EXPECT_LE(used(), 100U);
+  residents_.end_leftovers();
+  EXPECT_EQ(used(), 80U);
+}
+
+TEST_F(ResidentsTest, TheAuditMayEndBeforeTheCensus) {
+  residents_.expect({.bytes = 60 * kUnit, .objects = 3}, true);
+  residents_.end_leftovers();
+  EXPECT_EQ(used(), 60U);
+  residents_.end_census();
+  EXPECT_EQ(used(), 0U);
+}
+
 TEST_F(ResidentsTest, MoreThanIsExpectedCountsToo) {
   residents_.expect({.bytes = 10 * kUnit, .objects = 1});
   residents_.introduce(NodeId{10}, 20 * kUnit, 0);
