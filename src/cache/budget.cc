@@ -183,7 +183,7 @@ Budget::Amount Budget::excess_by_last_sample(const Amount& wanted, uint32_t spar
 bool Budget::could_fit(uint64_t bytes) const {
   const uint64_t overhead_bytes = sum_of(overhead_());
   const MutexLock lock(mutex_);
-  return expected_.objects < limits_.objects &&
+  return more(1, expected_.objects) <= limits_.objects &&
          more(bytes + overhead_bytes, expected_.bytes) <= limits_.size_bytes;
 }
 

@@ -141,6 +141,7 @@ TEST_F(BudgetTest, WhatIsNotRecordedIsAtMostWhatTheLimitsLeave) {
 TEST_F(BudgetTest, WithoutALimitAnythingMayBeExpected) {
   Budget& budget = make({});
   budget.expect({.bytes = UINT64_MAX, .objects = UINT64_MAX});
+  EXPECT_TRUE(budget.could_fit(50));
   EXPECT_TRUE(budget.take(50, 1));
   EXPECT_EQ(budget.taken().objects, UINT64_MAX);
   EXPECT_EQ(budget.used_bytes(), UINT64_MAX);
