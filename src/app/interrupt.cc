@@ -17,8 +17,12 @@ namespace {
 constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP};
 int requested_fd = -1;  // an eventfd; a handler can reach nothing else
 
-void on_signal(int /*signal*/) {
+void on_signal(int /*number*/) {
   const int saved = errno;
+  for (const int next : kSignals) {  // whichever comes next ends the process
+    struct sigaction now{};
+    if (sigaction(next, nullptr, &now) == 0 && now.sa_handler == on_signal) signal(next, SIG_DFL);
+  }
   const uint64_t one = 1;
   if (write(requested_fd, &one, sizeof one) != sizeof one) _exit(1);
   errno = saved;

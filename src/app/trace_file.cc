@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <utility>
 
 #include "app/trace_parser.h"
 
@@ -14,13 +15,14 @@ namespace {
 Result<evict::Trace> read_to_end(int fd, const std::string& name) {
   TraceParser parser(name);
   std::array<char, 256 << 10> chunk;
-  for (bool is_first = true;; is_first = false) {
+  bool is_first = true;
+  for (;;) {
     const ssize_t got = read(fd, chunk.data(), chunk.size());
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail_errno(name);
     if (got == 0) return parser.finish();
     const std::string_view text(chunk.data(), static_cast<size_t>(got));
-    if (is_first && text.starts_with("\x1f\x8b"))
+    if (std::exchange(is_first, false) && text.starts_with("\x1f\x8b"))
       return fail(Code::kInvalid,
                   fmt::format("{} is compressed: `zcat {} | larder simulate -`", name, name));
     TRY(parser.add(text));
