@@ -60,6 +60,7 @@ Trimmer::Trimmer(catalog::Catalog& catalog, Activity& activity, IfAbsent if_abse
       if_absent_(std::move(if_absent)),
       forget_after_(forget_after),
       clock_(clock),
+      activity_(activity),
       schedule_(catalog, "trim", kPeriod, activity, clock),
       nodes_(registry.counter("larder_trimmed_nodes_total",
                               "Files and directories forgotten, unused for long.")),
@@ -69,8 +70,12 @@ Trimmer::Trimmer(catalog::Catalog& catalog, Activity& activity, IfAbsent if_abse
 Trimmer::~Trimmer() = default;
 
 NextStep Trimmer::step() {
-  if (!pass_ && !begin_pass())
-    return forget_after_ == Nanos(0) ? kWhenPoked : schedule_.ask_again();
+  if (!pass_ && !begin_pass()) {
+    const NextStep next = forget_after_ == Nanos(0) ? kWhenPoked : schedule_.ask_again();
+    // The mount's return to use pokes.
+    if (catalog_.has_room() || !activity_.lately()) return next;
+    return next ? std::min(*next, next_pressed_) : next_pressed_;
+  }
   if (!schedule_.may_run()) return schedule_.ask_again();
   const Result<bool> goes_on = advance(*pass_);
   if (!goes_on || !*goes_on) {
@@ -171,7 +176,10 @@ Result<void> Trimmer::forget(const Pass& pass, NodeId node) {
   }
   if (S_ISDIR(record->attributes.mode) && pass.parents.may_have(node)) return {};
   batch.remove(node);
-  if (pass.is_pressed && record->parent) batch.remove(record->parent, record->name);
+  if (pass.is_pressed && record->parent) {
+    TRY_ASSIGN(const auto name, catalog_.name(record->parent, record->name));
+    if (name && name->node == node) batch.remove(record->parent, record->name);
+  }
   for (uint32_t part = 0; part < record->listing_parts; ++part)
     batch.remove_listing_part(node, part);
   if (record->attributes.inode != 0) {

@@ -75,6 +75,7 @@ class Trimmer {
   const IfAbsent if_absent_;
   const Nanos forget_after_;
   const Clock& clock_;
+  Activity& activity_;
   PassSchedule schedule_;
   Counter& nodes_;
   Counter& names_;
