@@ -1,6 +1,7 @@
 #include "fs/cached_file_system.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -167,8 +168,9 @@ Result<std::string> CachedFileSystem::child_path(const Node& parent,
   return path + name;
 }
 
-Name CachedFileSystem::first_name(const Node& node) const {
+Name CachedFileSystem::first_name(const Node& node, bool* was_lost) const {
   ReaderLock lock(tree_mutex_);
+  if (was_lost != nullptr) *was_lost = node.lost_name_;
   return node.names_.empty() ? Name{} : node.names_.front();
 }
 
@@ -190,6 +192,7 @@ void CachedFileSystem::add_name(const NodePtr& node, const NodePtr& parent, std:
   // A directory has one name: being seen under another means it was moved outside.
   if (node->is_directory()) gone.swap(node->names_);
   node->names_.insert(node->names_.begin(), {parent, std::string(name)});
+  node->lost_name_ = false;
 }
 
 void CachedFileSystem::drop_name(const NodePtr& parent, const std::string& name) {
@@ -203,6 +206,7 @@ void CachedFileSystem::drop_name(const NodePtr& parent, const std::string& name)
       });
       gone.assign(std::make_move_iterator(first.begin()), std::make_move_iterator(first.end()));
       node->names_.erase(first.begin(), first.end());
+      node->lost_name_ = node->names_.empty();
     }
     catalog::Batch batch;
     batch.remove(parent->id(), name);
@@ -246,11 +250,33 @@ std::optional<NodeId> CachedFileSystem::known_child(Node& parent, std::string_vi
 
 void CachedFileSystem::remember_child(Node& parent, const std::string& name, NodeId child,
                                       Nanos ttl, uint64_t asked_at) {
-  constexpr size_t kChildrenMax = 65536;  // of one directory; what is forgotten is in the catalog
+  {
+    MutexLock lock(parent.mutex_);
+    if (asked_at >= parent.directory_changed_at_)
+      parent.children_[name] = {child, now() + ttl};
+    else if (child)  // not to be believed, but it may be known here only whose name it is
+      parent.children_.try_emplace(name, Dentry{child, Nanos(0)});
+    constexpr size_t kChildrenMax = 65536;  // of one directory
+    const size_t count = parent.children_.size();
+    if (count < kChildrenMax || !std::has_single_bit(count)) return;
+  }
+  forget_children(parent);
+}
+
+// Keeps what is in memory, whose name the catalog may have no room for.
+void CachedFileSystem::forget_children(Node& parent) {
+  std::vector<NodeId> children;
+  {
+    MutexLock lock(parent.mutex_);
+    for (const auto& [name, dentry] : parent.children_)
+      if (dentry.child) children.push_back(dentry.child);
+  }
+  std::unordered_set<NodeId> in_memory;
+  for (const NodeId child : children)
+    if (table_.visit(child, [](Node&) {})) in_memory.insert(child);
   MutexLock lock(parent.mutex_);
-  if (asked_at < parent.directory_changed_at_) return;
-  if (parent.children_.size() >= kChildrenMax) parent.children_.clear();
-  parent.children_[name] = {child, now() + ttl};
+  std::erase_if(parent.children_,
+                [&](const auto& entry) { return !in_memory.contains(entry.second.child); });
 }
 
 void CachedFileSystem::change_directory(Node& parent) {

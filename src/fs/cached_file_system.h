@@ -168,7 +168,8 @@ class CachedFileSystem final : public FileSystem {
   cache::ChangeClock& changes() { return env_.changes; }
   NodeTable& table() { return table_; }
   Result<std::string> path_of(const Node& node) const;
-  Name first_name(const Node& node) const;
+  // was_lost: it had one in this run and has none left.
+  Name first_name(const Node& node, bool* was_lost = nullptr) const;
   // While the catalog has no room only what has data is recorded, and directories, by which that is
   // found; the rest is known as long as it is in memory.
   bool is_to_be_recorded(const catalog::NodeRecord& record) const;
@@ -210,6 +211,7 @@ class CachedFileSystem final : public FileSystem {
   void record_name(catalog::Batch& batch, const Node& parent, const std::string& name, Node& node);
   void remember_child(Node& parent, const std::string& name, NodeId child, Nanos ttl,
                       uint64_t asked_at);
+  void forget_children(Node& parent);
   // Brackets a change of the directory's entries made here.
   void change_directory(Node& parent);
   // `asked`: the epoch it has to be.

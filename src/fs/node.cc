@@ -97,7 +97,8 @@ cache::Hints Node::hints() {
 
 Result<void> Node::persist(catalog::Batch extra) {
   MutexLock record_lock(record_mutex_);
-  Name name = fs_.first_name(*this);
+  bool lost_name = false;
+  Name name = fs_.first_name(*this, &lost_name);
   {
     MutexLock lock(mutex_);
     if (deleted_) {
@@ -110,8 +111,10 @@ Result<void> Node::persist(catalog::Batch extra) {
       record.attributes = attributes_;
       record.validated_at_ns = validated_at_ns_;
       record.used_at_ns = used_at_ns_;
-      record.parent = name.parent ? name.parent->id() : NodeId{};
-      record.name = std::move(name.name);
+      if (name.parent || lost_name) {  // or else it is loaded without a name: the record's stays
+        record.parent = name.parent ? name.parent->id() : NodeId{};
+        record.name = std::move(name.name);
+      }
       record.symlink_target = symlink_target_;
       record.listing_parts = listing_parts_;
       record.listing_mtime_ns = listing_times_.mtime_ns;
@@ -138,6 +141,8 @@ void Node::forget_record(const catalog::NodeRecord& record, catalog::Batch& batc
   stored_hash_ = 0;
   batch.remove(id_);
   if (!record.parent) return;
+  const auto name = fs_.catalog().name(record.parent, record.name);
+  if (name && *name && (*name)->node != id_) return;
   batch.remove(record.parent, record.name);
   has_unrecorded_name_ = true;
 }

@@ -7,7 +7,9 @@
 //   - A kernel inode is in one mode at a time: cached_opens and passthrough_opens are never both
 //     above zero, and all its passthrough opens use backing_id, which is the object of
 //     `generation`.
-//   - names_ is empty only for the root and for a node without a name left (unlinked, still in
+//   - names_ is empty only for the root, for a node that housekeeping loaded (its record has its
+//   name)
+//     and for a node without a name left (unlinked, still in
 //     use).
 //
 // Locking: the tree's lock (Tree, held by the file system) guards names_; mutex_ everything else.
@@ -119,6 +121,7 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   std::vector<KernelInode> kernel_inodes_ GUARDED_BY(mutex_);
   uint64_t epoch_ GUARDED_BY(mutex_) = 0;
   std::vector<Name> names_;  // guarded by the tree's lock
+  bool lost_name_ = false;   // the last one, in this run; likewise
   std::shared_ptr<Node> keep_ GUARDED_BY(mutex_);
   CachedFileSystem& fs_;
 

@@ -584,6 +584,26 @@ TEST_F(FsTest, AWriteThroughAReadOnlyHandleIsRefused) {
   release(opened);
 }
 
+// Housekeeping takes files from the catalog, without the names that lead to them.
+TEST_F(FsTest, ARecordKeepsItsNameWhoeverWritesItAgain) {
+  source_.put("d/a", random_text(1, 2 * kBlock));
+  mount();
+  let_ttl_pass();
+  read_path("d/a");
+  fs_->stack.claim();
+  const NodeId node{walk("d/a").id.node()};
+  remount();
+  const auto before = *fs_->stack.catalog->node(node);
+  ASSERT_TRUE(before && before->parent);
+  ASSERT_TRUE(files().owner_of(node)->persist({}));
+  ASSERT_TRUE(files().evict(node, UINT64_MAX));
+  const auto after = *fs_->stack.catalog->node(node);
+  ASSERT_TRUE(after);
+  EXPECT_EQ(after->parent, before->parent);
+  EXPECT_EQ(after->name, "a");
+  EXPECT_FALSE(after->object);
+}
+
 // --- passthrough, on a real disk: the kernel needs a descriptor
 
 class FsPassthroughTest : public FsTest {
