@@ -226,7 +226,12 @@ Result<void> RunningMount::open_store() {
   };
   auto store = journal::Store::open(*disk_, kJournalName, options, registry_, clock_);
   if (!store) return unusable(store.error(), "; nothing in it was changed");
-  auto catalog = catalog::Catalog::open(**store);
+  // Beside a new journal there should be none.
+  ObjectId last_object;
+  if ((*store)->recovery().is_new) {
+    TRY_ASSIGN(last_object, in_words(object::Objects::last(*disk_)));
+  }
+  auto catalog = catalog::Catalog::open(**store, last_object);
   if (!catalog) return unusable(catalog.error(), "");  // not closed: closing writes a checkpoint
   store_ = std::move(*store);
   catalog_ = std::move(*catalog);
@@ -247,16 +252,17 @@ Result<void> RunningMount::open_store() {
 // What they left is counted by the census; until it is over, by what they noted.
 Result<void> RunningMount::reckon_with_earlier_runs() {
   const journal::RecoveryReport& recovery = store_->recovery();
-  const auto directories = disk_->list(object::Objects::kTop);
-  const bool is_empty = recovery.is_new && (!directories || directories->empty());
   const cache::Limits& limits = budget_->limits();
+  const bool is_empty = recovery.is_new && catalog_->first_object() == ObjectId{1};
   TRY_ASSIGN(cache::HighWater noted,
              cache::HighWater::load(
                  *catalog_, is_empty ? cache::Budget::Amount{}
                                      : cache::Budget::Amount{limits.size_bytes, limits.objects}));
-  TRY_ASSIGN(const bool is_owed, cache::Audit::is_owed(*catalog_));
-  // A new journal may have found old objects beside it.
-  needs_audit_ = is_owed || (recovery.is_new ? !is_empty : !recovery.clean);
+  // Noted at once, as a mount that fails later on ends cleanly.
+  if (recovery.is_new ? !is_empty : !recovery.clean) TRY(in_words(cache::Audit::owe(*catalog_)));
+  if (!recovery.clean)
+    TRY(in_words(cache::Scrub::note_doubtful(*catalog_, recovery.replayed_from)));
+  TRY_ASSIGN(needs_audit_, cache::Audit::is_owed(*catalog_));
   residents_->expect(noted.mark(), needs_audit_);
   high_water_ = std::make_unique<cache::HighWater>(std::move(noted));
   residents_->set_cover(
@@ -345,7 +351,7 @@ Result<void> RunningMount::build() {
   cache_options.block_shift = static_cast<uint8_t>(std::countr_zero(config.block_size_bytes));
   cache_options.readahead_max_bytes = config.readahead_bytes;
   cache_options.rules = config.rules;
-  cache_options.is_after_crash = !store_->recovery().clean;
+  cache_options.is_after_crash = needs_audit_;
   environment_ = std::make_unique<cache::Environment>(
       cache::Environment{*catalog_, *objects_, *memory_, *pool_, *residents_, *open_files_,
                          *claims_, *metrics_, clock_, *fetch_bytes_, changes_, cache_options});
@@ -414,7 +420,6 @@ void RunningMount::measure_metadata() {
 
 // What is done in the background: a duty is one entry here.
 void RunningMount::add_duties(control::CommandTable& commands) {
-  const journal::RecoveryReport& recovery = store_->recovery();
   const auto open = [this](NodeId node) { return files_->owner_of(node); };
   audit_ = std::make_unique<cache::Audit>(
       *disk_, *catalog_, activity_,
@@ -424,9 +429,8 @@ void RunningMount::add_duties(control::CommandTable& commands) {
                          [this](NodeId node) { return residents_->bytes_of(node); }, open,
                          [this] { residents_->end_leftovers(); }},
       needs_audit_, registry_, clock_);
-  cache::Scrub::Options scrub_options{.bytes_per_second = request_.config.scrub_bytes_per_second,
-                                      .doubtful_from = std::nullopt};
-  if (!recovery.clean) scrub_options.doubtful_from = recovery.replayed_from;
+  const cache::Scrub::Options scrub_options{.bytes_per_second =
+                                                request_.config.scrub_bytes_per_second};
   scrub_ = std::make_unique<cache::Scrub>(
       *catalog_, *objects_, activity_,
       cache::Scrub::Host{open, [this](NodeId node) { return files_->path_for_message(node); },
@@ -521,9 +525,10 @@ Result<void> RunningMount::run() {
 }
 
 void RunningMount::request_stop() noexcept {
-  session_->stop();
   MutexLock lock(stop_mutex_);
-  if (!served_ && !stopper_.joinable()) stopper_ = std::thread([this] { give_up_on_source(); });
+  if (served_) return;  // it is being taken down
+  session_->stop();
+  if (!stopper_.joinable()) stopper_ = std::thread([this] { give_up_on_source(); });
 }
 
 void RunningMount::give_up_on_source() {
@@ -553,7 +558,7 @@ RunningMount::~RunningMount() {
   session_.reset();  // which files_ may have spoken to until now
   source_.reset();
   // What is not counted yet is known by the old mark only.
-  if (high_water_ && !budget_->expects_more())
+  if (high_water_ && residents_->has_counted_all())
     if (const auto lowered = high_water_->lower(budget_->taken()); !lowered)
       log::warning("cannot note how much is cached: {}", lowered.error().message());
   if (store_)

@@ -16,7 +16,6 @@ using object::Objects;
 constexpr std::string_view kUnfinishedSuffix = ".new";
 constexpr const char* kJournal = "journal";
 constexpr const char* kMeasuredRecord = "audit-measured";
-constexpr const char* kOwedRecord = "audit-owed";
 // With the smallest blocks there are.  A larger object has fewer chunks than this: no file is
 // looked through for more than a million.
 constexpr uint64_t kChunkBytesMin = catalog::kBlocksPerChunk * 4096;
@@ -76,20 +75,19 @@ Audit::Audit(io::Disk& disk, catalog::Catalog& catalog, Activity& activity, Host
           "Bytes on the disk of all that is in the cache directory, when last measured.")),
       measured_at_(registry.gauge("larder_cache_measured_at_seconds",
                                   "When that was, in seconds since 1970; 0: never.")) {
-  if (is_urgent) {
-    schedule_.make_urgent();
-    catalog::Batch batch;
-    batch.put_number(kOwedRecord, 1);
-    if (const auto stored = catalog.apply(batch); !stored)
-      log::warning("cannot remember that the cache directory is to be looked through: {}",
-                   stored.error().message());
-  }
+  if (is_urgent) schedule_.make_urgent();
   if (const auto measured = catalog.number(kMeasuredRecord); measured && *measured)
     measured_bytes_.set(static_cast<int64_t>(**measured));
   measured_at_.set(std::chrono::duration_cast<std::chrono::seconds>(schedule_.ended_at()).count());
 }
 
 Audit::~Audit() = default;
+
+Result<void> Audit::owe(catalog::Catalog& catalog) {
+  catalog::Batch batch;
+  batch.put_number(kOwedRecord, 1);
+  return catalog.apply(batch);
+}
 
 Result<bool> Audit::is_owed(catalog::Catalog& catalog) {
   TRY_ASSIGN(const auto owed, catalog.number(kOwedRecord));
@@ -299,8 +297,8 @@ void Audit::end(const Result<void>& result) {
   const std::unique_ptr<Pass> pass = std::move(pass_);
   const AuditFindings& findings = pass->findings;
   catalog::Batch batch;
-  schedule_.remember_end(batch);
   if (result) {
+    schedule_.remember_end(batch);
     batch.put_number(kMeasuredRecord, findings.measured_bytes());
     batch.put_number(kOwedRecord, 0);
     host_.all_is_counted();
@@ -310,7 +308,7 @@ void Audit::end(const Result<void>& result) {
   } else {
     log::warning("cannot look through the cache directory: {}", result.error().message());
   }
-  if (const auto stored = catalog_.apply(batch); !stored)
+  if (const auto stored = result ? catalog_.apply(batch) : Result<void>(); !stored)
     log::warning("cannot remember that the cache directory was looked through: {}",
                  stored.error().message());
   {
@@ -322,7 +320,10 @@ void Audit::end(const Result<void>& result) {
       status_.accounted_bytes = host_.accounted_bytes();
     }
   }
-  schedule_.end();
+  if (result)
+    schedule_.end();
+  else
+    schedule_.end_in_vain(kRetry);
 }
 
 }  // namespace larder::cache

@@ -26,6 +26,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_set>
 #include <vector>
 
@@ -53,10 +54,12 @@ struct AuditFindings {
 
 class Audit {
  public:
+  static constexpr std::string_view kOwedRecord = "audit-owed";
   static constexpr size_t kObjectsMax = 1 << 20;
   static constexpr Nanos kPeriod = std::chrono::hours(24 * 7);
   // Between steps, when nobody waits for the pass: a step looks at kNamesPerStep files.
   static constexpr Nanos kPause = std::chrono::milliseconds(20);
+  static constexpr Nanos kRetry = std::chrono::minutes(10);  // after a pass that failed
   static constexpr size_t kNamesPerStep = 256;
   static constexpr size_t kRemovalsPerStep = 64;
   static constexpr size_t kRecordsPerStep = 16384;
@@ -74,11 +77,12 @@ class Audit {
     std::function<void()> all_is_counted = [] {};
   };
 
-  // Whether an earlier run did not end cleanly and no whole pass has been made since.
+  // Notes that an earlier run did not end cleanly; whether that was noted and no whole pass has
+  // been made since.
+  static Result<void> owe(catalog::Catalog& catalog);
   static Result<bool> is_owed(catalog::Catalog& catalog);
 
-  // All outlive it.  is_urgent: the last run did not end cleanly, or a pass is owed; it is from now
-  // on, until it is made.
+  // All outlive it.  is_urgent: a pass is owed.
   Audit(io::Disk& disk, catalog::Catalog& catalog, Activity& activity, Host host, bool is_urgent,
         Registry& registry, const Clock& clock);
   ~Audit();

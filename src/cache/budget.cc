@@ -40,8 +40,10 @@ Budget::Budget(const Limits& limits, io::Disk& disk, std::function<Overhead()> o
   show("larder_cache_used_bytes", "Bytes of everything in the cache directory, as accounted.",
        [this] { return used_bytes(); });
   show("larder_cache_expected_bytes",
-       "Of these, what earlier runs may have left and nobody has counted yet.",
-       [this] { return std::min<uint64_t>(taken().bytes - object_bytes(), INT64_MAX); });
+       "Of these, what earlier runs may have left and nobody has counted yet.", [this] {
+         const MutexLock lock(mutex_);
+         return std::min<uint64_t>(expected_.bytes, INT64_MAX);
+       });
   show("larder_cache_limit_bytes", "The limit set by size=.",
        [this] { return std::min<uint64_t>(limits_.size_bytes, INT64_MAX); });
   show("larder_cache_object_bytes", "Bytes of all objects on the cache disk.",
@@ -151,6 +153,12 @@ void Budget::give_back(uint64_t bytes, uint64_t objects) {
   CHECK(bytes <= object_bytes_ && objects <= objects_);
   object_bytes_ -= bytes;
   objects_ -= objects;
+}
+
+void Budget::correct(uint64_t before_bytes, uint64_t after_bytes) {
+  const MutexLock lock(mutex_);
+  CHECK(before_bytes <= object_bytes_);
+  object_bytes_ += after_bytes - before_bytes;
 }
 
 Budget::Amount Budget::excess(const Amount& wanted, uint32_t spare_per_mille) {

@@ -58,6 +58,8 @@ class Budget {
   // Counts what is there already, whatever the limits say.
   void adopt(uint64_t bytes, uint64_t objects);
   void give_back(uint64_t bytes, uint64_t objects);
+  // What was counted as `before` is `after`.
+  void correct(uint64_t before_bytes, uint64_t after_bytes);
 
   struct Amount {
     uint64_t bytes = 0;

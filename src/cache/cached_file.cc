@@ -60,7 +60,7 @@ void CachedFile::load(const catalog::NodeRecord& record) {
     blocks_.clear_all();
     extra_bytes_ = static_cast<int64_t>(object_bytes);
   }
-  env_.residents.introduce(owner_.id(), object_bytes, record.cached_at_ns);
+  env_.residents.meet(owner_.id(), object_bytes, record.cached_at_ns);
   env_.residents.settle(owner_.id(), object_bytes);  // if the census had only the record
 }
 
@@ -214,6 +214,7 @@ CachedFile::Dropped CachedFile::drop_locked() {
   first_chunk_.reset();
   untrusted_ = false;
   extra_bytes_ = 0;
+  exposed_ = false;
   blocks_.reset();
   ++generation_;
   return dropped;
@@ -274,21 +275,37 @@ Result<void> CachedFile::ensure_object_id() {
   return {};
 }
 
-Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId* object) {
+Result<std::shared_ptr<io::File>> CachedFile::existing_object_file(ObjectId* object) {
+  {
+    MutexLock lock(mutex_);
+    if (!object_created_ || untrusted_) return fail(Code::kStale, "object");
+    *object = object_;
+  }
+  return object_file(*object);
+}
+
+Result<std::shared_ptr<io::File>> CachedFile::make_object_file(ObjectId* object) {
   TRY(ensure_object_id());
+  {
+    MutexLock lock(mutex_);
+    *object = object_;
+  }
+  return object_file(*object);
+}
+
+Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId object) {
   uint64_t size_bytes = 0;
   bool created = false;
   {
     MutexLock lock(mutex_);
-    if (!object_) return fail(Code::kStale, "object");  // dropped since it got its number
-    *object = object_;
+    if (!object || object_ != object || untrusted_) return fail(Code::kStale, "object");
     if (object_file_) return object_file_;
     size_bytes = size_bytes_;
     created = object_created_;
   }
-  auto file = created ? env_.objects.open(*object) : env_.objects.create(*object, size_bytes);
+  auto file = created ? env_.objects.open(object) : env_.objects.create(object, size_bytes);
   // Another thread was quicker.
-  if (!file && file.error().is(Code::kExists)) file = env_.objects.open(*object);
+  if (!file && file.error().is(Code::kExists)) file = env_.objects.open(object);
   if (file && created) {
     const auto info = (*file)->info();
     if (!info || info->size_bytes != size_bytes) file = fail(Code::kNotFound, "object");
@@ -302,7 +319,7 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId* object) {
   bool was_dropped = false;
   {
     MutexLock lock(mutex_);
-    was_dropped = object_ != *object;
+    was_dropped = object_ != object;
     if (!was_dropped && object_file_) return object_file_;
     if (!was_dropped) {
       room();
@@ -318,7 +335,7 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId* object) {
   }
   if (was_dropped) {
     // Whoever dropped it before it was made had nothing to remove.
-    if (const auto removed = env_.objects.remove(*object); !removed)
+    if (const auto removed = env_.objects.remove(object); !removed)
       log::warning("cannot remove an object: {}", removed.error().message());
     return fail(Code::kStale, "object");
   }
@@ -338,10 +355,11 @@ Result<CachedFile::Pin> CachedFile::pin() {
   if (size_bytes() == 0) return fail(Code::kNotSupported, "empty");
   if (!env_.open_files.may_hold()) return fail(Code::kNoDescriptors, "object");
   ObjectId object;
-  TRY_ASSIGN(auto file, object_file(&object));
+  TRY_ASSIGN(auto file, existing_object_file(&object));
   MutexLock lock(mutex_);
   if (object_ != object || !resident_locked()) return fail(Code::kStale, "object");
   ++pins_;
+  exposed_ = true;
   return Pin{std::move(file), generation_};
 }
 

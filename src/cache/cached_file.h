@@ -105,7 +105,8 @@ class CachedFile {
   void drop();
   // Drops all data to make room; false when it may not be done now (open in passthrough).
   bool evict();
-  // Whether so much more than wanted is held that punch() is to be called instead.
+  // Whether so much more than wanted is held that punch() is to be called instead, which a mapping
+  // does not forbid.
   bool is_large(uint64_t wanted_bytes) const;
   // Takes at least so many bytes from the end of a large object, whole chunks of blocks at a time,
   // and syncs the catalog before: not on a reactor.  False when nothing of it may go now.
@@ -183,7 +184,8 @@ class CachedFile {
   // Punches out of the object what no present block accounts for, which a crash may have left, and
   // counts what it takes then; false when it is in use.
   bool tidy();
-  bool is_pinned() const;
+  // The kernel reads the object itself, or may for a mapping that is left.
+  bool is_exposed() const;
 
   // No handle is open any more: closes descriptors.
   void idle();
@@ -227,7 +229,12 @@ class CachedFile {
   void spawn_fetches(const std::vector<std::shared_ptr<Fetch>>& started);
   io::Task<Result<void>> read_object(std::shared_ptr<io::File> file, uint64_t offset, size_t length,
                                      std::vector<Slice>* out);
-  Result<std::shared_ptr<io::File>> object_file(ObjectId* object);
+  // The file of the object, made if there is none yet, for which room was reserved; kStale when the
+  // object is another by now.
+  Result<std::shared_ptr<io::File>> object_file(ObjectId object);
+  Result<std::shared_ptr<io::File>> make_object_file(ObjectId* object);
+  // kStale: there is none.
+  Result<std::shared_ptr<io::File>> existing_object_file(ObjectId* object);
   io::Task<Result<std::shared_ptr<io::File>>> object_file_in_time(ObjectId* object);
   ObjectRoom& room() REQUIRES(mutex_);
   uint32_t* pins_of(uint64_t generation) REQUIRES(mutex_);
@@ -324,6 +331,8 @@ class CachedFile {
   bool held_ GUARDED_BY(mutex_) = false;  // reader_ cannot be opened again
   bool idle_ GUARDED_BY(mutex_) = false;  // close the descriptors when the last fetch ends
   uint32_t pins_ GUARDED_BY(mutex_) = 0;  // of this generation
+  // A program may have mapped it: such a mapping is of the object itself, and outlives the pin.
+  bool exposed_ GUARDED_BY(mutex_) = false;
   uint64_t generation_ GUARDED_BY(mutex_) = 1;
   // Objects that were dropped while pinned.
   struct Lingering {

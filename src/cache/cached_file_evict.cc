@@ -16,7 +16,8 @@ using catalog::kBlocksPerChunk;
 
 bool CachedFile::is_large(uint64_t wanted_bytes) const {
   const MutexLock lock(mutex_);
-  return block_bytes_held() > std::max(env_.options.evict_whole_bytes_max, wanted_bytes);
+  return !exposed_ &&
+         block_bytes_held() > std::max(env_.options.evict_whole_bytes_max, wanted_bytes);
 }
 
 bool CachedFile::evict() {
@@ -79,7 +80,7 @@ bool CachedFile::punch(uint64_t wanted_bytes) {
 std::optional<CachedFile::Hole> CachedFile::begin_punch(ObjectId object,
                                                         std::shared_ptr<io::File> file,
                                                         uint64_t wanted_bytes) {
-  if (pins_ > 0 || changes_in_progress_ > 0 || punching_ || untrusted_ || object_ != object)
+  if (exposed_ || changes_in_progress_ > 0 || punching_ || untrusted_ || object_ != object)
     return std::nullopt;
   std::vector<uint64_t> chunks = blocks_.chunks();
   std::ranges::sort(chunks, std::greater());

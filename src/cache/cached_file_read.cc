@@ -300,7 +300,7 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFile::reader() {
 io::Task<Result<std::shared_ptr<io::File>>> CachedFile::object_file_in_time(ObjectId* object) {
   Nanos pause = kDescriptorPauseMin;
   for (int left = kDescriptorTriesMax;; pause *= 2) {
-    auto file = object_file(object);
+    auto file = existing_object_file(object);
     if (file || !file.error().is(Code::kNoDescriptors) || --left == 0) co_return file;
     co_await io::Reactor::current()->sleep(pause);
   }
@@ -378,10 +378,9 @@ io::Task<void> CachedFile::store(std::shared_ptr<Fetch> fetch) {
     env_.metrics.bypassed.add(fetch->length);
     co_return;
   }
-  ObjectId object;
   bool is_written = false;
   bool has_begun = false;  // something of it may be on the disk
-  if (auto file = object_file(&object); file && object == fetch->object) {
+  if (auto file = object_file(fetch->object)) {
     io::Task<Result<void>> writing = io::Reactor::current()->write(
         **file, fetch->buffer.bytes().first(fetch->length), fetch->offset);
     const Result<void> written = co_await std::move(writing);

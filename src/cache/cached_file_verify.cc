@@ -25,9 +25,9 @@ struct CachedFile::Snapshot {
   std::vector<Block> blocks;  // present, with a checksum
 };
 
-bool CachedFile::is_pinned() const {
+bool CachedFile::is_exposed() const {
   const MutexLock lock(mutex_);
-  return pins_ > 0;
+  return exposed_;
 }
 
 std::optional<CachedFile::Snapshot> CachedFile::snapshot(ObjectId object, uint64_t chunk) const {
@@ -59,7 +59,7 @@ std::vector<uint64_t> CachedFile::drop_bad_blocks(ObjectId object, uint64_t chun
   if (bad.empty()) return {};
   uint64_t freed = 0;
   bool is_current = false;
-  bool is_pinned = false;
+  bool is_exposed = false;
   Result<void> done;
   env_.claims.between_rounds([&] {
     {
@@ -67,7 +67,7 @@ std::vector<uint64_t> CachedFile::drop_bad_blocks(ObjectId object, uint64_t chun
       is_current = object_ == object && changed_at_ == known->changed_at &&
                    changes_in_progress_ == 0 && !punching_;
       if (!is_current) return;
-      is_pinned = pins_ > 0;
+      is_exposed = exposed_;
       freed = withdraw(bad);
     }
     done = unclaim(object, chunk, bad);
@@ -75,13 +75,13 @@ std::vector<uint64_t> CachedFile::drop_bad_blocks(ObjectId object, uint64_t chun
   if (!is_current) return {};  // what was read may have been half old, half new
   // Readers of a passthrough file see the object as it is: the right bytes are written over the
   // bad.
-  for (size_t i = 0; done && !is_pinned && i < bad.size(); ++i)
+  for (size_t i = 0; done && !is_exposed && i < bad.size(); ++i)
     done = file.punch(bad[i] << block_shift_, block_bytes());
   {
     const MutexLock lock(mutex_);
     punching_ = false;
     changed_at_ = env_.changes.tick();
-    if (done && !is_pinned && object_ == object) {
+    if (done && !is_exposed && object_ == object) {
       extra_bytes_ -= static_cast<int64_t>(freed);
       env_.residents.release(owner_.id(), freed);
     }
@@ -154,8 +154,7 @@ bool CachedFile::tidy() {
   std::vector<Range> absent;
   {
     const MutexLock lock(mutex_);
-    if (object_ != object || pins_ > 0 || changes_in_progress_ > 0 || punching_ ||
-        !fetches_.empty())
+    if (object_ != object || exposed_ || changes_in_progress_ > 0 || punching_ || !fetches_.empty())
       return false;
     absent = absent_ranges();
     punching_ = true;

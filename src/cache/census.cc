@@ -62,9 +62,9 @@ Result<void> take_census(catalog::Catalog& catalog, Residents& residents, const 
   std::ranges::sort(seen, {}, &Seen::used_at_ns);
   for (const Seen& one : seen)
     residents.introduce(one.node, one.bytes, one.cached_at_ns, one.hints);
-  residents.end_census();
+  residents.end_census(read.has_value());
   residents.trim();
-  return read;  // what could not be read is not counted, and never will be
+  return read;
 }
 
 }  // namespace larder::cache

@@ -1,6 +1,7 @@
 #include "cache/high_water.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 
@@ -43,7 +44,10 @@ bool HighWater::cover(const Budget::Amount& taken) {
       .objects =
           std::max(objects_.load(), taken.objects + std::max(kObjectsStep, taken.objects / 8))};
   const auto stored = store(next);
-  if (!stored) log::warning("cannot note how much is cached: {}", stored.error().message());
+  // Everybody who would cache something comes here: once is enough.
+  if (!stored && !std::exchange(has_failed_, true))
+    log::warning("cannot note how much is cached, so no more is: {}", stored.error().message());
+  if (stored) has_failed_ = false;
   return stored.has_value();
 }
 

@@ -37,6 +37,7 @@ class HighWater {
 
   catalog::Catalog& catalog_;
   Mutex mutex_;
+  bool has_failed_ GUARDED_BY(mutex_) = false;
   std::atomic<uint64_t> bytes_;
   std::atomic<uint64_t> objects_;
 };

@@ -2,7 +2,8 @@
 //
 // A file that is removed keeps its room until it is closed, by larder and by the kernel (which
 // reads it in passthrough).  Whoever has the object open shares this with those who removed it:
-// when the last of them lets go, the room is given back.
+// when the last of them lets go, the room is given back.  Of a mapping that outlives its descriptor
+// the kernel says nothing: that room is not counted.
 //
 // Thread-safe as std::shared_ptr is; removed() is called once, under the lock of the file.
 #pragma once

@@ -17,7 +17,12 @@ Nanos PassSchedule::until_due() const {
 }
 
 bool PassSchedule::may_run() {
-  if (is_urgent_ || is_requested()) return true;
+  if (is_requested()) return true;
+  if (clock_.monotonic() < not_before_) {
+    ask_again_ = not_before_;
+    return false;
+  }
+  if (is_urgent_) return true;
   if (!is_running_ && until_due() > Nanos(0)) {
     ask_again_ = clock_.monotonic() + until_due();
     return false;
@@ -43,6 +48,12 @@ void PassSchedule::remember_end(catalog::Batch& batch) {
 
 void PassSchedule::end() {
   is_urgent_ = false;
+  is_running_ = false;
+  answered_.store(covers_);
+}
+
+void PassSchedule::end_in_vain(Nanos retry_after) {
+  not_before_ = clock_.monotonic() + retry_after;
   is_running_ = false;
   answered_.store(covers_);
 }

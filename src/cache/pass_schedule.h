@@ -44,6 +44,8 @@ class PassSchedule {
   // The pass is over: adds what is to be remembered of it to the batch; then end().
   void remember_end(catalog::Batch& batch);
   void end();
+  // It is over and of no use: one that was due still is, but not sooner than that.
+  void end_in_vain(Nanos retry_after);
   Nanos ended_at() const { return ended_at_; }  // wall clock; 0: never
 
  private:
@@ -57,6 +59,7 @@ class PassSchedule {
   std::atomic<uint64_t> answered_{0};
   uint64_t covers_ = 0;  // requests that the pass under way answers
   Nanos ended_at_{0};
+  Nanos not_before_{0};  // monotonic
   bool is_running_ = false;
   bool is_urgent_ = false;
   NextStep ask_again_;

@@ -61,6 +61,10 @@ void Residents::enter(Slot slot, uint32_t cached_at_s, const Hints& hints, uint3
                         .cost_us = cost_us});
 }
 
+uint32_t Residents::seconds_cached_at(int64_t cached_at_ns) const {
+  return cached_at_ns == 0 ? now_s() : static_cast<uint32_t>(seconds_of(Nanos(cached_at_ns)));
+}
+
 void Residents::leave(Slot slot) {
   if (evict::Policy* policy = policy_of(table_.priority(slot))) policy->erase(slot);
 }
@@ -252,8 +256,7 @@ void Residents::settle(NodeId node, uint64_t bytes) {
   if (!slot) return;
   const uint64_t before = table_.bytes(*slot);
   set_bytes(*slot, bytes);
-  budget_.give_back(before, 0);
-  budget_.adopt(table_.bytes(*slot), 0);
+  budget_.correct(before, table_.bytes(*slot));
 }
 
 std::optional<uint64_t> Residents::let_go(NodeId node) {
@@ -285,24 +288,31 @@ void Residents::touch(NodeId node) {
 }
 
 void Residents::introduce(NodeId node, uint64_t bytes, int64_t cached_at_ns, const Hints& hints) {
-  const uint32_t cached_at_s =
-      cached_at_ns == 0 ? now_s() : static_cast<uint32_t>(seconds_of(Nanos(cached_at_ns)));
   const MutexLock lock(mutex_);
-  if (const auto known = table_.find(node)) {
-    // Used before it was counted, by somebody who did not know what is wanted of it.
-    if (table_.priority(*known) == hints.priority) return;
-    leave(*known);
-    table_.set_priority(*known, hints.priority);
-    enter(*known, cached_at_s, hints);
-    return;
-  }
+  const auto known = table_.find(node);
+  if (!known) return enter_earlier(node, bytes, cached_at_ns, hints);
+  // Used before it was counted, by somebody who did not know what is wanted of it.
+  if (table_.priority(*known) == hints.priority) return;
+  leave(*known);
+  table_.set_priority(*known, hints.priority);
+  enter(*known, seconds_cached_at(cached_at_ns), hints);
+}
+
+void Residents::meet(NodeId node, uint64_t bytes, int64_t cached_at_ns) {
+  const MutexLock lock(mutex_);
+  if (!table_.find(node)) enter_earlier(node, bytes, cached_at_ns, {});
+}
+
+void Residents::enter_earlier(NodeId node, uint64_t bytes, int64_t cached_at_ns,
+                              const Hints& hints) {
   const Slot slot = table_.insert(node, hints.priority);
-  enter(slot, cached_at_s, hints);
+  enter(slot, seconds_cached_at(cached_at_ns), hints);
   set_bytes(slot, bytes);
   budget_.adopt_expected(table_.bytes(slot), 1);
 }
 
-void Residents::end_census() {
+void Residents::end_census(bool is_whole) {
+  may_have_leftovers_ |= !is_whole;
   if (may_have_leftovers_)
     budget_.bound_expectation();
   else
@@ -318,6 +328,11 @@ void Residents::end_census() {
 void Residents::end_leftovers() {
   may_have_leftovers_ = false;
   if (!is_counting()) budget_.end_expectation();
+}
+
+bool Residents::has_counted_all() const {
+  const MutexLock lock(mutex_);
+  return census_done_ && !may_have_leftovers_;
 }
 
 bool Residents::is_counting() const {

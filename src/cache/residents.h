@@ -93,14 +93,18 @@ class Residents {
   uint64_t forget(NodeId node);
   // Notes a use.
   void touch(NodeId node);
-  // A file cached in an earlier run: from the census, in order of last use, or because it is used
-  // now.  Of one that is known already only the priority counts.  cached_at_ns: wall clock, 0: not
-  // known.
+  // A file cached in an earlier run, from the census, in order of last use.  Of one that is known
+  // already only the priority counts.  cached_at_ns: wall clock, 0: not known.
   void introduce(NodeId node, uint64_t bytes, int64_t cached_at_ns, const Hints& hints = {});
-  // After the census: what was used since the mount is younger than what was introduced.
-  void end_census();
+  // The same because it is used now; nothing to do when it is known.
+  void meet(NodeId node, uint64_t bytes, int64_t cached_at_ns);
+  // After the census: what was used since the mount is younger than what was introduced.  When it
+  // could not read all that is recorded, the rest counts as leftovers.
+  void end_census(bool is_whole = true);
   // What was not recorded is removed, or counted.  On the thread of the census.
   void end_leftovers();
+  // Nothing is expected any more.
+  bool has_counted_all() const;
 
   // Evicts at most `evictions_max` times while more is used than is to be, kSpareGoalPerMille of
   // each limit counted as used.  True when there is more to do and something may go.
@@ -130,6 +134,8 @@ class Residents {
   };
   class Round;
 
+  void enter_earlier(NodeId node, uint64_t bytes, int64_t cached_at_ns, const Hints& hints)
+      REQUIRES(mutex_);
   // Which objects there are is not known yet.
   bool is_counting() const;
   evict::Policy* policy_of(Priority priority) REQUIRES(mutex_);
@@ -137,6 +143,7 @@ class Residents {
   void enter(Slot slot, uint32_t cached_at_s, const Hints& hints, uint32_t cost_us = 0)
       REQUIRES(mutex_);
   void leave(Slot slot) REQUIRES(mutex_);
+  uint32_t seconds_cached_at(int64_t cached_at_ns) const;
   void set_bytes(Slot slot, uint64_t bytes) REQUIRES(mutex_);
   // Wall-clock time as it was at the start, going on monotonically.
   uint32_t now_s() const;

@@ -13,6 +13,7 @@ using catalog::kBlocksPerChunk;
 using object::Objects;
 
 constexpr const char* kPlaceRecord = "scrub-place";
+constexpr const char* kDoubtfulRecord = "scrub-doubtful";
 // What a look at a record or a small object costs at least, in bytes of the rate.
 constexpr uint64_t kCostMin = 4096;
 constexpr uint8_t kBlockShiftMax = 24;  // no larger block is read whole
@@ -56,8 +57,20 @@ Scrub::Scrub(catalog::Catalog& catalog, object::Objects& objects, Activity& acti
       bytes_(registry.counter("larder_scrub_bytes_total", "Bytes verified.")),
       bad_blocks_(registry.counter("larder_scrub_bad_blocks_total",
                                    "Blocks that did not verify and were dropped.")) {
-  if (options_.bytes_per_second == 0) options_.doubtful_from = std::nullopt;
-  if (options_.doubtful_from) schedule_.make_urgent();
+  if (options_.bytes_per_second == 0) return;
+  if (const auto noted = catalog.number(kDoubtfulRecord); noted && noted->value_or(0) != 0)
+    doubtful_from_ = journal::Address{**noted - 1};
+  if (doubtful_from_) schedule_.make_urgent();
+}
+
+// The number is one above the address; 0: there is nothing doubtful.
+Result<void> Scrub::note_doubtful(catalog::Catalog& catalog, journal::Address from) {
+  TRY_ASSIGN(const auto noted, catalog.number(kDoubtfulRecord));
+  const uint64_t earlier = noted.value_or(0);
+  catalog::Batch batch;
+  batch.put_number(kDoubtfulRecord,
+                   earlier == 0 ? from.value + 1 : std::min(earlier, from.value + 1));
+  return catalog.apply(batch);
 }
 
 Scrub::~Scrub() = default;
@@ -92,9 +105,9 @@ NextStep Scrub::go_on() {
 
 void Scrub::begin() {
   pass_ = std::make_unique<Pass>();
-  pass_->is_of_doubtful = options_.doubtful_from.has_value();
+  pass_->is_of_doubtful = doubtful_from_.has_value();
   if (pass_->is_of_doubtful) {
-    pass_->records_from = std::exchange(options_.doubtful_from, std::nullopt);
+    pass_->records_from = std::exchange(doubtful_from_, std::nullopt);
     schedule_.begin_urgent();
     return;
   }
@@ -203,7 +216,7 @@ void Scrub::found_bad(const Object& object, uint64_t chunk) {
         "fetched again",
         host_.path(object.node), object.offset_of(block), Objects::path(object.id()));
   host_.blocks_dropped(object.node);
-  if (owner->file().is_pinned() && unhealed_.size() < kUnhealedMax) {
+  if (owner->file().is_exposed() && unhealed_.size() < kUnhealedMax) {
     unhealed_.push_back(owner);
     heal_at_ = clock_.monotonic() + kHealAgain;
   }
@@ -221,22 +234,23 @@ void Scrub::end(const Result<void>& result) {
   const bool is_whole = !pass_->is_of_doubtful;
   pass_.reset();
   if (!result) log::warning("cannot verify what is cached: {}", result.error().message());
+  catalog::Batch batch;
   if (is_whole) {
     passes_.add();
-    catalog::Batch batch;
     schedule_.remember_end(batch);
     batch.put_number(kPlaceRecord, 0);
-    if (const auto stored = catalog_.apply(batch); !stored)
-      log::warning("cannot remember that what is cached was verified: {}",
-                   stored.error().message());
   }
+  // One that was asked for began at the start.
+  if (result && (!is_whole || schedule_.is_awaited())) batch.put_number(kDoubtfulRecord, 0);
+  if (const auto stored = catalog_.apply(batch); !stored)
+    log::warning("cannot remember that what is cached was verified: {}", stored.error().message());
   schedule_.end();
 }
 
 void Scrub::heal() {
   if (unhealed_.empty() || clock_.monotonic() < heal_at_) return;
   std::erase_if(unhealed_, [](const auto& owner) {
-    return !owner->file().is_pinned() || owner->file().resident();
+    return !owner->file().is_exposed() || owner->file().resident();
   });
   for (const auto& owner : unhealed_) host_.blocks_dropped(owner->id());
   heal_at_ = clock_.monotonic() + kHealAgain;

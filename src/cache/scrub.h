@@ -38,10 +38,11 @@ class Scrub {
 
   struct Options {
     uint64_t bytes_per_second = 0;  // 0: only when it is asked for
-    // The last run did not end cleanly: records from here on were written after its last
-    // checkpoint.
-    std::optional<journal::Address> doubtful_from;
   };
+  // Notes that the last run did not end cleanly, and that records from there on were written after
+  // its last checkpoint; kept until what they name is verified.
+  static Result<void> note_doubtful(catalog::Catalog& catalog, journal::Address from);
+
   // What it asks of others; thread-safe.
   struct Host {
     // The node's file, taken from the catalog if need be; null when it has none.
@@ -89,7 +90,8 @@ class Scrub {
   catalog::Catalog& catalog_;
   object::Objects& objects_;
   const Host host_;
-  Options options_;
+  const Options options_;
+  std::optional<journal::Address> doubtful_from_;
   const Clock& clock_;
   PassSchedule schedule_;
   Counter& passes_;

@@ -48,7 +48,7 @@ io::Task<void> CachedFile::begin_change(uint64_t offset, uint64_t length) {
   // Open while it still has the size it should have; it stays open until the change ends.
   if (has_object) {
     ObjectId object;
-    if (!object_file(&object)) drop();
+    if (!existing_object_file(&object)) drop();
   }
 }
 
@@ -261,7 +261,7 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
   const std::vector<Range> holes = holes_before(offset, old_size_bytes, keep);
   bool good = true;
   if (!file && !keep.empty()) {  // none of them was present
-    auto created = object_file(&object);
+    auto created = make_object_file(&object);
     good = created.has_value();
     if (good) file = *created;
   }

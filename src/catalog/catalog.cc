@@ -72,7 +72,7 @@ void Batch::put_number(std::string_view name, uint64_t number) {
   changes_.push_back({meta_key(name), encode_number(number)});
 }
 
-Result<std::unique_ptr<Catalog>> Catalog::open(journal::Store& store) {
+Result<std::unique_ptr<Catalog>> Catalog::open(journal::Store& store, ObjectId last_object) {
   std::unique_ptr<Catalog> catalog(new Catalog(store));
   {
     MutexLock lock(catalog->mutex_);
@@ -80,7 +80,7 @@ Result<std::unique_ptr<Catalog>> Catalog::open(journal::Store& store) {
     TRY_ASSIGN(const auto nodes, get_as<uint64_t>(store, meta_key(kNodeLimit), decode_number));
     catalog->nodes_.next = catalog->nodes_.limit = nodes.value_or(kRootNode.value + 1);
     TRY_ASSIGN(const auto objects, get_as<uint64_t>(store, meta_key(kObjectLimit), decode_number));
-    catalog->objects_.next = catalog->objects_.limit = objects.value_or(1);
+    catalog->objects_.next = catalog->objects_.limit = objects.value_or(last_object.value + 1);
     catalog->first_object_ = ObjectId{catalog->objects_.next};
     TRY(catalog->reserve(kNodeLimit, catalog->nodes_));
     TRY(catalog->reserve(kObjectLimit, catalog->objects_));

@@ -58,8 +58,9 @@ struct RecordVisitor {
 
 class Catalog {
  public:
-  // The store outlives the catalog.  Reserves the first ids, which takes one sync.
-  static Result<std::unique_ptr<Catalog>> open(journal::Store& store);
+  // The store outlives the catalog.  Reserves the first ids, which takes one sync.  last_object:
+  // the highest id that was handed out, should the store not know.
+  static Result<std::unique_ptr<Catalog>> open(journal::Store& store, ObjectId last_object = {});
 
   // No object of an earlier run has this id or a higher one.
   ObjectId first_object() const { return first_object_; }

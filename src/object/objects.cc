@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <set>
 
@@ -17,6 +18,18 @@ constexpr size_t kSyncAllFrom = 8;
 Result<std::unique_ptr<Objects>> Objects::open(io::Disk& disk, DescriptorLimit* limit) {
   TRY(disk.make_directory(kTop));
   return std::unique_ptr<Objects>(new Objects(disk, limit));
+}
+
+Result<ObjectId> Objects::last(io::Disk& disk) {
+  ObjectId last;
+  for (size_t number = 0; number < kDirectories; ++number) {
+    const auto names = disk.list(directory(number));
+    if (!names && names.error().is(Code::kNotFound)) continue;
+    if (!names) return fail(names.error());
+    for (const std::string& name : *names)
+      if (const auto object = object_of(number, name)) last = std::max(last, *object);
+  }
+  return last;
 }
 
 Result<std::shared_ptr<io::File>> Objects::open_counted(ObjectId object, io::OpenMode mode) {

@@ -52,6 +52,8 @@ class Objects {
   static constexpr size_t kDirectories = 256;
   static std::string path(ObjectId object);
   static std::string directory(size_t number);
+  // The highest of those that are there; none: there is none.  Lists all directories.
+  static Result<ObjectId> last(io::Disk& disk);
   static size_t directory_number(ObjectId object) { return object.value % kDirectories; }
   // nullopt: an object has no such name in that directory.
   static std::optional<ObjectId> object_of(size_t directory, std::string_view name);

@@ -1,4 +1,5 @@
 // The cache never takes more than it may, and nobody pays for a cache that is full.
+#include <sys/mman.h>
 #include <sys/mount.h>
 
 #include <atomic>
@@ -230,6 +231,31 @@ TEST_F(Limits, AFileLargerThanTheCacheIsReadAllTheSame) {
     wait_until_stored();
     EXPECT_LE(object_bytes(), 16 * kMiB);
   }
+}
+
+// It is of the object itself, and the kernel says nothing of it once the file is closed.
+TEST_F(Limits, AMappingOutlivesEviction) {
+  constexpr size_t kLarge = 70 * kMiB, kOthers = 50;
+  const std::string data = pattern(kLarge);
+  put("large", data);
+  for (size_t i = 0; i < kOthers; ++i) put(name(i), pattern(kMiB, i));
+  settle();
+  ASSERT_TRUE(mount({"size=110M", "memory=0", "policy=lru"}));
+  if (mount_->stats()["passthrough"] != "on") GTEST_SKIP() << mount_->stats()["passthrough"];
+  ASSERT_TRUE(read_file(at("large")) == (FileContent{0, data}));
+  wait_until_stored();
+  void* map = MAP_FAILED;
+  {
+    const Descriptor file(at("large"), O_RDONLY);
+    drop_pages(file.get());
+    map = mmap(nullptr, kLarge, PROT_READ, MAP_SHARED, file.get(), 0);
+  }
+  ASSERT_NE(map, MAP_FAILED);
+  for (size_t i = 0; i < kOthers; ++i)
+    EXPECT_EQ(read_file(at(name(i))), (FileContent{0, pattern(kMiB, i)})) << i;
+  EXPECT_GT(mount_->metric("/other/evictions"), 0);
+  EXPECT_TRUE(std::string_view(static_cast<char*>(map), kLarge) == data);
+  munmap(map, kLarge);
 }
 
 TEST_F(Limits, WrittenFilesCountToo) {

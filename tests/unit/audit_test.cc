@@ -93,7 +93,7 @@ TEST_F(AuditTest, OfACrashIsOwedUntilItIsMade) {
   mount();
   const auto is_owed = [this] { return *Audit::is_owed(*fs_->stack.catalog); };
   EXPECT_FALSE(is_owed());
-  start_audit(true);
+  ASSERT_TRUE(Audit::owe(*fs_->stack.catalog));
   end();  // cleanly, before a pass was made
   mount();
   EXPECT_TRUE(is_owed());
@@ -102,6 +102,29 @@ TEST_F(AuditTest, OfACrashIsOwedUntilItIsMade) {
   end();
   mount();
   EXPECT_FALSE(is_owed());
+}
+
+TEST_F(AuditTest, AnUrgentPassThatFailsIsMadeAgainLater) {
+  mount();
+  end();
+  ASSERT_TRUE(sim_disk_.make_directory("objects/4d"));
+  sim_disk_.put(object_path(77), random_text(3, 3 * kBlock));
+  mount();
+  ASSERT_TRUE(Audit::owe(*fs_->stack.catalog));
+  start_audit(true);
+  sim_disk_.inject({testing::SimOperation::kRemove, Code::kIo, object_path(77), 0, 1});
+  cache::NextStep next = audit_->step();
+  while (audit_->status().passes == 0) next = audit_->step();
+  EXPECT_NE(audit_->status().error, "");
+  EXPECT_TRUE(*Audit::is_owed(*fs_->stack.catalog));
+  next = audit_->step();
+  ASSERT_TRUE(next);
+  EXPECT_EQ(*next - clock_.monotonic(), Audit::kRetry);
+  clock_.advance(Audit::kRetry);
+  while (audit_->status().passes == 1) audit_->step();
+  EXPECT_EQ(audit_->status().error, "");
+  EXPECT_FALSE(*Audit::is_owed(*fs_->stack.catalog));
+  EXPECT_THAT(objects_on_disk(), IsEmpty());
 }
 
 TEST_F(AuditTest, WhatNoRecordNamesCountsUntilItIsLookedFor) {

@@ -83,6 +83,12 @@ TEST_F(PunchTest, LeavesAloneWhatIsOpenInPassthroughOrBeingChanged) {
   ASSERT_TRUE(pin);
   EXPECT_FALSE(file().punch(1));
   file().unpin(pin->generation);
+  EXPECT_FALSE(file().punch(1)) << "it may be mapped";
+  EXPECT_FALSE(file().is_large(1));
+  EXPECT_TRUE(file().evict());
+  EXPECT_EQ(read_all(), content_);
+  stack_->settle();
+  EXPECT_TRUE(file().is_large(1));
   run(file().begin_change(0, 1));
   EXPECT_FALSE(file().punch(1));
   file().end_change(0, 1, std::nullopt);

@@ -128,11 +128,11 @@ TEST(CatalogRecords, KeysOfDifferentKindsNeverMeet) {
 
 class CatalogTest : public ::testing::Test {
  protected:
-  void open() {
+  void open(ObjectId last_object = {}) {
     store_.reset();
     store_ = std::move(
         *journal::Store::open(disk_, "", {.segment_bytes = 256 << 10}, *registry_, clock_));
-    auto opened = Catalog::open(*store_);
+    auto opened = Catalog::open(*store_, last_object);
     ASSERT_TRUE(opened) << opened.error().message();
     catalog_ = std::move(*opened);
   }
@@ -209,6 +209,12 @@ TEST_F(CatalogTest, SaysWhichObjectsAreOfThisRun) {
   EXPECT_GE(of_this_run, catalog_->first_object());
   open();
   EXPECT_LT(of_this_run, catalog_->first_object());
+}
+
+TEST_F(CatalogTest, GivesOutNoIdOfAnObjectThatIsThere) {
+  open(ObjectId{77});
+  EXPECT_GT(catalog_->first_object(), ObjectId{77});
+  EXPECT_GT(*catalog_->allocate_object(), ObjectId{77});
 }
 
 TEST_F(CatalogTest, KeepsWhatABatchPuts) {

@@ -55,6 +55,14 @@ TEST_F(ObjectsTest, AnIdIsMadeOnce) {
   EXPECT_EQ(text_of(ObjectId{7}), "first");
 }
 
+TEST_F(ObjectsTest, KnowsTheHighestThatIsThere) {
+  EXPECT_FALSE(*Objects::last(disk_));
+  make(0x1ff, "a");
+  make(0x203, "b");
+  disk_.put(Objects::directory(0xff) + "/foreign", "x");
+  EXPECT_EQ(*Objects::last(disk_), ObjectId{0x203});
+}
+
 TEST_F(ObjectsTest, OpensWhatWasMadeAndNothingElse) {
   make(7, "text");
   open();

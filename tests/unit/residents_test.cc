@@ -124,6 +124,29 @@ TEST_F(ResidentsTest, TheAuditMayEndBeforeTheCensus) {
   EXPECT_EQ(used(), 0U);
 }
 
+TEST_F(ResidentsTest, WhoIsMetAgainKeepsItsPriority) {
+  Hints pinned;
+  pinned.priority = Priority::kPinned;
+  residents_.introduce(NodeId{10}, 40 * kUnit, 0, pinned);
+  residents_.end_census();
+  residents_.meet(NodeId{10}, 40 * kUnit, 0);
+  residents_.meet(NodeId{11}, 40 * kUnit, 0);
+  EXPECT_EQ(used(), 80U);
+  EXPECT_TRUE(reserve(1, 30));
+  EXPECT_THAT(evicted_, ElementsAre(11));
+  EXPECT_FALSE(reserve(2, 70));
+}
+
+TEST_F(ResidentsTest, AnIncompleteCensusEndsNoExpectation) {
+  residents_.expect({.bytes = 60 * kUnit, .objects = 3});
+  residents_.introduce(NodeId{10}, 20 * kUnit, 0);
+  residents_.end_census(false);
+  EXPECT_EQ(used(), 60U);
+  EXPECT_FALSE(residents_.has_counted_all());
+  residents_.end_leftovers();
+  EXPECT_TRUE(residents_.has_counted_all());
+}
+
 TEST_F(ResidentsTest, MoreThanIsExpectedCountsToo) {
   residents_.expect({.bytes = 10 * kUnit, .objects = 1});
   residents_.introduce(NodeId{10}, 20 * kUnit, 0);

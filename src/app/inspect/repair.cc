@@ -9,6 +9,7 @@
 #include "app/inspect/check.h"
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "cache/audit.h"
 #include "journal/reader.h"
 
 namespace larder::app {
@@ -100,6 +101,10 @@ class Repair {
     return journal::Store::open(disk_, directory, options, registry_, Clock::system());
   }
 
+  static journal::Change owed_audit() {
+    return {catalog::meta_key(cache::Audit::kOwedRecord), catalog::encode_number(1)};
+  }
+
   // --- a journal that is sound
 
   Result<void> change_records(const std::string& journal, const RepairPlan& plan) {
@@ -108,6 +113,8 @@ class Repair {
     for (const auto& [node, record] : plan.nodes)
       TRY(writer.add({catalog::node_key(node), catalog::encode(record)}));
     for (const journal::Change& change : plan.changes) TRY(writer.add(change));
+    // What the mounts know of a crash by its being there is to be known after a clean end, too.
+    if (!store->recovery().clean) TRY(writer.add(owed_audit()));
     TRY(writer.flush());
     TRY(store->close());
     if (!plan.nodes.empty()) say_(fmt::format("changed {} records of nodes", plan.nodes.size()));
@@ -172,6 +179,8 @@ class Repair {
     {
       TRY_ASSIGN(const auto store, open_store(kNewJournal, options));
       TRY_ASSIGN(copied, copy(*reader, *store, is_older));
+      const journal::Change owed = owed_audit();
+      TRY(store->apply({&owed, 1}));
       TRY(store->close());
     }
     say_(fmt::format("wrote the journal anew with the {} records that can be read", copied));
