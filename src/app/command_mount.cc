@@ -79,6 +79,7 @@ int serve(const MountRequest& request, StartReport& report) {
     report.ready();
   });
   const Result<void> served = (*mount)->run();
+  signals.unwatch();  // the mount is to be taken down
   prober.join();
   notify_service_manager("STOPPING=1");
   if (!served) {

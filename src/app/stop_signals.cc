@@ -27,11 +27,16 @@ StopSignals::StopSignals() {
 }
 
 StopSignals::~StopSignals() {
-  const uint64_t one = 1;
-  CHECK(write(end_fd_, &one, sizeof one) == sizeof one);
-  if (thread_.joinable()) thread_.join();
+  unwatch();
   close(signal_fd_);
   close(end_fd_);
+}
+
+void StopSignals::unwatch() {
+  if (!thread_.joinable()) return;
+  const uint64_t one = 1;
+  CHECK(write(end_fd_, &one, sizeof one) == sizeof one);
+  thread_.join();
 }
 
 void StopSignals::watch(std::function<void()> on_stop) {

@@ -21,6 +21,8 @@ class StopSignals {
 
   // Calls on_stop for every such signal, on a thread of its own.  Once.
   void watch(std::function<void()> on_stop);
+  // Once this returns it is not called any more.
+  void unwatch();
 
  private:
   int signal_fd_ = -1;

@@ -2,8 +2,10 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <thread>
@@ -26,6 +28,27 @@ TEST_P(Lifecycle, ASignalUnmountsCleanly) {
   put_and_cache("file", data);
   EXPECT_EQ(mount_->stop(GetParam()), 0);
   EXPECT_LT(slow_source::connection_of(mount_->mountpoint()), 0);
+  ASSERT_TRUE(mount_->start()) << mount_->problem();
+  source_->reset_requests();
+  EXPECT_EQ(read_file(at("file")), (FileContent{0, data}));
+  EXPECT_EQ(data_requests(), 0u);
+}
+
+TEST_P(Lifecycle, SignalsThatComeWhileItEndsAreHarmless) {
+  const std::string data = pattern(kBlockBytes);
+  ASSERT_TRUE(mount());
+  put_and_cache("file", data);
+  {
+    const Descriptor program(static_cast<int>(syscall(SYS_pidfd_open, mount_->pid(), 0)));
+    ASSERT_GE(program.get(), 0);
+    const std::jthread more([&](const std::stop_token& done) {
+      while (!done.stop_requested()) {
+        syscall(SYS_pidfd_send_signal, program.get(), GetParam(), nullptr, 0);
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+      }
+    });
+    EXPECT_EQ(mount_->stop(GetParam()), 0);
+  }
   ASSERT_TRUE(mount_->start()) << mount_->problem();
   source_->reset_requests();
   EXPECT_EQ(read_file(at("file")), (FileContent{0, data}));
