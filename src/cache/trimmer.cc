@@ -42,6 +42,11 @@ struct Trimmer::Name {
   NodeId node;
 };
 
+struct Trimmer::Inode {
+  uint64_t source_inode;
+  NodeId node;
+};
+
 struct Trimmer::Pass {
   bool is_pressed = false;
   Nanos forget_after{0};
@@ -52,6 +57,7 @@ struct Trimmer::Pass {
   // To be looked at once more, and forgotten.
   std::deque<NodeId> nodes;
   std::deque<Name> names;
+  std::deque<Inode> inodes;
 };
 
 Trimmer::Trimmer(catalog::Catalog& catalog, Activity& activity, IfAbsent if_absent,
@@ -107,7 +113,7 @@ Result<bool> Trimmer::advance(Pass& pass) {
     TRY(note_parents(pass));
     return true;
   }
-  if (pass.nodes.empty() && pass.names.empty()) {
+  if (pass.nodes.empty() && pass.names.empty() && pass.inodes.empty()) {
     if (!pass.records_from) return false;
     TRY(collect(pass));
     return true;
@@ -119,6 +125,10 @@ Result<bool> Trimmer::advance(Pass& pass) {
   for (size_t i = 0; i < kRemovalsPerStep && !pass.names.empty(); ++i) {
     TRY(forget_name(pass, pass.names.front()));
     pass.names.pop_front();
+  }
+  for (size_t i = 0; i < kRemovalsPerStep && !pass.inodes.empty(); ++i) {
+    TRY(forget_inode(pass.inodes.front()));
+    pass.inodes.pop_front();
   }
   return true;
 }
@@ -146,7 +156,9 @@ Result<void> Trimmer::collect(Pass& pass) {
           [&](NodeId parent, std::string_view name, const catalog::NameRecord& record) {
             if (pass.is_pressed || !pass.directories.may_have(parent))
               pass.names.emplace_back(parent, std::string(name), record.node);
-          }};
+          },
+      .inode = [&](uint64_t source_inode,
+                   NodeId node) { pass.inodes.push_back({source_inode, node}); }};
   TRY_ASSIGN(pass.records_from,
              catalog_.visit_records(*pass.records_from, kRecordsPerStep, visitor));
   return {};
@@ -204,6 +216,21 @@ Result<void> Trimmer::forget_name(const Pass& pass, const Name& name) {
     batch.remove(name.parent, name.name);
     forgotten = catalog_.apply(batch);
     if (forgotten) names_.add();
+  });
+  return forgotten;
+}
+
+// Of a node that was never recorded, as there was no room, or is deleted.
+Result<void> Trimmer::forget_inode(const Inode& inode) {
+  Result<void> forgotten;
+  if_absent_(inode.node, [&] {
+    const auto remembered = catalog_.node(inode.node);
+    if (!remembered || *remembered) return;
+    const auto now = catalog_.by_inode(inode.source_inode);
+    if (!now || *now != inode.node) return;
+    catalog::Batch batch;
+    batch.remove_inode(inode.source_inode);
+    forgotten = catalog_.apply(batch);
   });
   return forgotten;
 }

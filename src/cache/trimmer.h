@@ -3,7 +3,8 @@
 //
 // A node is forgotten when it has no object, is not in memory (so unknown to the kernel), has not
 // been used for `forget_after`, and, a directory, when no remembered node has it as parent.  The
-// root stays.  With a node go its source-inode record and a directory's listing.  A name goes once
+// root stays.  With a node go its source-inode record and a directory's listing; a source-inode
+// record goes also when its node is not remembered.  A name goes once
 // its directory is forgotten: as long as that is remembered, a file that is looked up again keeps
 // its id. Ids are never given to another file either way.
 //
@@ -69,6 +70,8 @@ class Trimmer {
   Result<void> forget_unless_used(const Pass& pass, NodeId node);
   struct Name;
   Result<void> forget_name(const Pass& pass, const Name& name);
+  struct Inode;
+  Result<void> forget_inode(const Inode& inode);
   void end(const Result<void>& result);
 
   catalog::Catalog& catalog_;

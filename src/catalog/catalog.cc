@@ -175,6 +175,8 @@ Result<std::optional<journal::Address>> Catalog::visit_records(journal::Address 
     } else if (parsed->kind == RecordKind::kName && visitor.name) {
       if (const auto record = decode_name(value))
         visitor.name(NodeId{parsed->id}, parsed->name, *record);
+    } else if (parsed->kind == RecordKind::kInode && visitor.inode) {
+      if (const auto node = decode_number(value)) visitor.inode(parsed->id, NodeId{*node});
     }
   });
 }

@@ -54,6 +54,7 @@ class Batch {
 struct RecordVisitor {
   std::function<void(NodeId, const NodeRecord&)> node;
   std::function<void(NodeId parent, std::string_view name, const NameRecord&)> name;
+  std::function<void(uint64_t source_inode, NodeId)> inode{};
 };
 
 class Catalog {

@@ -158,6 +158,20 @@ TEST_F(TrimmerTest, WithoutRoomInTheCatalogItForgetsMoreAndTheNamesToo) {
   EXPECT_EQ(read_path("d/f1"), "x");
 }
 
+TEST_F(TrimmerTest, SourceInodesOfWhatIsNotRememberedGo) {
+  source_.put("a", "x");
+  mount();
+  catalog::Catalog& catalog = *fs_->stack.catalog;
+  const NodeId remembered = look_at("a");
+  catalog::Batch batch;
+  batch.put_inode(1, NodeId{999'999});
+  batch.put_inode(2, remembered);
+  ASSERT_TRUE(catalog.apply(batch));
+  trim();
+  EXPECT_FALSE(*catalog.by_inode(1));
+  EXPECT_EQ(*catalog.by_inode(2), remembered);
+}
+
 TEST_F(TrimmerTest, WithoutRoomItRunsOnceAMinute) {
   source_.put("a", "x");
   mount();
