@@ -19,8 +19,9 @@ class Value {
   using Array = std::vector<Value>;
   using Object = std::vector<std::pair<std::string, Value>>;  // in the order of showing
 
-  Value(bool value)
-      : value_(value) {}  // NOLINT(google-explicit-constructor): as in JSON's notation
+  // As in JSON's notation:
+  // NOLINTBEGIN(google-explicit-constructor)
+  Value(bool value) : value_(value) {}
   template <std::unsigned_integral T>
     requires(!std::same_as<T, bool>)
   Value(T value) : value_(uint64_t{value}) {}
@@ -31,6 +32,7 @@ class Value {
   Value(const char* value) : value_(std::string(value)) {}
   Value(Array value) : value_(std::move(value)) {}
   Value(Object value) : value_(std::move(value)) {}
+  // NOLINTEND(google-explicit-constructor)
 
   // One line for JSON lines, or indented.  Bytes that are no UTF-8 are replaced.
   std::string to_json(bool indented) const;

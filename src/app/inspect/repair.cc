@@ -51,7 +51,7 @@ class BatchWriter {
 
 Result<void> remove_tree(io::Disk& disk, const std::string& path) {
   if (const auto names = disk.list(path))
-    for (const std::string& name : *names) TRY(remove_tree(disk, path + "/" + name));
+    for (const std::string& name : *names) TRY(remove_tree(disk, fmt::format("{}/{}", path, name)));
   auto removed = disk.remove(path);
   if (!removed && removed.error().is(Code::kNotFound)) return {};
   return removed;
