@@ -82,7 +82,8 @@ Result<void> TraceParser::add_line(std::string_view line) {
     return error(fmt::format("bad time '{}': expected seconds", shown(time_word)));
   if (!trace_.times_s.empty() && time_s < trace_.times_s.back())
     return error(fmt::format("time {} is before that of the request before", time_s));
-  if ((total_bytes_ += size) > kTotalBytesMax) return error("more than 8 EiB asked for");
+  total_bytes_ += size;
+  if (total_bytes_ > kTotalBytesMax) return error("more than 8 EiB asked for");
   const size_t requests = trace_.keys.size();
   fill_up(trace_.sizes_bytes, requests, uint64_t{1}, !size_word.empty());
   fill_up(trace_.times_s, requests, uint32_t{0}, !time_word.empty());

@@ -16,7 +16,7 @@ Result<std::string> path_of_node(journal::Reader& reader, NodeId node) {
     const auto record = value ? catalog::decode_node(*value) : std::nullopt;
     if (!record || !record->parent || depth == kDepthMax)
       return fail(Code::kNotFound, fmt::format("a path of node {}", node.value));
-    path = path.empty() ? record->name : record->name + "/" + path;
+    path = path.empty() ? record->name : fmt::format("{}/{}", record->name, path);
     node = record->parent;
   }
   return path;
