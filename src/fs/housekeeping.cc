@@ -31,7 +31,8 @@ std::string CachedFileSystem::path_for_message(NodeId id) {
   for (int depth = 0; id != kRootNode && depth < kDepthMax; ++depth) {
     const auto record = env_.catalog.node(id);
     if (!record || !*record || !(**record).parent) break;
-    path = path.empty() ? (**record).name : (**record).name + "/" + path;
+    if (!path.empty()) path.insert(0, "/");
+    path.insert(0, (**record).name);
     id = (**record).parent;
   }
   return path.empty() ? "a file without a name" : path;

@@ -56,6 +56,7 @@ std::string Objects::path(ObjectId object) {
 std::optional<ObjectId> Objects::object_of(size_t directory, std::string_view name) {
   ObjectId object;
   const char* const end = name.data() + name.size();
+  // NOLINTNEXTLINE(bugprone-suspicious-stringview-data-usage): its end is given
   if (std::from_chars(name.data(), end, object.value, 16).ptr != end) return std::nullopt;
   // Leading zeros and lower case, as it is written.
   if (!object || directory_number(object) != directory ||
