@@ -3,12 +3,11 @@
 // A handle's number is its address, so that who has the number needs no look-up; the set is for the
 // end: when the mount goes the kernel does not close what is open then.  Thread-safe.
 //
-// Invariant: a handle is in the set from add() to take(), and is destroyed once.
+// Invariant: a handle is in the set from add() to take(), at its `place`.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -17,6 +16,7 @@
 
 namespace larder::fs {
 
+// A Handle has a `size_t place`, which is the set's.
 template <class Handle>
 class HandleSet {
  public:
@@ -24,30 +24,29 @@ class HandleSet {
   uint64_t add(std::unique_ptr<Handle> handle) {
     const auto number = reinterpret_cast<uint64_t>(handle.get());
     MutexLock lock(mutex_);
-    handles_.emplace(number, std::move(handle));
+    handle->place = handles_.size();
+    handles_.push_back(std::move(handle));
     return number;
   }
   // It must be in the set until the call returns.
   static Handle& get(uint64_t number) { return *reinterpret_cast<Handle*>(number); }
   std::unique_ptr<Handle> take(uint64_t number) {
     MutexLock lock(mutex_);
-    const auto found = handles_.find(number);
-    CHECK(found != handles_.end());
-    std::unique_ptr<Handle> handle = std::move(found->second);
-    handles_.erase(found);
+    const size_t place = get(number).place;
+    CHECK(place < handles_.size() && handles_[place].get() == &get(number));
+    std::unique_ptr<Handle> handle = std::exchange(handles_[place], std::move(handles_.back()));
+    handles_.pop_back();
+    if (place < handles_.size()) handles_[place]->place = place;
     return handle;
   }
   std::vector<std::unique_ptr<Handle>> take_all() {
-    std::vector<std::unique_ptr<Handle>> all;
     MutexLock lock(mutex_);
-    for (auto& [number, handle] : handles_) all.push_back(std::move(handle));
-    handles_.clear();
-    return all;
+    return std::exchange(handles_, {});
   }
 
  private:
   Mutex mutex_;
-  std::unordered_map<uint64_t, std::unique_ptr<Handle>> handles_ GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<Handle>> handles_ GUARDED_BY(mutex_);
 };
 
 }  // namespace larder::fs

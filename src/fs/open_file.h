@@ -14,6 +14,7 @@ namespace larder::fs {
 struct CachedFileSystem::OpenFile {
   explicit OpenFile(std::shared_ptr<Node> opened) : node(std::move(opened)), file(node->file()) {}
 
+  size_t place = 0;  // HandleSet's
   const std::shared_ptr<Node> node;
   cache::CachedFile& file;  // the node's
   uint64_t epoch = 0;       // of the kernel inode it was opened on
@@ -29,6 +30,7 @@ struct CachedFileSystem::OpenFile {
 // A snapshot of the entries, taken when reading begins at offset 0, so offsets are stable whatever
 // changes.
 struct CachedFileSystem::OpenDirectory {
+  size_t place = 0;  // HandleSet's
   std::shared_ptr<Node> node;
   io::AsyncMutex reading;  // one reader at a time; guards the rest
   bool loaded = false;
