@@ -184,8 +184,7 @@ class CachedFile {
   // Punches out of the object what no present block accounts for, which a crash may have left, and
   // counts what it takes then; false when it is in use.
   bool tidy();
-  // The kernel reads the object itself, or may for a mapping that is left.
-  bool is_exposed() const;
+  bool is_pinned() const;
 
   // No handle is open any more: closes descriptors.
   void idle();

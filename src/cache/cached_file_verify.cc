@@ -25,9 +25,9 @@ struct CachedFile::Snapshot {
   std::vector<Block> blocks;  // present, with a checksum
 };
 
-bool CachedFile::is_exposed() const {
+bool CachedFile::is_pinned() const {
   const MutexLock lock(mutex_);
-  return exposed_;
+  return pins_ > 0;
 }
 
 std::optional<CachedFile::Snapshot> CachedFile::snapshot(ObjectId object, uint64_t chunk) const {

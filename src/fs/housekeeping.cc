@@ -53,7 +53,7 @@ void CachedFileSystem::blocks_dropped(NodeId id) {
       if (inode.lookups > 0) known.push_back(KernelId::make(id.value, inode.epoch));
   }
   for (const KernelId inode : known) kernel_->invalidate_node(inode);
-  if (cache::CachedFile* file = node->file_if_any(); file != nullptr && file->is_exposed())
+  if (cache::CachedFile* file = node->file_if_any(); file != nullptr && file->is_pinned())
     home(KernelId::make(id.value, 0)).spawn(refill_task(node));
 }
 
