@@ -172,6 +172,7 @@ class RunningMount final : public Mount {
   std::unique_ptr<WarmCommands> warm_commands_;
   cache::Activity activity_{clock_};
   std::unique_ptr<cache::Janitor> janitor_;
+  std::unique_ptr<cache::Census> census_;
   std::unique_ptr<cache::Audit> audit_;
   std::unique_ptr<cache::Scrub> scrub_;
   std::unique_ptr<cache::Trimmer> trimmer_;
@@ -421,6 +422,7 @@ void RunningMount::measure_metadata() {
 // What is done in the background: a duty is one entry here.
 void RunningMount::add_duties(control::CommandTable& commands) {
   const auto open = [this](NodeId node) { return files_->owner_of(node); };
+  census_ = std::make_unique<cache::Census>(*catalog_, *residents_, request_.config.rules);
   audit_ = std::make_unique<cache::Audit>(
       *disk_, *catalog_, activity_,
       cache::Audit::Host{[this] { return files_->objects_in_memory(); },
@@ -451,10 +453,7 @@ void RunningMount::add_duties(control::CommandTable& commands) {
   };
   activity_.on_return(poke);
   janitor_->add({.name = "census", .first = cache::kAtOnce, .step = [this, poke] {
-                   const auto taken = cache::take_census(
-                       *catalog_, *residents_, request_.config.rules, janitor_->stopping());
-                   if (!taken)
-                     log::warning("cannot count what is cached: {}", taken.error().message());
+                   if (census_->step()) return cache::kAtOnce;
                    poke();
                    return cache::kWhenPoked;
                  }});

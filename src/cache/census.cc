@@ -1,70 +1,79 @@
 #include "cache/census.h"
 
 #include <algorithm>
-#include <string>
-#include <unordered_map>
-#include <vector>
+#include <utility>
+
+#include "base/log.h"
 
 namespace larder::cache {
 
-namespace {
+Census::Census(catalog::Catalog& catalog, Residents& residents, const Rules& rules,
+               size_t records_per_step)
+    : catalog_(catalog),
+      residents_(residents),
+      rules_(rules),
+      records_per_step_(records_per_step),
+      paths_(catalog) {}
 
-// Paths as the catalog has them, from the source's root.
-class RecordedPaths {
- public:
-  explicit RecordedPaths(catalog::Catalog& catalog) : catalog_(catalog) {}
-
-  std::string of(const catalog::NodeRecord& record) {
-    const std::string directory = of_directory(record.parent, kDepthMax);
-    return directory.empty() ? record.name : directory + "/" + record.name;
+bool Census::step() {
+  switch (phase_) {
+    case Phase::kRead:
+      phase_ = read();
+      break;
+    case Phase::kIntroduce:
+      phase_ = introduce();
+      break;
+    case Phase::kEvict:
+      phase_ = evict();
+      break;
+    case Phase::kDone:
+      break;
   }
+  return phase_ != Phase::kDone;
+}
 
- private:
-  // Parents that a damaged catalog has in a circle.
-  static constexpr int kDepthMax = 4096;
-
-  std::string of_directory(NodeId node, int depth_left) {
-    if (node == kRootNode || !node || depth_left == 0) return {};
-    if (const auto known = known_.find(node); known != known_.end()) return known->second;
-    const auto record = catalog_.node(node);
-    std::string path;
-    if (record && *record) {
-      path = of_directory((**record).parent, depth_left - 1);
-      path += (path.empty() ? "" : "/") + (**record).name;
-    }
-    return known_[node] = path;
-  }
-
-  catalog::Catalog& catalog_;
-  std::unordered_map<NodeId, std::string> known_;  // directories
-};
-
-}  // namespace
-
-Result<void> take_census(catalog::Catalog& catalog, Residents& residents, const Rules& rules,
-                         const std::atomic<bool>& stop) {
-  struct Seen {
-    int64_t used_at_ns;
-    NodeId node;
-    uint64_t bytes;
-    int64_t cached_at_ns;
-    Hints hints;
-  };
-  std::vector<Seen> seen;
-  RecordedPaths paths(catalog);
-  const auto read = catalog.for_each_node([&](NodeId node, const catalog::NodeRecord& record) {
+Census::Phase Census::read() {
+  Stretch stretch;
+  const auto note = [&](NodeId node, const catalog::NodeRecord& record) {
     if (record.object)
-      seen.push_back({record.used_at_ns, node, record.object_bytes, record.cached_at_ns,
-                      rules.empty() ? Hints{} : rules.match(paths.of(record))});
-    return !stop.load(std::memory_order_relaxed);
-  });
-  if (stop.load(std::memory_order_relaxed)) return {};
-  std::ranges::sort(seen, {}, &Seen::used_at_ns);
-  for (const Seen& one : seen)
-    residents.introduce(one.node, one.bytes, one.cached_at_ns, one.hints);
-  residents.end_census(read.has_value());
-  residents.trim();
-  return read;
+      stretch.seen.push_back({record.used_at_ns, node, record.object_bytes, record.cached_at_ns,
+                              rules_.empty() ? Hints{} : rules_.match(paths_.of(record))});
+  };
+  const auto next = catalog_.visit_records(from_, records_per_step_, {.node = note, .name = {}});
+  if (!next) {
+    log::warning("cannot count what is cached: {}", next.error().message());
+    is_whole_ = false;
+  }
+  std::ranges::sort(stretch.seen, {}, &Seen::used_at_ns);
+  if (!stretch.seen.empty()) {
+    stretches_.push_back(std::move(stretch));
+    std::ranges::push_heap(stretches_, is_used_later);
+  }
+  if (!next || !*next) return Phase::kIntroduce;
+  from_ = **next;
+  return Phase::kRead;
+}
+
+Census::Phase Census::introduce() {
+  for (size_t i = 0; i < kIntroducedPerStep; ++i) {
+    if (stretches_.empty()) {
+      residents_.end_census(is_whole_);
+      return Phase::kEvict;
+    }
+    std::ranges::pop_heap(stretches_, is_used_later);
+    Stretch& stretch = stretches_.back();
+    const Seen& one = stretch.seen[stretch.next++];
+    residents_.introduce(one.node, one.bytes, one.cached_at_ns, one.hints);
+    if (stretch.next < stretch.seen.size())
+      std::ranges::push_heap(stretches_, is_used_later);
+    else
+      stretches_.pop_back();
+  }
+  return Phase::kIntroduce;
+}
+
+Census::Phase Census::evict() {
+  return residents_.trim(kEvictionsPerStep) ? Phase::kEvict : Phase::kDone;
 }
 
 }  // namespace larder::cache

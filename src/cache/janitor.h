@@ -54,8 +54,6 @@ class Janitor {
   void start();
   // After the step under way.  Idempotent; poke() does nothing afterwards.
   void stop();
-  // Set once stop() has been called: for a step that would like to end early.
-  const std::atomic<bool>& stopping() const { return stopping_; }
   // Asks for a step now.  Costs one atomic operation when the duty has been poked already.
   void poke(DutyId id);
 

@@ -73,7 +73,7 @@ Residents::Slot Residents::slot_of(NodeId node, const Hints& hints, uint32_t cos
   if (const auto slot = table_.find(node)) return *slot;
   const Slot slot = table_.insert(node, hints.priority);
   enter(slot, now_s(), hints, cost_us);
-  if (!census_done_) used_since_mount_.push_back(node);
+  if (since_mount_) since_mount_->note_use(node);
   return slot;
 }
 
@@ -216,10 +216,13 @@ bool Residents::expire(uint32_t evictions_max) {
   return true;
 }
 
-void Residents::trim() {
+bool Residents::trim(uint32_t evictions_max) {
   Round round(*this, NodeId{});
-  for (Budget::Amount over; !(over = budget_.excess({}, 0)).is_zero();)
-    if (!round.evict_one(over.bytes)) return;
+  for (uint32_t i = 0; i < evictions_max; ++i) {
+    const Budget::Amount over = budget_.excess({}, 0);
+    if (over.is_zero() || !round.evict_one(over.bytes)) return false;
+  }
+  return true;
 }
 
 // --- what is there
@@ -266,6 +269,7 @@ std::optional<uint64_t> Residents::let_go(NodeId node) {
   const uint64_t bytes = table_.bytes(*slot);
   leave(*slot);
   table_.erase(*slot);
+  if (since_mount_) since_mount_->note_gone(node);
   return bytes;
 }
 
@@ -284,12 +288,13 @@ void Residents::touch(NodeId node) {
   const auto slot = table_.find(node);
   if (!slot) return;
   if (evict::Policy* policy = policy_of(table_.priority(*slot))) policy->hit(*slot);
-  if (!census_done_) used_since_mount_.push_back(node);
+  if (since_mount_) since_mount_->note_use(node);
 }
 
 void Residents::introduce(NodeId node, uint64_t bytes, int64_t cached_at_ns, const Hints& hints) {
   const MutexLock lock(mutex_);
   const auto known = table_.find(node);
+  if (!known && since_mount_ && since_mount_->is_gone(node)) return;
   if (!known) return enter_earlier(node, bytes, cached_at_ns, hints);
   // Used before it was counted, by somebody who did not know what is wanted of it.
   if (table_.priority(*known) == hints.priority) return;
@@ -318,11 +323,11 @@ void Residents::end_census(bool is_whole) {
   else
     budget_.end_expectation();
   const MutexLock lock(mutex_);
-  census_done_ = true;
-  for (const NodeId node : used_since_mount_)
+  if (!since_mount_) return;
+  for (const NodeId node : since_mount_->uses())
     if (const auto slot = table_.find(node))
       if (evict::Policy* policy = policy_of(table_.priority(*slot))) policy->hit(*slot);
-  used_since_mount_ = {};
+  since_mount_.reset();
 }
 
 void Residents::end_leftovers() {
@@ -332,12 +337,12 @@ void Residents::end_leftovers() {
 
 bool Residents::has_counted_all() const {
   const MutexLock lock(mutex_);
-  return census_done_ && !may_have_leftovers_;
+  return !since_mount_ && !may_have_leftovers_;
 }
 
 bool Residents::is_counting() const {
   const MutexLock lock(mutex_);
-  return !census_done_ && budget_.expects_more();
+  return since_mount_ && budget_.expects_more();
 }
 
 size_t Residents::count() const {

@@ -35,6 +35,7 @@
 #include "cache/fetch_cost.h"
 #include "cache/resident_table.h"
 #include "cache/rules.h"
+#include "cache/since_mount.h"
 #include "evict/policy.h"
 
 namespace larder::cache {
@@ -94,7 +95,8 @@ class Residents {
   // Notes a use.
   void touch(NodeId node);
   // A file cached in an earlier run, from the census, in order of last use.  Of one that is known
-  // already only the priority counts.  cached_at_ns: wall clock, 0: not known.
+  // already only the priority counts; one that was let go since the mount is passed over.
+  // cached_at_ns: wall clock, 0: not known.
   void introduce(NodeId node, uint64_t bytes, int64_t cached_at_ns, const Hints& hints = {});
   // The same because it is used now; nothing to do when it is known.
   void meet(NodeId node, uint64_t bytes, int64_t cached_at_ns);
@@ -111,8 +113,9 @@ class Residents {
   bool relieve(uint32_t evictions_max);
   // Evicts at most so many objects whose time is over.  True when there are more that may go.
   bool expire(uint32_t evictions_max);
-  // Until the limits hold or nothing may go: after a census that found more than they allow.
-  void trim();
+  // Evicts at most so many objects until the limits hold or nothing may go: after a census that
+  // found more than they allow.  True when there are more that may.
+  bool trim(uint32_t evictions_max);
 
   uint64_t used_bytes() const { return budget_.used_bytes(); }
   uint64_t limit_bytes() const { return budget_.limits().size_bytes; }
@@ -173,8 +176,8 @@ class Residents {
   const MakePolicy make_policy_;
   std::array<std::unique_ptr<evict::Policy>, kPriorities> policies_ GUARDED_BY(mutex_);
   ResidentTable table_ GUARDED_BY(mutex_);
-  std::vector<NodeId> used_since_mount_ GUARDED_BY(mutex_);
-  bool census_done_ GUARDED_BY(mutex_) = false;
+  // Until the census is over.
+  std::optional<SinceMount> since_mount_ GUARDED_BY(mutex_){std::in_place};
 };
 
 }  // namespace larder::cache

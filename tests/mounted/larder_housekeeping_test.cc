@@ -148,7 +148,7 @@ TEST_F(Housekeeping, AnIdleMountDoesNothing) {
     return idle;
   }));
   EXPECT_TRUE(idle);
-  EXPECT_EQ(mount_->metric("/janitor/steps/census"), 1);
+  EXPECT_GE(mount_->metric("/janitor/steps/census"), 1);
   EXPECT_GE(mount_->metric("/janitor/steps/audit"), 1);
 }
 

@@ -168,8 +168,9 @@ TEST_P(FsCrashTest, WhateverStepTheDiskDiesAtReadsAreWhatTheSourceHas) {
     let_ttl_pass();
     mount(coherence, options);
     ASSERT_TRUE(fs_->loaded) << fs_->loaded.error().message();
-    const std::atomic<bool> stop{false};
-    ASSERT_TRUE(cache::take_census(*fs_->stack.catalog, *fs_->stack.residents, {}, stop));
+    const cache::Rules rules;
+    cache::Census census(*fs_->stack.catalog, *fs_->stack.residents, rules);
+    while (census.step()) continue;
     expect_all_as_source();
     if (HasFatalFailure()) return;
     sim_disk_.crash_at_step(1 + random.below(150));

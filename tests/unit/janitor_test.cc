@@ -159,7 +159,7 @@ TEST_F(JanitorThreadTest, StopsBetweenStepsWhateverIsDue) {
   janitor_.start();
   stepped.get_future().get();
   janitor_.stop();
-  EXPECT_TRUE(janitor_.stopping());
+  EXPECT_FALSE(first);
   EXPECT_EQ(metric(registry_, "larder_janitor_steps_total", {{"duty", "later"}}), 0);
 }
 

@@ -275,8 +275,8 @@ TEST_F(ResidentsTest, TheCensusAppliesRules) {
                          .ttl = {},
                          .priority = {},
                          .pin = true}));
-  const std::atomic<bool> stop{false};
-  ASSERT_TRUE(take_census(*catalog, residents_, rules, stop));
+  Census census(*catalog, residents_, rules);
+  while (census.step()) continue;
   EXPECT_TRUE(reserve(8, 50));
   EXPECT_THAT(evicted_, ElementsAre(7));
 }
@@ -324,7 +324,7 @@ TEST_F(ResidentsTest, RoomIsMadeAheadOfNeed) {
 TEST_F(ResidentsTest, TheJournalsGrowthMakesObjectsGo) {
   for (uint64_t node = 1; node <= 5; ++node) ASSERT_TRUE(reserve(node, 20));
   overhead_.journal_bytes = 30 * kUnit;
-  residents_.trim();
+  EXPECT_FALSE(residents_.trim(100));
   EXPECT_THAT(evicted_, ElementsAre(1, 2));
   EXPECT_EQ(used(), 90U);
   overhead_.journal_bytes = 100 * kUnit;
@@ -361,47 +361,111 @@ TEST_F(ResidentsTest, WhatEarlierRunsCachedIsOlderThanWhatIsUsedNow) {
 TEST_F(ResidentsTest, ASmallerLimitHoldsAfterTheCensus) {
   for (uint64_t node = 1; node <= 10; ++node) residents_.introduce(NodeId{node}, 30 * kUnit, 0);
   residents_.end_census();
-  residents_.trim();
+  EXPECT_TRUE(residents_.trim(2));
+  EXPECT_THAT(evicted_, ElementsAre(1, 2));
+  EXPECT_FALSE(residents_.trim(100));
   EXPECT_LE(residents_.used_bytes(), residents_.limit_bytes());
   EXPECT_THAT(evicted_, ElementsAre(1, 2, 3, 4, 5, 6, 7));
 }
 
-TEST_F(ResidentsTest, TheCensusFindsObjectsInOrderOfLastUse) {
-  testing::SimDisk disk;
-  auto store = std::move(*journal::Store::open(disk, "", {}, registry_, clock_));
-  auto catalog = std::move(*catalog::Catalog::open(*store));
-  const std::map<uint64_t, int64_t> used_at{{2, 50}, {3, 10}, {4, 40}, {5, 30}, {6, 20}};
-  catalog::Batch batch;
-  for (const auto& [node, at] : used_at) {
-    catalog::NodeRecord record;
-    record.object = ObjectId{node};
-    record.object_bytes = 30 * kUnit;
-    record.used_at_ns = at;
-    batch.put(NodeId{node}, record);
+// A catalog with an object of 30 units for each node, used at that time.
+class CensusTest : public ResidentsTest {
+ protected:
+  static constexpr size_t kRecordsPerStep = 2;
+
+  void record(const std::map<uint64_t, int64_t>& used_at) {
+    catalog::Batch batch;
+    for (const auto& [node, at] : used_at) {
+      catalog::NodeRecord record;
+      record.object = ObjectId{node};
+      record.object_bytes = 30 * kUnit;
+      record.used_at_ns = at;
+      batch.put(NodeId{node}, record);
+    }
+    batch.put(NodeId{100}, catalog::NodeRecord{});  // has no object
+    ASSERT_TRUE(catalog_->apply(batch));
   }
-  batch.put(NodeId{7}, catalog::NodeRecord{});  // has no object
-  ASSERT_TRUE(catalog->apply(batch));
-  const std::atomic<bool> stop{false};
-  ASSERT_TRUE(take_census(*catalog, residents_, {}, stop));
+
+  std::unique_ptr<journal::Store> store_ =
+      std::move(*journal::Store::open(disk_, "", {}, registry_, clock_));
+  std::unique_ptr<catalog::Catalog> catalog_ = std::move(*catalog::Catalog::open(*store_));
+  const Rules rules_;
+};
+
+TEST_F(CensusTest, FindsObjectsInOrderOfLastUse) {
+  record({{2, 50}, {3, 10}, {4, 40}, {5, 30}, {6, 20}});
+  Census census(*catalog_, residents_, rules_);
+  while (census.step()) continue;
   EXPECT_THAT(evicted_, ElementsAre(3, 6));
   EXPECT_EQ(used(), 90U);
   EXPECT_TRUE(reserve(8, 100));
   EXPECT_THAT(evicted_, ElementsAre(3, 6, 5, 4, 2));
 }
 
-TEST_F(ResidentsTest, ACensusThatIsStoppedIntroducesNobody) {
-  testing::SimDisk disk;
-  auto store = std::move(*journal::Store::open(disk, "", {}, registry_, clock_));
-  auto catalog = std::move(*catalog::Catalog::open(*store));
-  catalog::NodeRecord record;
-  record.object = ObjectId{1};
-  record.object_bytes = 10;
-  catalog::Batch batch;
-  batch.put(NodeId{2}, record);
-  ASSERT_TRUE(catalog->apply(batch));
-  const std::atomic<bool> stop{true};
-  ASSERT_TRUE(take_census(*catalog, residents_, {}, stop));
+TEST_F(CensusTest, TheOrderDoesNotDependOnTheSteps) {
+  record({{2, 50}, {3, 10}, {4, 40}, {5, 30}, {6, 20}});
+  Census census(*catalog_, residents_, rules_, kRecordsPerStep);
+  int steps = 1;
   EXPECT_EQ(residents_.count(), 0U);
+  while (census.step()) ++steps;
+  EXPECT_GE(steps, 5);
+  EXPECT_FALSE(census.step());  // it stays over
+  EXPECT_TRUE(reserve(8, 100));
+  EXPECT_THAT(evicted_, ElementsAre(3, 6, 5, 4, 2));
+}
+
+// Between the reading of a record and its turn its object may go, and come.
+TEST_F(CensusTest, WhatGoesMeanwhileIsNotCounted) {
+  record({{2, 10}, {3, 20}, {4, 30}});
+  residents_.expect({.bytes = 90 * kUnit, .objects = 3});
+  Census census(*catalog_, residents_, rules_, kRecordsPerStep);
+  ASSERT_TRUE(census.step());
+  residents_.meet(NodeId{2}, 30 * kUnit, 0);
+  residents_.forget(NodeId{2});
+  residents_.meet(NodeId{3}, 30 * kUnit, 0);
+  residents_.forget(NodeId{3});
+  ASSERT_TRUE(reserve(3, 10));
+  while (census.step()) continue;
+  EXPECT_EQ(residents_.bytes_of(NodeId{2}), 0U);
+  EXPECT_EQ(residents_.bytes_of(NodeId{3}), 10 * kUnit);
+  EXPECT_EQ(residents_.count(), 2U);
+  EXPECT_EQ(used(), 40U);
+  residents_.introduce(NodeId{2}, 30 * kUnit, 0);  // after the census nothing is remembered
+  EXPECT_EQ(used(), 70U);
+}
+
+// What cannot be read may be there all the same.
+TEST_F(CensusTest, WhatCannotBeReadIsExpectedStill) {
+  record({{2, 10}, {3, 20}});
+  ASSERT_TRUE(store_->close());
+  store_.reset();
+  store_ = std::move(*journal::Store::open(disk_, "", {}, registry_, clock_));
+  catalog_ = std::move(*catalog::Catalog::open(*store_));
+  residents_.expect({.bytes = 60 * kUnit, .objects = 2});
+  disk_.inject({.operation = testing::SimOperation::kRead, .times = 1000});
+  Census census(*catalog_, residents_, rules_);
+  while (census.step()) continue;
+  disk_.clear_faults();
+  EXPECT_EQ(used(), 60U);
+  EXPECT_FALSE(residents_.has_counted_all());
+}
+
+TEST(SinceMountTest, RemembersTheLastUsesWhenThereAreTooMany) {
+  SinceMount since;
+  constexpr uint64_t kNodes = 1000;
+  for (size_t i = 0; i < 3 * SinceMount::kUsesMax; ++i) since.note_use(NodeId{i % kNodes});
+  ASSERT_LE(since.uses().size(), SinceMount::kUsesMax);
+  EXPECT_EQ(since.uses().back(), NodeId{(3 * SinceMount::kUsesMax - 1) % kNodes});
+  const std::set<NodeId> known(since.uses().begin(), since.uses().end());
+  EXPECT_EQ(known.size(), kNodes);
+}
+
+TEST(SinceMountTest, OfTooManyNodesTheLastAreKept) {
+  SinceMount since;
+  for (size_t i = 0; i <= SinceMount::kUsesMax; ++i) since.note_use(NodeId{i});
+  EXPECT_EQ(since.uses().size(), SinceMount::kUsesMax / 2 + 1);
+  EXPECT_EQ(since.uses().back(), NodeId{SinceMount::kUsesMax});
+  EXPECT_EQ(since.uses().front(), NodeId{SinceMount::kUsesMax / 2});
 }
 
 // Many threads fill, use and empty: the limit holds at every moment and nothing is lost count of.
@@ -471,7 +535,8 @@ TEST(Residents, TheCostOfAFileCounts) {
   testing::SimDisk disk;
   Registry registry;
   ManualClock clock;
-  Budget budget({.size_bytes = kFiles * kUnit}, disk, [] { return Overhead{}; }, registry, clock);
+  Budget budget(
+      {.size_bytes = kFiles * kUnit}, disk, [] { return Overhead{}; }, registry, clock);
   Residents residents([] { return std::move(*evict::make_policy("hybrid")); }, budget, Nanos(0),
                       registry, clock);
   residents.set_evict([&](NodeId node, uint64_t) {
