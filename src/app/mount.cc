@@ -253,12 +253,8 @@ Result<void> RunningMount::open_store() {
 // What they left is counted by the census; until it is over, by what they noted.
 Result<void> RunningMount::reckon_with_earlier_runs() {
   const journal::RecoveryReport& recovery = store_->recovery();
-  const cache::Limits& limits = budget_->limits();
   const bool is_empty = recovery.is_new && catalog_->first_object() == ObjectId{1};
-  TRY_ASSIGN(cache::HighWater noted,
-             cache::HighWater::load(
-                 *catalog_, is_empty ? cache::Budget::Amount{}
-                                     : cache::Budget::Amount{limits.size_bytes, limits.objects}));
+  TRY_ASSIGN(cache::HighWater noted, cache::HighWater::load(*catalog_, *budget_, is_empty));
   // Noted at once, as a mount that fails later on ends cleanly.
   if (recovery.is_new ? !is_empty : !recovery.clean) TRY(in_words(cache::Audit::owe(*catalog_)));
   if (!recovery.clean)

@@ -112,8 +112,7 @@ void Budget::adopt(uint64_t bytes, uint64_t objects) {
 
 void Budget::expect(const Amount& amount) {
   const MutexLock lock(mutex_);
-  expected_ = {.bytes = std::min(amount.bytes, limits_.size_bytes),
-               .objects = std::min(amount.objects, limits_.objects)};
+  expected_ = amount;
 }
 
 void Budget::adopt_expected(uint64_t bytes, uint64_t objects) {
@@ -121,15 +120,6 @@ void Budget::adopt_expected(uint64_t bytes, uint64_t objects) {
   object_bytes_ += bytes;
   objects_ += objects;
   expected_ = {.bytes = less(expected_.bytes, bytes), .objects = less(expected_.objects, objects)};
-}
-
-void Budget::bound_expectation() {
-  const uint64_t overhead_bytes = sum_of(overhead_());
-  const MutexLock lock(mutex_);
-  const Amount left{.bytes = less(limits_.size_bytes, object_bytes_ + overhead_bytes),
-                    .objects = less(limits_.objects, objects_)};
-  expected_ = {.bytes = std::min(expected_.bytes, left.bytes),
-               .objects = std::min(expected_.objects, left.objects)};
 }
 
 void Budget::end_expectation() {
@@ -146,6 +136,10 @@ Budget::Amount Budget::taken() const {
   const MutexLock lock(mutex_);
   return {.bytes = more(object_bytes_, expected_.bytes),
           .objects = more(objects_, expected_.objects)};
+}
+
+Budget::Amount Budget::most_objects() const {
+  return {.bytes = less(limits_.size_bytes, sum_of(overhead_())), .objects = limits_.objects};
 }
 
 void Budget::give_back(uint64_t bytes, uint64_t objects) {

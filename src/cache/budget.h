@@ -70,14 +70,13 @@ class Budget {
   void expect(const Amount& amount);
   // Counts some of it.
   void adopt_expected(uint64_t bytes, uint64_t objects);
-  // All that is recorded is counted.  What is expected still is not recorded, if it is there: it
-  // can only be what the limits leave.
-  void bound_expectation();
   // All is counted; what is expected still is not there.
   void end_expectation();
   bool expects_more() const;
   // Counted and expected.
   Amount taken() const;
+  // Of which the limits allow so much at present.
+  Amount most_objects() const;
 
   // What has to go before `wanted` more would fit and `spare_per_mille` of each limit besides were
   // free; zero: nothing.  What is merely expected is not made up for ahead of need.

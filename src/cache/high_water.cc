@@ -10,22 +10,29 @@ namespace {
 
 constexpr const char* kBytesRecord = "object-bytes-max";
 constexpr const char* kObjectsRecord = "objects-max";
-constexpr uint64_t kBytesStep = 64 << 20;
-constexpr uint64_t kObjectsStep = 1024;
+constexpr uint64_t kBytesStepMin = 64 << 20;
+constexpr uint64_t kObjectsStepMin = 1024;
+constexpr uint64_t kStepsMin = 16;  // for a small cache
+
+// What to note for `taken`, of which there may be `most`.
+uint64_t ahead_of(uint64_t taken, uint64_t step_min, uint64_t most) {
+  return std::max(taken, std::min(most, taken + std::max(step_min, taken / 8)));
+}
 
 }  // namespace
 
-Result<HighWater> HighWater::load(catalog::Catalog& catalog, const Budget::Amount& otherwise) {
+Result<HighWater> HighWater::load(catalog::Catalog& catalog, const Budget& budget, bool is_empty) {
   TRY_ASSIGN(const auto bytes, catalog.number(kBytesRecord));
   TRY_ASSIGN(const auto objects, catalog.number(kObjectsRecord));
-  if (!bytes || !objects) return HighWater(catalog, otherwise);
-  return HighWater(catalog, {.bytes = *bytes, .objects = *objects});
+  if (bytes && objects) return HighWater(catalog, budget, {.bytes = *bytes, .objects = *objects});
+  return HighWater(catalog, budget, is_empty ? Budget::Amount{} : budget.most_objects());
 }
 
-HighWater::HighWater(catalog::Catalog& catalog, const Budget::Amount& mark)
-    : catalog_(catalog), bytes_(mark.bytes), objects_(mark.objects) {}
+HighWater::HighWater(catalog::Catalog& catalog, const Budget& budget, const Budget::Amount& mark)
+    : catalog_(catalog), budget_(budget), bytes_(mark.bytes), objects_(mark.objects) {}
 
-HighWater::HighWater(HighWater&& other) noexcept : HighWater(other.catalog_, other.mark()) {}
+HighWater::HighWater(HighWater&& other) noexcept
+    : HighWater(other.catalog_, other.budget_, other.mark()) {}
 
 Budget::Amount HighWater::mark() const {
   return {.bytes = bytes_.load(), .objects = objects_.load()};
@@ -39,10 +46,11 @@ bool HighWater::cover(const Budget::Amount& taken) {
   if (covers(taken)) return true;
   const MutexLock lock(mutex_);
   if (covers(taken)) return true;
+  const Budget::Amount most = budget_.most_objects();
+  const uint64_t bytes_step = std::min(kBytesStepMin, budget_.limits().size_bytes / kStepsMin);
   const Budget::Amount next{
-      .bytes = std::max(bytes_.load(), taken.bytes + std::max(kBytesStep, taken.bytes / 8)),
-      .objects =
-          std::max(objects_.load(), taken.objects + std::max(kObjectsStep, taken.objects / 8))};
+      .bytes = std::max(bytes_.load(), ahead_of(taken.bytes, bytes_step, most.bytes)),
+      .objects = std::max(objects_.load(), ahead_of(taken.objects, kObjectsStepMin, most.objects))};
   const auto stored = store(next);
   // Everybody who would cache something comes here: once is enough.
   if (!stored && !std::exchange(has_failed_, true))

@@ -1,8 +1,9 @@
 // HighWater: at most how much the objects take, written down before they do, so that the next run
 // knows before its census is over how much it has to reckon with, also after a crash.
 //
-// The mark is set ahead in steps, as each costs a sync: an eighth of what is there, 64 MiB and
-// 1,024 objects at least.  A clean stop lowers it to what is there.
+// The mark is set ahead in steps, as each costs a sync: an eighth of what is there, and 1,024
+// objects and 64 MiB, or a sixteenth of a smaller cache, at least; but not beyond what the limits
+// leave to objects.  A clean stop lowers it to what is there.
 //
 // Invariant: the durable mark is never below what cover() was asked for and has allowed.
 // Thread-safe.  Who needs a higher mark waits for the disk, and for others who do.
@@ -19,9 +20,10 @@ namespace larder::cache {
 
 class HighWater {
  public:
-  // Of the runs before, or `otherwise` where they did not say.
-  static Result<HighWater> load(catalog::Catalog& catalog, const Budget::Amount& otherwise);
-  HighWater(catalog::Catalog& catalog, const Budget::Amount& mark);
+  // Of the runs before.  Where they did not say it is what the limits leave; is_empty: nothing, as
+  // there were none.  Both outlive it.
+  static Result<HighWater> load(catalog::Catalog& catalog, const Budget& budget, bool is_empty);
+  HighWater(catalog::Catalog& catalog, const Budget& budget, const Budget::Amount& mark);
   HighWater(HighWater&& other) noexcept;
 
   Budget::Amount mark() const;
@@ -36,6 +38,7 @@ class HighWater {
   bool covers(const Budget::Amount& taken) const;
 
   catalog::Catalog& catalog_;
+  const Budget& budget_;
   Mutex mutex_;
   bool has_failed_ GUARDED_BY(mutex_) = false;
   std::atomic<uint64_t> bytes_;

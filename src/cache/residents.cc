@@ -318,10 +318,7 @@ void Residents::enter_earlier(NodeId node, uint64_t bytes, int64_t cached_at_ns,
 
 void Residents::end_census(bool is_whole) {
   may_have_leftovers_ |= !is_whole;
-  if (may_have_leftovers_)
-    budget_.bound_expectation();
-  else
-    budget_.end_expectation();
+  if (!may_have_leftovers_) budget_.end_expectation();
   const MutexLock lock(mutex_);
   if (!since_mount_) return;
   for (const NodeId node : since_mount_->uses())

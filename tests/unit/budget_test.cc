@@ -13,8 +13,8 @@ class BudgetTest : public ::testing::Test {
   static constexpr uint64_t kMiB = 1 << 20;
 
   Budget& make(const Limits& limits) {
-    budget_ =
-        std::make_unique<Budget>(limits, disk_, [this] { return overhead_; }, registry_, clock_);
+    budget_ = std::make_unique<Budget>(
+        limits, disk_, [this] { return overhead_; }, registry_, clock_);
     return *budget_;
   }
   // Another program takes, or gives back, so much of the disk.
@@ -107,27 +107,28 @@ TEST_F(BudgetTest, AnAnswerIsUsedForASecond) {
   EXPECT_TRUE(budget.take(kMiB, 1));  // a no is not believed without asking
 }
 
-TEST_F(BudgetTest, WhatIsExpectedIsBoundedByTheLimits) {
+// As after a crash, when less is allowed than in the run before.
+TEST_F(BudgetTest, WhatIsExpectedCountsWhateverTheLimitsSay) {
   Budget& budget = make({.size_bytes = 100});
   overhead_ = {.journal_bytes = 20};
+  EXPECT_EQ(budget.most_objects().bytes, 80U);
   budget.expect({.bytes = 1000, .objects = UINT64_MAX});
-  EXPECT_EQ(budget.taken().bytes, 100U);
-  EXPECT_EQ(budget.used_bytes(), 120U);
+  EXPECT_EQ(budget.taken().bytes, 1000U);
+  EXPECT_EQ(budget.used_bytes(), 1020U);
   EXPECT_FALSE(budget.take(1, 0));
   budget.adopt_expected(30, 1);
-  EXPECT_EQ(budget.taken().bytes, 100U);
+  EXPECT_EQ(budget.taken().bytes, 1000U);
   budget.end_expectation();
   EXPECT_FALSE(budget.expects_more());
   EXPECT_EQ(budget.used_bytes(), 50U);
   EXPECT_TRUE(budget.take(50, 1));
 }
 
-TEST_F(BudgetTest, WhatIsNotRecordedIsAtMostWhatTheLimitsLeave) {
+TEST_F(BudgetTest, WhatIsExpectedLeavesLessToTheRest) {
   Budget& budget = make({.size_bytes = 100, .objects = 5});
   overhead_ = {.journal_bytes = 20};
-  budget.expect({.bytes = 1000, .objects = 1000});
+  budget.expect({.bytes = 80, .objects = 5});
   budget.adopt_expected(70, 2);
-  budget.bound_expectation();
   EXPECT_EQ(budget.taken().bytes, 80U);
   EXPECT_EQ(budget.taken().objects, 5U);
   EXPECT_TRUE(budget.excess({}, 0).is_zero());

@@ -10,7 +10,12 @@ namespace {
 
 class HighWaterTest : public ::testing::Test {
  protected:
-  HighWaterTest() { open(); }
+  static constexpr uint64_t kMiB = 1 << 20;
+
+  HighWaterTest() {
+    limit({});
+    open();
+  }
 
   void open() {
     catalog_.reset();
@@ -24,23 +29,56 @@ class HighWaterTest : public ::testing::Test {
     disk_.power_loss(1);
     open();
   }
-  HighWater load() { return *HighWater::load(*catalog_, {.bytes = 7, .objects = 3}); }
+  HighWater load(bool is_empty = false) { return *HighWater::load(*catalog_, *budget_, is_empty); }
+  void limit(const Limits& limits) {
+    budget_.emplace(
+        limits, disk_, [this] { return overhead_; }, registry_, Clock::system());
+  }
 
   testing::SimDisk disk_;
   Registry registry_;
+  Overhead overhead_;
+  std::optional<Budget> budget_;
   std::unique_ptr<journal::Store> store_;
   std::unique_ptr<catalog::Catalog> catalog_;
 };
 
-TEST_F(HighWaterTest, SaysWhatItIsToldWhereNothingIsNoted) {
-  EXPECT_EQ(load().mark().bytes, 7U);
+TEST_F(HighWaterTest, WhereNothingIsNotedItIsWhatTheLimitsLeave) {
+  limit({.size_bytes = 100, .objects = 3});
+  overhead_.journal_bytes = 40;
+  EXPECT_EQ(load().mark().bytes, 60U);
   EXPECT_EQ(load().mark().objects, 3U);
+  EXPECT_TRUE(load(true).mark().is_zero());
+}
+
+// So the next run does not reckon with more than there can have been.
+TEST_F(HighWaterTest, IsNotAboveWhatTheLimitsLeave) {
+  limit({.size_bytes = 100 * kMiB, .objects = 2000});
+  overhead_.journal_bytes = 10 * kMiB;
+  HighWater high_water = load(true);
+  ASSERT_TRUE(high_water.cover({.bytes = 80 * kMiB, .objects = 1000}));
+  EXPECT_EQ(high_water.mark().bytes, 90 * kMiB);
+  EXPECT_EQ(high_water.mark().objects, 2000U);
+  overhead_.journal_bytes = 5 * kMiB;  // the limits leave more now
+  ASSERT_TRUE(high_water.cover({.bytes = 91 * kMiB, .objects = 1000}));
+  EXPECT_EQ(high_water.mark().bytes, 95 * kMiB);
+  // What is there counts whatever they say.
+  ASSERT_TRUE(high_water.cover({.bytes = 120 * kMiB, .objects = 3000}));
+  EXPECT_EQ(high_water.mark().bytes, 120 * kMiB);
+  EXPECT_EQ(high_water.mark().objects, 3000U);
+}
+
+TEST_F(HighWaterTest, ASmallCacheHasSmallSteps) {
+  limit({.size_bytes = 64 * kMiB});
+  HighWater high_water = load(true);
+  ASSERT_TRUE(high_water.cover({.bytes = kMiB, .objects = 1}));
+  EXPECT_EQ(high_water.mark().bytes, 5 * kMiB);
 }
 
 TEST_F(HighWaterTest, WhatWasAllowedIsCoveredAfterAPowerLoss) {
   Budget::Amount taken;
   for (int i = 0; i < 200; ++i) {
-    HighWater high_water = load();
+    HighWater high_water = load(true);
     taken.bytes += uint64_t{5} << 20;
     taken.objects += 100;
     ASSERT_TRUE(high_water.cover(taken));
@@ -55,7 +93,7 @@ TEST_F(HighWaterTest, WhatWasAllowedIsCoveredAfterAPowerLoss) {
 }
 
 TEST_F(HighWaterTest, WritesOnceAStep) {
-  HighWater high_water = load();
+  HighWater high_water = load(true);
   ASSERT_TRUE(high_water.cover({.bytes = 1000, .objects = 10}));
   const uint64_t steps = disk_.step_count();
   for (uint64_t i = 0; i < 1000; ++i)
@@ -64,7 +102,7 @@ TEST_F(HighWaterTest, WritesOnceAStep) {
 }
 
 TEST_F(HighWaterTest, ACleanStopLowersIt) {
-  HighWater high_water = load();
+  HighWater high_water = load(true);
   ASSERT_TRUE(high_water.cover({.bytes = 5000, .objects = 5}));
   ASSERT_TRUE(high_water.lower({.bytes = 4000, .objects = 4}));
   ASSERT_TRUE(store_->close());
@@ -77,11 +115,11 @@ TEST_F(HighWaterTest, ACleanStopLowersIt) {
 }
 
 TEST_F(HighWaterTest, WhatCannotBeNotedIsNotAllowed) {
-  HighWater high_water = load();
+  HighWater high_water = load(true);
   disk_.crash_at_step(1);
   EXPECT_FALSE(high_water.cover({.bytes = 5000, .objects = 5}));
-  EXPECT_EQ(high_water.mark().bytes, 7U);
-  EXPECT_TRUE(high_water.cover({.bytes = 7, .objects = 3}));
+  EXPECT_TRUE(high_water.mark().is_zero());
+  EXPECT_TRUE(high_water.cover({}));
 }
 
 }  // namespace
