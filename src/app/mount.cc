@@ -160,6 +160,7 @@ class RunningMount final : public Mount {
   std::unique_ptr<cache::Budget> budget_;
   std::unique_ptr<cache::HighWater> high_water_;
   std::unique_ptr<cache::Residents> residents_;
+  std::unique_ptr<cache::MappedObjects> mapped_;
   std::unique_ptr<cache::Metrics> metrics_;
   std::unique_ptr<cache::Claims> claims_;
   cache::ChangeClock changes_;
@@ -331,6 +332,7 @@ Result<void> RunningMount::build() {
       limits_of(config, space), *disk_, [this] { return overhead(); }, registry_, clock_);
   residents_ = std::make_unique<cache::Residents>([this] { return make_disk_policy(); }, *budget_,
                                                   config.ttl, registry_, clock_);
+  mapped_ = std::make_unique<cache::MappedObjects>(*open_files_, registry_, clock_);
   TRY(reckon_with_earlier_runs());
   metrics_ = std::make_unique<cache::Metrics>(registry_);
   claims_ =
@@ -349,9 +351,9 @@ Result<void> RunningMount::build() {
   cache_options.readahead_max_bytes = config.readahead_bytes;
   cache_options.rules = config.rules;
   cache_options.is_after_crash = needs_audit_;
-  environment_ = std::make_unique<cache::Environment>(
-      cache::Environment{*catalog_, *objects_, *memory_, *pool_, *residents_, *open_files_,
-                         *claims_, *metrics_, clock_, *fetch_bytes_, changes_, cache_options});
+  environment_ = std::make_unique<cache::Environment>(cache::Environment{
+      *catalog_, *objects_, *memory_, *pool_, *residents_, *open_files_, *mapped_, *claims_,
+      *metrics_, clock_, *fetch_bytes_, changes_, cache_options});
   std::vector<io::Reactor*> reactors;
   for (const auto& reactor : reactors_) reactors.push_back(reactor.get());
   files_ = std::make_unique<fs::CachedFileSystem>(*environment_, *source_, reactors,
@@ -486,7 +488,13 @@ void RunningMount::add_duties(control::CommandTable& commands) {
                                 : cache::NextStep(clock_.monotonic() + pause);
                    }});
   }
-  residents_->set_pressed([this, relieve] { janitor_->poke(relieve); });
+  const auto mapped = janitor_->add({.name = "mapped", .step = [this] { return mapped_->step(); }});
+  mapped_->set_wake([this, mapped] { janitor_->poke(mapped); });
+  // What nobody has mapped any more is looked for first.
+  residents_->set_pressed([this, mapped, relieve] {
+    if (mapped_->count() != 0) janitor_->poke(mapped);
+    janitor_->poke(relieve);
+  });
 }
 
 // Commands to begin a pass now and to follow it.

@@ -205,6 +205,7 @@ CachedFile::Dropped CachedFile::drop_locked() {
   }
   room().removed(env_.residents.let_go(owner_.id()));
   dropped.room = std::exchange(room_, nullptr);
+  dropped.is_exposed = std::exchange(exposed_, false);
   // Whoever holds a pin goes on reading the old object.
   if (pins_ > 0) lingering_.push_back({generation_, std::exchange(pins_, 0), dropped.room});
   dropped.file = std::exchange(object_file_, nullptr);
@@ -214,21 +215,30 @@ CachedFile::Dropped CachedFile::drop_locked() {
   first_chunk_.reset();
   untrusted_ = false;
   extra_bytes_ = 0;
-  exposed_ = false;
   blocks_.reset();
   ++generation_;
   return dropped;
 }
 
 void CachedFile::finish_drop(Dropped dropped) {
-  if (dropped.object) {
-    // The record goes first: an object without a record is garbage, a record without its object a
-    // claim on nothing (found out when it is opened).
-    if (const auto stored = owner_.persist(std::move(dropped.batch)); !stored)
-      env_.metrics.store_errors.add();
-    if (const auto removed = env_.objects.remove(dropped.object); !removed)
-      log::warning("cannot remove an object: {}", removed.error().message());
+  if (!dropped.object) return;
+  // The record goes first: an object without a record is garbage, a record without its object a
+  // claim on nothing (found out when it is opened).
+  if (const auto stored = owner_.persist(std::move(dropped.batch)); !stored)
+    env_.metrics.store_errors.add();
+  if (dropped.is_exposed) keep_mapped(dropped);
+  if (const auto removed = env_.objects.remove(dropped.object); !removed)
+    log::warning("cannot remove an object: {}", removed.error().message());
+}
+
+void CachedFile::keep_mapped(const Dropped& dropped) {
+  std::shared_ptr<io::File> file = dropped.file;
+  if (!file) {
+    auto opened = env_.objects.open(dropped.object);
+    if (!opened) return;  // then its room counts no longer than it is open here
+    file = ObjectRoom::hold(dropped.room, std::move(*opened));
   }
+  env_.mapped.keep(std::move(file));
 }
 
 ObjectRoom& CachedFile::room() {
@@ -348,38 +358,6 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId object) {
   if (!created)
     if (const auto stored = owner_.persist({}); !stored) env_.metrics.store_errors.add();
   return file;
-}
-
-Result<CachedFile::Pin> CachedFile::pin() {
-  // An object without a byte is of no use, and would be one more file that nobody counts.
-  if (size_bytes() == 0) return fail(Code::kNotSupported, "empty");
-  if (!env_.open_files.may_hold()) return fail(Code::kNoDescriptors, "object");
-  ObjectId object;
-  TRY_ASSIGN(auto file, existing_object_file(&object));
-  MutexLock lock(mutex_);
-  if (object_ != object || !resident_locked()) return fail(Code::kStale, "object");
-  ++pins_;
-  exposed_ = true;
-  return Pin{std::move(file), generation_};
-}
-
-void CachedFile::pin_again(uint64_t generation) {
-  MutexLock lock(mutex_);
-  if (uint32_t* pins = pins_of(generation)) ++*pins;
-}
-
-void CachedFile::unpin(uint64_t generation) {
-  MutexLock lock(mutex_);
-  uint32_t* pins = pins_of(generation);
-  CHECK(pins != nullptr && *pins > 0);
-  --*pins;
-  std::erase_if(lingering_, [](const Lingering& old) { return old.pins == 0; });
-}
-
-uint32_t* CachedFile::pins_of(uint64_t generation) {
-  if (generation == generation_) return &pins_;
-  const auto old = std::ranges::find(lingering_, generation, &Lingering::generation);
-  return old == lingering_.end() ? nullptr : &old->pins;
 }
 
 uint64_t CachedFile::generation() const {

@@ -103,11 +103,12 @@ class CachedFile {
   void expect_mtime_change();
   // Drops all data, as if changed outside.
   void drop();
-  // Drops all data to make room; false when it may not be done now (open in passthrough).
+  // Drops all data to make room; false when it may not be done now (exposed, or being changed).
+  // Where the disk does not tell of mappings a file that may be mapped goes all the same.
   bool evict();
   // Whether so much more than wanted is held that punch() is to be called instead, which a mapping
   // does not forbid.
-  bool is_large(uint64_t wanted_bytes) const;
+  bool is_large(uint64_t wanted_bytes);
   // Takes at least so many bytes from the end of a large object, whole chunks of blocks at a time,
   // and syncs the catalog before: not on a reactor.  False when nothing of it may go now.
   bool punch(uint64_t wanted_bytes);
@@ -141,6 +142,9 @@ class CachedFile {
   // Once more what is pinned already, resident or not, also of an older generation.
   void pin_again(uint64_t generation);
   void unpin(uint64_t generation);
+  // Whether the kernel reads the object by itself: it is open in passthrough, or a program has it
+  // mapped.  Where the disk does not tell of mappings, only the first counts.
+  bool is_exposed();
   // Grows each time the data are dropped: a new generation is a new object.
   uint64_t generation() const;
 
@@ -153,9 +157,9 @@ class CachedFile {
   // afterwards, and the size becomes new_size if given.
   io::Task<void> begin_change(uint64_t offset, uint64_t length);
   void end_change(uint64_t offset, uint64_t length, std::optional<uint64_t> new_size_bytes);
-  // After end_change: brings what it dropped back into an object that is open in passthrough, where
-  // readers see the object whatever is known of its blocks.  Does nothing otherwise.
-  io::Task<void> refill_pinned();
+  // After end_change: brings what it dropped back into an object that is exposed, where readers see
+  // the object whatever is known of its blocks.  Does nothing otherwise.
+  io::Task<void> refill_exposed();
   // end_change for a truncation that succeeded: what lies below the new size stays.
   void end_truncate(uint64_t new_size_bytes);
   // end_change for a range that reads as zeros now.
@@ -184,7 +188,6 @@ class CachedFile {
   // Punches out of the object what no present block accounts for, which a crash may have left, and
   // counts what it takes then; false when it is in use.
   bool tidy();
-  bool is_pinned() const;
 
   // No handle is open any more: closes descriptors.
   void idle();
@@ -250,6 +253,7 @@ class CachedFile {
     std::shared_ptr<source::SourceFile> reader;
     catalog::Batch batch;
     std::shared_ptr<ObjectRoom> room;
+    bool is_exposed = false;
   };
   // What is punched out of an object.
   struct Hole {
@@ -264,6 +268,8 @@ class CachedFile {
   Result<void> carry_out(const Hole& hole);
   Dropped drop_locked() REQUIRES(mutex_);
   void finish_drop(Dropped dropped);
+  void keep_mapped(const Dropped& dropped);
+  bool look_for_mappings();
   struct Snapshot;
   std::optional<Snapshot> snapshot(ObjectId object, uint64_t chunk) const;
   uint64_t withdraw(const std::vector<uint64_t>& blocks) REQUIRES(mutex_);
@@ -330,8 +336,9 @@ class CachedFile {
   bool held_ GUARDED_BY(mutex_) = false;  // reader_ cannot be opened again
   bool idle_ GUARDED_BY(mutex_) = false;  // close the descriptors when the last fetch ends
   uint32_t pins_ GUARDED_BY(mutex_) = 0;  // of this generation
-  // A program may have mapped it: such a mapping is of the object itself, and outlives the pin.
+  // It is pinned, or was: then a program may have it mapped (is_exposed).
   bool exposed_ GUARDED_BY(mutex_) = false;
+  uint64_t exposures_ GUARDED_BY(mutex_) = 0;  // pins that were ever taken
   uint64_t generation_ GUARDED_BY(mutex_) = 1;
   // Objects that were dropped while pinned.
   struct Lingering {

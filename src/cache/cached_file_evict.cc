@@ -14,17 +14,19 @@ namespace larder::cache {
 
 using catalog::kBlocksPerChunk;
 
-bool CachedFile::is_large(uint64_t wanted_bytes) const {
+bool CachedFile::is_large(uint64_t wanted_bytes) {
+  look_for_mappings();
   const MutexLock lock(mutex_);
   return !exposed_ &&
          block_bytes_held() > std::max(env_.options.evict_whole_bytes_max, wanted_bytes);
 }
 
 bool CachedFile::evict() {
+  const bool is_told = look_for_mappings();
   Dropped dropped;
   {
     const MutexLock lock(mutex_);
-    if (pins_ > 0 || changes_in_progress_ > 0 || punching_) return false;
+    if (pins_ > 0 || (exposed_ && is_told) || changes_in_progress_ > 0 || punching_) return false;
     dropped = drop_locked();
   }
   finish_drop(std::move(dropped));
@@ -45,6 +47,10 @@ bool CachedFile::punch(uint64_t wanted_bytes) {
     if (!opened) return false;  // found out by who reads it
     file = std::move(*opened);
   }
+  look_for_mappings();
+  // Not only larder's own readers count: a program may have a file mapped through a mount whose
+  // daemon was killed.
+  if (file->is_used_elsewhere().value_or(false)) return false;
   std::optional<Hole> hole;
   Result<void> done;
   env_.claims.between_rounds([&] {

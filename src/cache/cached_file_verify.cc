@@ -25,11 +25,6 @@ struct CachedFile::Snapshot {
   std::vector<Block> blocks;  // present, with a checksum
 };
 
-bool CachedFile::is_pinned() const {
-  const MutexLock lock(mutex_);
-  return pins_ > 0;
-}
-
 std::optional<CachedFile::Snapshot> CachedFile::snapshot(ObjectId object, uint64_t chunk) const {
   const MutexLock lock(mutex_);
   if (object_ != object || untrusted_ || changes_in_progress_ > 0 || punching_) return std::nullopt;
@@ -57,6 +52,7 @@ std::vector<uint64_t> CachedFile::drop_bad_blocks(ObjectId object, uint64_t chun
       bad.push_back(block.number);
   }
   if (bad.empty()) return {};
+  look_for_mappings();
   uint64_t freed = 0;
   bool is_current = false;
   bool is_exposed = false;
@@ -73,8 +69,7 @@ std::vector<uint64_t> CachedFile::drop_bad_blocks(ObjectId object, uint64_t chun
     done = unclaim(object, chunk, bad);
   });
   if (!is_current) return {};  // what was read may have been half old, half new
-  // Readers of a passthrough file see the object as it is: the right bytes are written over the
-  // bad.
+  // The kernel's readers see the object as it is: the right bytes are written over the bad.
   for (size_t i = 0; done && !is_exposed && i < bad.size(); ++i)
     done = file.punch(bad[i] << block_shift_, block_bytes());
   {
@@ -149,6 +144,7 @@ bool CachedFile::tidy() {
     drop();
     return true;
   }
+  look_for_mappings();
   const auto file = env_.objects.open(object);
   if (!file) return false;  // found out by who reads it
   std::vector<Range> absent;

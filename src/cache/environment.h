@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "buffer/pool.h"
+#include "cache/mapped_objects.h"
 #include "cache/open_files.h"
 #include "cache/residents.h"
 #include "cache/rules.h"
@@ -71,6 +72,7 @@ struct Environment {
   buffer::Pool& pool;
   Residents& residents;
   OpenFiles& open_files;
+  MappedObjects& mapped;
   Claims& claims;
   Metrics& metrics;
   const Clock& clock;

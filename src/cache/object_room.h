@@ -2,8 +2,8 @@
 //
 // A file that is removed keeps its room until it is closed, by larder and by the kernel (which
 // reads it in passthrough).  Whoever has the object open shares this with those who removed it:
-// when the last of them lets go, the room is given back.  Of a mapping that outlives its descriptor
-// the kernel says nothing: that room is not counted.
+// when the last of them lets go, the room is given back.  A mapping may outlive its descriptor:
+// MappedObjects holds on for it.
 //
 // Thread-safe as std::shared_ptr is; removed() is called once, under the lock of the file.
 #pragma once

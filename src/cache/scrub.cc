@@ -216,7 +216,7 @@ void Scrub::found_bad(const Object& object, uint64_t chunk) {
         "fetched again",
         host_.path(object.node), object.offset_of(block), Objects::path(object.id()));
   host_.blocks_dropped(object.node);
-  if (owner->file().is_pinned() && unhealed_.size() < kUnhealedMax) {
+  if (owner->file().is_exposed() && unhealed_.size() < kUnhealedMax) {
     unhealed_.push_back(owner);
     heal_at_ = clock_.monotonic() + kHealAgain;
   }
@@ -250,7 +250,7 @@ void Scrub::end(const Result<void>& result) {
 void Scrub::heal() {
   if (unhealed_.empty() || clock_.monotonic() < heal_at_) return;
   std::erase_if(unhealed_, [](const auto& owner) {
-    return !owner->file().is_pinned() || owner->file().resident();
+    return !owner->file().is_exposed() || owner->file().resident();
   });
   for (const auto& owner : unhealed_) host_.blocks_dropped(owner->id());
   heal_at_ = clock_.monotonic() + kHealAgain;

@@ -103,11 +103,8 @@ void CachedFile::end_change(uint64_t offset, uint64_t length,
   if (!good) drop();
 }
 
-io::Task<void> CachedFile::refill_pinned() {
-  {
-    MutexLock lock(mutex_);
-    if (pins_ == 0) co_return;
-  }
+io::Task<void> CachedFile::refill_exposed() {
+  if (!is_exposed()) co_return;
   io::Task<Result<void>> fetching = fetch_all();
   if (const Result<void> fetched = co_await std::move(fetching); !fetched)
     log::warning("a changed file cannot be fetched again for its readers: {}",
@@ -192,7 +189,7 @@ io::Task<Result<uint64_t>> CachedFile::write(std::shared_ptr<source::SourceFile>
   const Result<void> written = co_await std::move(writing);
   if (!written) {
     end_change(offset, length, std::nullopt);  // how much of it arrived is not known
-    io::Task<void> refilling = refill_pinned();
+    io::Task<void> refilling = refill_exposed();
     co_await std::move(refilling);
     co_return fail(written.error());
   }
@@ -203,7 +200,7 @@ io::Task<Result<uint64_t>> CachedFile::write(std::shared_ptr<source::SourceFile>
       // Somebody else appends too: where our bytes are, and whose are before them, only the source
       // knows.
       end_change(0, UINT64_MAX, now ? std::optional(now->size_bytes) : std::nullopt);
-      io::Task<void> refilling = refill_pinned();
+      io::Task<void> refilling = refill_exposed();
       co_await std::move(refilling);
       co_return now ? now->size_bytes - length : offset;
     }
@@ -231,14 +228,13 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
   uint64_t reserve = 0;
   const uint64_t edge = old_size_bytes >> block_shift_;  // the block that grows with the file
   const uint64_t edge_growth = disk_bytes(edge, new_size) - disk_bytes(edge, old_size_bytes);
+  const bool exposed = is_exposed();
   ObjectId object;
   std::shared_ptr<io::File> file;
-  bool pinned = false;
   {
     MutexLock lock(mutex_);
     object = object_;
     file = object_file_;
-    pinned = pins_ > 0;
     if (new_size > old_size_bytes && blocks_.has(edge)) reserve += edge_growth;
     for (uint64_t block = first; data.size() != 0 && block <= last; ++block) {
       const bool present = blocks_.has(block);
@@ -265,7 +261,7 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
     good = created.has_value();
     if (good) file = *created;
   }
-  for (size_t i = 0; good && file && i < keep.size() && !pinned;) {
+  for (size_t i = 0; good && file && i < keep.size() && !exposed;) {
     size_t j = i;
     while (j + 1 < keep.size() && keep[j + 1] == keep[j] + 1) ++j;
     const uint64_t from = std::max(offset, keep[i] << block_shift_);
@@ -275,7 +271,7 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
     good = (co_await std::move(writing)).has_value();
     i = j + 1;
   }
-  if (good && file && pinned) {  // the kernel's readers see all of it, whatever is kept
+  if (good && file && exposed) {  // the kernel's readers see all of it, whatever is kept
     io::Task<Result<void>> writing = io::Reactor::current()->write(*file, data.data(), offset);
     good = (co_await std::move(writing)).has_value();
   }

@@ -192,7 +192,7 @@ io::Task<Result<void>> CachedFileSystem::allocate(uint64_t handle, int mode, uin
     file.end_truncate(new_size.value_or(file.size_bytes()));
   } else {
     file.end_change(offset, changed, new_size);
-    io::Task<void> refilling = file.refill_pinned();
+    io::Task<void> refilling = file.refill_exposed();
     co_await std::move(refilling);
   }
   expire(*node);
@@ -228,7 +228,7 @@ io::Task<Result<size_t>> CachedFileSystem::copy_range(uint64_t handle, uint64_t 
   std::optional<uint64_t> new_size;
   if (copied && to_offset + *copied > file.size_bytes()) new_size = to_offset + *copied;
   file.end_change(to_offset, length, new_size);
-  io::Task<void> refilling = file.refill_pinned();
+  io::Task<void> refilling = file.refill_exposed();
   co_await std::move(refilling);
   expire(*node);
   invalidate_kernel(*node, to.epoch);

@@ -39,7 +39,7 @@ std::string CachedFileSystem::path_for_message(NodeId id) {
 }
 
 io::Task<void> CachedFileSystem::refill_task(std::shared_ptr<Node> node) {
-  io::Task<void> refilling = node->file().refill_pinned();
+  io::Task<void> refilling = node->file().refill_exposed();
   co_await std::move(refilling);
 }
 
@@ -53,7 +53,7 @@ void CachedFileSystem::blocks_dropped(NodeId id) {
       if (inode.lookups > 0) known.push_back(KernelId::make(id.value, inode.epoch));
   }
   for (const KernelId inode : known) kernel_->invalidate_node(inode);
-  if (cache::CachedFile* file = node->file_if_any(); file != nullptr && file->is_pinned())
+  if (cache::CachedFile* file = node->file_if_any(); file != nullptr && file->is_exposed())
     home(KernelId::make(id.value, 0)).spawn(refill_task(node));
 }
 

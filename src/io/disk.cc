@@ -101,6 +101,14 @@ Result<std::optional<uint64_t>> File::next_data(uint64_t offset) {
   return do_next_data(offset);
 }
 
+Result<bool> File::is_used_elsewhere() {
+  return do_is_used_elsewhere();
+}
+
+Result<bool> File::do_is_used_elsewhere() {
+  return fail(Code::kNotSupported, "whether a file is in use");
+}
+
 Result<std::optional<uint64_t>> File::do_next_data(uint64_t offset) {
   TRY_ASSIGN(const FileInfo file, do_info());
   if (offset >= file.size_bytes) return std::nullopt;

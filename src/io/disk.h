@@ -65,6 +65,9 @@ class File {
   Result<std::optional<uint64_t>> next_data(uint64_t offset);
   // offset is a multiple of the page size.
   Result<std::unique_ptr<Mapping>> map(uint64_t offset, size_t length);
+  // Whether the file is open or mapped otherwise than through this File: by another process, by the
+  // kernel for a reader in passthrough, or by another File.  kNotSupported where nobody tells.
+  Result<bool> is_used_elsewhere();
 
   // The file descriptor, for io_uring, splice and passthrough; -1 on a disk that has none.  Owned
   // by the File.
@@ -85,6 +88,7 @@ class File {
   virtual Result<FileInfo> do_info() = 0;
   virtual Result<std::optional<uint64_t>> do_next_data(uint64_t offset);
   virtual Result<std::unique_ptr<Mapping>> do_map(uint64_t offset, size_t length) = 0;
+  virtual Result<bool> do_is_used_elsewhere();
 
  private:
   int fd_;

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -144,7 +145,7 @@ class PosixFile final : public File {
   }
 
   Result<FileInfo> do_info() override {
-    struct stat st{};
+    struct stat st {};
     TRY(checked(::fstat(fd(), &st), "stat", path_));
     return info_of(st);
   }
@@ -163,6 +164,19 @@ class PosixFile final : public File {
         ::mmap(nullptr, length, protection, MAP_SHARED, fd(), static_cast<off_t>(offset));
     if (address == MAP_FAILED) return fail_errno("map " + path_);
     return std::make_unique<PosixMapping>(std::span(static_cast<std::byte*>(address), length));
+  }
+
+  // A write lease is given to who alone has the file open; a mapping counts as open.  Who opens it
+  // in the moment before the lease is returned waits that long, and has a signal sent: one that
+  // does nothing.
+  Result<bool> do_is_used_elsewhere() override {
+    if (::fcntl(fd(), F_SETSIG, SIGURG) != 0) return fail_errno("lease " + path_);
+    if (::fcntl(fd(), F_SETLEASE, F_WRLCK) != 0) {
+      if (errno == EAGAIN) return true;
+      return fail(Code::kNotSupported, "lease " + path_);
+    }
+    TRY(checked(::fcntl(fd(), F_SETLEASE, F_UNLCK), "lease", path_));
+    return false;
   }
 
   int fallocate_range(int mode, uint64_t offset, uint64_t length) {
@@ -271,7 +285,7 @@ class PosixDisk final : public Disk {
     if (::mkdirat(made.parent_fd, made.name.c_str(), kDirectoryMode) == 0) return {};
     if (errno != EEXIST) return fail_errno("make directory " + path);
     // Something is there; only a directory will do.
-    struct stat st{};
+    struct stat st {};
     TRY(checked(::fstatat(made.parent_fd, made.name.c_str(), &st, AT_SYMLINK_NOFOLLOW),
                 "make directory", path));
     if (!S_ISDIR(st.st_mode)) return fail(Code::kExists, "make directory " + path);
@@ -279,7 +293,7 @@ class PosixDisk final : public Disk {
   }
 
   Result<FileInfo> do_path_info(const std::string& path) override {
-    struct stat st{};
+    struct stat st {};
     if (path.empty()) {
       TRY(checked(::fstat(root_.get(), &st), "stat", path));
       return info_of(st);
@@ -317,7 +331,7 @@ class PosixDisk final : public Disk {
   }
 
   Result<SpaceInfo> do_space() override {
-    struct statvfs st{};
+    struct statvfs st {};
     const int status = uninterrupted([&] { return ::fstatvfs(root_.get(), &st); });
     TRY(checked(status, "statvfs", ""));
     const uint64_t unit_bytes = st.f_frsize != 0 ? st.f_frsize : st.f_bsize;

@@ -188,10 +188,14 @@ TEST_F(Limits, ASmallerLimitIsObeyedAfterARemount) {
 
 // An object that no record names is found only when the audit comes to it.
 TEST_F(Limits, WhatACrashLeftCountsBeforeItIsFound) {
-  constexpr size_t kFiles = 24, kLimit = 16 * kMiB;
-  for (size_t i = 0; i < kFiles; ++i) put(name(i), pattern(kMiB, i));
+  constexpr size_t kFiles = 24, kOthers = 16, kLimit = 16 * kMiB;
+  for (size_t i = 0; i < kFiles + kOthers; ++i) put(name(i), pattern(kMiB, i));
   settle();
   ASSERT_TRUE(mount({"size=16M", "memory=0"}));
+  // The next mount will know that so much has been in use.
+  for (size_t i = kFiles; i < kFiles + kOthers; ++i) EXPECT_FALSE(cached(i));
+  for (size_t i = kFiles; i < kFiles + kOthers; ++i) ASSERT_EQ(unlink(at(name(i)).c_str()), 0);
+  ASSERT_TRUE(LarderMount::eventually([&] { return object_count() == 0; }));
   EXPECT_FALSE(cached(0));
   std::string object;
   for (const auto& entry :
@@ -233,29 +237,81 @@ TEST_F(Limits, AFileLargerThanTheCacheIsReadAllTheSame) {
   }
 }
 
-// It is of the object itself, and the kernel says nothing of it once the file is closed.
-TEST_F(Limits, AMappingOutlivesEviction) {
-  constexpr size_t kLarge = 70 * kMiB, kOthers = 50;
-  const std::string data = pattern(kLarge);
-  put("large", data);
-  for (size_t i = 0; i < kOthers; ++i) put(name(i), pattern(kMiB, i));
-  settle();
-  ASSERT_TRUE(mount({"size=110M", "memory=0", "policy=lru"}));
-  if (mount_->stats()["passthrough"] != "on") GTEST_SKIP() << mount_->stats()["passthrough"];
-  ASSERT_TRUE(read_file(at("large")) == (FileContent{0, data}));
-  wait_until_stored();
-  void* map = MAP_FAILED;
-  {
-    const Descriptor file(at("large"), O_RDONLY);
+// A file that was mapped and closed.
+class MappedFile {
+ public:
+  MappedFile(const std::string& path, size_t size_bytes) : size_bytes_(size_bytes) {
+    const Descriptor file(path, O_RDONLY);
     drop_pages(file.get());
-    map = mmap(nullptr, kLarge, PROT_READ, MAP_SHARED, file.get(), 0);
+    map_ = mmap(nullptr, size_bytes, PROT_READ, MAP_SHARED, file.get(), 0);
+    EXPECT_NE(map_, MAP_FAILED);
   }
-  ASSERT_NE(map, MAP_FAILED);
-  for (size_t i = 0; i < kOthers; ++i)
-    EXPECT_EQ(read_file(at(name(i))), (FileContent{0, pattern(kMiB, i)})) << i;
-  EXPECT_GT(mount_->metric("/other/evictions"), 0);
-  EXPECT_TRUE(std::string_view(static_cast<char*>(map), kLarge) == data);
-  munmap(map, kLarge);
+  ~MappedFile() { munmap(map_, size_bytes_); }
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  std::string_view bytes() const { return {static_cast<char*>(map_), size_bytes_}; }
+
+ private:
+  size_t size_bytes_;
+  void* map_;
+};
+
+// It is of the object itself, which takes its room as long.
+class MappedLimits : public Limits {
+ protected:
+  static constexpr size_t kLarge = 70 * kMiB, kOthers = 50;
+
+  void SetUp() override {
+    Limits::SetUp();
+    put("large", data_);
+    for (size_t i = 0; i < kOthers; ++i) put(name(i), pattern(kMiB, i));
+    settle();
+    ASSERT_TRUE(mount({"size=110M", "memory=0", "policy=lru", "commit_interval=10ms"}));
+    if (mount_->stats()["passthrough"] != "on") GTEST_SKIP() << mount_->stats()["passthrough"];
+    ASSERT_TRUE(read_file(at("large")) == (FileContent{0, data_}));
+    wait_until_stored();
+  }
+  void read_others() {
+    for (size_t i = 0; i < kOthers; ++i) cached(i);
+  }
+  bool is_cached() {
+    const int64_t before = mount_->metric("/other/opens/passthrough");
+    const Descriptor file(at("large"), O_RDONLY);
+    return mount_->metric("/other/opens/passthrough") > before;
+  }
+  const std::string data_ = pattern(kLarge);
+};
+
+TEST_F(MappedLimits, WhatIsMappedIsNotEvicted) {
+  {
+    const MappedFile mapped(at("large"), kLarge);
+    read_others();
+    EXPECT_GT(mount_->metric("/other/evictions"), 0);
+    EXPECT_EQ(mount_->metric("/punched/bytes"), 0);
+    EXPECT_LE(directory_bytes(), 110 * kMiB);
+    EXPECT_TRUE(mapped.bytes() == data_);
+    EXPECT_TRUE(is_cached());
+  }
+  read_others();
+  EXPECT_FALSE(is_cached());
+  EXPECT_GT(mount_->metric("/punched/bytes"), 0) << "not all of it has to go";
+  EXPECT_TRUE(read_file(at("large")) == (FileContent{0, data_}));
+}
+
+TEST_F(MappedLimits, WhatIsReplacedCountsUntilItIsMappedNoMore) {
+  const auto used = [&] { return static_cast<uint64_t>(mount_->metric("/cache/used_bytes")); };
+  const auto mapped_objects = [&] { return mount_->metric("/mapped/objects"); };
+  {
+    const MappedFile mapped(at("large"), kLarge);
+    put("large", "another");
+    EXPECT_TRUE(LarderMount::eventually([&] {
+      return read_file(at("large")) == (FileContent{0, "another"}) && mapped_objects() == 1;
+    }));
+    read_others();
+    EXPECT_GE(used(), kLarge);
+    EXPECT_LE(used(), 110 * kMiB);
+  }
+  EXPECT_TRUE(LarderMount::eventually([&] { return mapped_objects() == 0 && used() < kLarge; }));
 }
 
 TEST_F(Limits, WrittenFilesCountToo) {
@@ -280,9 +336,7 @@ class SmallDisk : public Limits {
     const std::string image = home + "/image";
     disk_ = std::filesystem::canonical(home).string() + "/disk";
     ASSERT_EQ(mkdir(disk_.c_str(), 0755), 0);
-    {
-      Descriptor file(image, O_CREAT | O_WRONLY);
-    }
+    { Descriptor file(image, O_CREAT | O_WRONLY); }
     std::filesystem::resize_file(image, 48 * kMiB);
     ASSERT_EQ(run_command({"mkfs.ext4", "-q", "-O", "^has_journal", image}).exit_code, 0);
     const auto mounted = run_command({"mount", "-o", "loop", image, disk_});

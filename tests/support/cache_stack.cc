@@ -43,6 +43,7 @@ CacheStack::CacheStack(io::Disk& disk, const Clock& clock_in, const StackOptions
       registry, clock);
   residents = std::make_unique<cache::Residents>(
       [] { return std::move(*evict::make_policy("lru")); }, *budget, Nanos(0), registry, clock);
+  mapped = std::make_unique<cache::MappedObjects>(*open_files, registry, clock);
   residents->set_evict([](NodeId, uint64_t) { return false; });
   claims = std::make_unique<cache::Claims>(*catalog, *objects, metrics, std::chrono::hours(24));
   // What the janitor does, at once.
@@ -62,8 +63,8 @@ CacheStack::CacheStack(io::Disk& disk, const Clock& clock_in, const StackOptions
   cache_options.is_after_crash = !store->recovery().clean;
   cache_options.evict_whole_bytes_max = options.evict_whole_bytes_max;
   environment = std::make_unique<cache::Environment>(
-      cache::Environment{*catalog, *objects, *memory, pool, *residents, *open_files, *claims,
-                         metrics, clock, fetch_bytes, changes, cache_options});
+      cache::Environment{*catalog, *objects, *memory, pool, *residents, *open_files, *mapped,
+                         *claims, metrics, clock, fetch_bytes, changes, cache_options});
 }
 
 CacheStack::~CacheStack() {

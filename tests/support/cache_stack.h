@@ -98,6 +98,7 @@ class CacheStack {
   std::unique_ptr<memory::BlockCache> memory;
   std::unique_ptr<cache::Budget> budget;
   std::unique_ptr<cache::Residents> residents;
+  std::unique_ptr<cache::MappedObjects> mapped;
   cache::Metrics metrics{registry};
   std::unique_ptr<cache::Claims> claims;
   io::AsyncSemaphore fetch_bytes{16 << 20};

@@ -138,7 +138,7 @@ int LarderMount::stop(int signal) {
   ::kill(child_, signal);
   int status = 0;
   if (!wait_for_exit(child_, kEndMsMax, &status)) {
-    abort();
+    std::abort();
     kill();
     return -1;
   }
@@ -176,7 +176,10 @@ int64_t LarderMount::metric(const std::string& pointer) const {
   const nlohmann::json all = stats();
   if (!all.is_object()) return 0;
   const nlohmann::json::json_pointer path("/metrics" + pointer);
-  if (!all.contains(path)) return 0;
+  if (!all.contains(path)) {
+    fprintf(stderr, "no metric %s\n", pointer.c_str());
+    std::abort();
+  }
   if (all[path].is_number()) return all[path].get<int64_t>();
   int64_t sum = 0;
   for (const auto& labelled : all[path]) sum += labelled.is_number() ? labelled.get<int64_t>() : 0;

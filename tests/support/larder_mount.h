@@ -66,8 +66,8 @@ class LarderMount {
   void abort();
 
   nlohmann::json stats() const;
-  // A number in stats().metrics by its JSON pointer, or the sum of those below it; 0 where there is
-  // none.
+  // A number in stats().metrics by its JSON pointer, or the sum of those below it; 0 when the mount
+  // does not answer.  There must be such a metric.
   int64_t metric(const std::string& pointer) const;
   // Waits until the condition holds; false when it does not within a generous time.
   static bool eventually(const std::function<bool()>& condition);

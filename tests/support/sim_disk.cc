@@ -131,6 +131,13 @@ class SimFile final : public io::File {
     return std::make_unique<SimMapping>(inode_, offset, length);
   }
 
+  Result<bool> do_is_used_elsewhere() override {
+    const MutexLock lock(disk_.mutex_);
+    TRY(alive());
+    if (!disk_.tells_use_) return File::do_is_used_elsewhere();
+    return inode_->is_used_elsewhere();
+  }
+
  private:
   Result<void> alive() REQUIRES(disk_.mutex_) {
     if (disk_.is_crashed_ || life_ != disk_.life_)
@@ -294,6 +301,21 @@ Result<void> SimDisk::charge(SimInode& inode, uint64_t offset, uint64_t length) 
 void SimDisk::set_can_exchange(bool can_exchange) {
   const MutexLock lock(mutex_);
   can_exchange_ = can_exchange;
+}
+
+std::function<void(bool is_used)> SimDisk::use_elsewhere(const std::string& path) {
+  const MutexLock lock(mutex_);
+  const Inode inode = live_.at(path);
+  inode->set_used_elsewhere(true);
+  return [this, inode](bool is_used) {
+    const MutexLock inner_lock(mutex_);
+    inode->set_used_elsewhere(is_used);
+  };
+}
+
+void SimDisk::set_tells_use(bool tells_use) {
+  const MutexLock lock(mutex_);
+  tells_use_ = tells_use;
 }
 
 // --- For tests to look and meddle ---

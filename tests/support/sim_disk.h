@@ -105,6 +105,10 @@ class SimDisk final : public io::Disk {
   }
   // Whether exchange() is there (it is, unless said otherwise).
   void set_can_exchange(bool can_exchange);
+  // As if somebody else had the file, which must exist, open or mapped; also once it is removed.
+  std::function<void(bool is_used)> use_elsewhere(const std::string& path);
+  // Whether that is told (it is, unless said otherwise).
+  void set_tells_use(bool tells_use);
 
   // All files, with their directories; in order.
   std::vector<std::string> paths() const;
@@ -164,6 +168,7 @@ class SimDisk final : public io::Disk {
   std::optional<Random> short_io_ GUARDED_BY(mutex_);
   uint64_t capacity_bytes_ GUARDED_BY(mutex_) = uint64_t{1} << 40;
   bool can_exchange_ GUARDED_BY(mutex_) = true;
+  bool tells_use_ GUARDED_BY(mutex_) = true;
   uint64_t steps_ GUARDED_BY(mutex_) = 0;
   uint64_t crash_step_ GUARDED_BY(mutex_) = UINT64_MAX;
   bool is_crashed_ GUARDED_BY(mutex_) = false;

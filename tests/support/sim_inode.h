@@ -48,6 +48,9 @@ class SimInode {
   void zero(uint64_t offset, uint64_t length);
   void set_size(uint64_t size_bytes);
   void add_mapping(uint64_t offset, uint64_t length);
+  // Not by a power loss or another process.
+  void set_used_elsewhere(bool is_used) { is_used_elsewhere_ = is_used; }
+  bool is_used_elsewhere() const { return is_used_elsewhere_; }
   // Makes stores through mappings into unsynced versions.
   void notice();
   // Everything unsynced reaches the medium, or is forgotten by a failed sync.
@@ -87,8 +90,9 @@ class SimInode {
   SparseMemory pristine_;
   std::map<uint64_t, std::vector<Sector>> versions_;  // by sector, unsynced, oldest first
   std::map<uint64_t, uint64_t> mappings_;             // offset to length
-  std::vector<bool> pages_;                           // takes space
-  std::vector<bool> touched_;                         // may be other than zero in any of the three
+  bool is_used_elsewhere_ = false;
+  std::vector<bool> pages_;    // takes space
+  std::vector<bool> touched_;  // may be other than zero in any of the three
 };
 
 }  // namespace larder::testing

@@ -82,16 +82,69 @@ TEST_F(PunchTest, LeavesAloneWhatIsOpenInPassthroughOrBeingChanged) {
   const auto pin = file().pin();
   ASSERT_TRUE(pin);
   EXPECT_FALSE(file().punch(1));
+  EXPECT_FALSE(file().evict());
   file().unpin(pin->generation);
-  EXPECT_FALSE(file().punch(1)) << "it may be mapped";
-  EXPECT_FALSE(file().is_large(1));
-  EXPECT_TRUE(file().evict());
-  EXPECT_EQ(read_all(), content_);
-  stack_->settle();
   EXPECT_TRUE(file().is_large(1));
   run(file().begin_change(0, 1));
   EXPECT_FALSE(file().punch(1));
   file().end_change(0, 1, std::nullopt);
+  EXPECT_TRUE(file().punch(1));
+}
+
+// The mapping is of the object, and outlives the descriptor.
+TEST_F(PunchTest, LeavesAloneWhatAProgramHasMapped) {
+  for (const bool is_closed : {false, true}) {
+    make_large();
+    const auto map = disk_.use_elsewhere(object::Objects::path(file().object()));
+    {
+      const auto pin = file().pin();
+      ASSERT_TRUE(pin);
+      file().unpin(pin->generation);
+    }
+    if (is_closed) file().idle();
+    EXPECT_TRUE(file().is_exposed());
+    EXPECT_FALSE(file().is_large(1));
+    EXPECT_FALSE(file().punch(1));
+    EXPECT_FALSE(file().evict());
+    EXPECT_EQ(counted_blocks(), kBlocks);
+    map(false);
+    EXPECT_FALSE(file().is_exposed());
+    EXPECT_TRUE(file().is_large(1));
+    EXPECT_TRUE(file().punch(1));
+    EXPECT_TRUE(file().evict());
+    EXPECT_EQ(read_all(), content_);
+    let_go();
+    disk_.process_death();
+  }
+}
+
+TEST_F(PunchTest, WhereTheDiskDoesNotTellWhatMayBeMappedGoesWhole) {
+  make_large();
+  disk_.set_tells_use(false);
+  {
+    const auto pin = file().pin();
+    ASSERT_TRUE(pin);
+    EXPECT_TRUE(file().is_exposed());
+    file().unpin(pin->generation);
+  }
+  EXPECT_FALSE(file().is_exposed());
+  EXPECT_FALSE(file().punch(1)) << "it may be mapped";
+  EXPECT_FALSE(file().is_large(1));
+  EXPECT_TRUE(file().evict());
+  EXPECT_EQ(stack_->mapped->count(), 0U);
+  EXPECT_EQ(counted_blocks(), 0U);
+  EXPECT_EQ(read_all(), content_);
+  stack_->settle();
+  EXPECT_TRUE(file().is_large(1));
+  EXPECT_TRUE(file().punch(1));
+}
+
+// It may have been opened through a mount whose daemon was killed.
+TEST_F(PunchTest, WhatIsUsedByWhoeverItIsIsNotPunched) {
+  make_large();
+  const auto use = disk_.use_elsewhere(object::Objects::path(file().object()));
+  EXPECT_FALSE(file().punch(1));
+  use(false);
   EXPECT_TRUE(file().punch(1));
 }
 

@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "io/disk.h"
@@ -169,6 +171,51 @@ TEST_F(PosixDiskTest, MappingAndFileAreOneAnother) {
   EXPECT_EQ(file->map(1, kPage).error().code(), Code::kInvalid);
   EXPECT_EQ(file->map(0, 0).error().code(), Code::kInvalid);
   EXPECT_EQ(file->map(kPage, 4 * kPage).error().code(), Code::kInvalid) << "beyond the end";
+}
+
+// By another opening, or a mapping that outlives it; its own mapping does not count.
+TEST_F(PosixDiskTest, TellsWhetherAFileIsUsedElsewhere) {
+  const auto file = create("f");
+  ASSERT_TRUE(file->truncate(kPage));
+  const auto is_used = [&] {
+    const auto used = file->is_used_elsewhere();
+    EXPECT_TRUE(used) << used.error().message();
+    return used.value_or(false);
+  };
+  EXPECT_FALSE(is_used());
+  const auto own = file->map(0, kPage);
+  EXPECT_FALSE(is_used());
+  for (const OpenMode mode : {OpenMode::kReadOnly, OpenMode::kReadWrite}) {
+    auto other = disk_->open("f", mode);
+    ASSERT_TRUE(other);
+    EXPECT_TRUE(is_used());
+    auto mapping = (*other)->map(0, kPage);
+    other->reset();
+    EXPECT_TRUE(is_used());
+    mapping->reset();
+    EXPECT_FALSE(is_used());
+  }
+  auto other = disk_->open("f", OpenMode::kReadOnly);
+  ASSERT_TRUE(disk_->remove("f"));
+  EXPECT_TRUE(is_used());
+  other->reset();
+  EXPECT_FALSE(is_used());
+}
+
+// Others may open it while it is asked: they neither fail nor is anybody killed.
+TEST_F(PosixDiskTest, WhetherAFileIsUsedCanBeAskedAtAnyTime) {
+  const auto file = create("f");
+  std::atomic<bool> stop{false};
+  std::jthread opener([&] {
+    while (!stop) EXPECT_TRUE(disk_->open("f", OpenMode::kReadOnly));
+  });
+  int unused = 0;
+  for (int i = 0; i < 20'000 || unused == 0; ++i) {
+    const auto used = file->is_used_elsewhere();
+    ASSERT_TRUE(used) << used.error().message();
+    unused += *used ? 0 : 1;
+  }
+  stop = true;
 }
 
 TEST_F(PosixDiskTest, TellsTheSpace) {

@@ -110,6 +110,36 @@ TEST_F(ScrubTest, BadBlocksAreDroppedAndFetchedAgain) {
   EXPECT_EQ(fs_->stack.residents->object_bytes(), used);
 }
 
+// The mapping would read zeros where something was punched out, and reads what is written there.
+TEST_F(ScrubTest, UnderAMappingBadBlocksAreWrittenOver) {
+  mount();
+  const std::string text = random_text(1, 10 * kBlock);
+  cache_file("a", text);
+  const auto owner = files().owner_of(NodeId{walk("a").id.node()});
+  ASSERT_TRUE(owner);
+  {
+    const auto pin = owner->file().pin();
+    ASSERT_TRUE(pin);
+    owner->file().unpin(pin->generation);
+  }
+  const std::string path = object_path();
+  const auto use = sim_disk_.use_elsewhere(path);
+  const uint64_t used = fs_->stack.residents->object_bytes();
+  flip(3 * kBlock + 17);
+  const uint64_t reads = calls(CallKind::kRead);
+  EXPECT_EQ(scrub(), 1);
+  EXPECT_EQ(calls(CallKind::kRead), reads + 1) << "at once";
+  EXPECT_EQ(sim_disk_.content(path), text);
+  fs_->stack.claim();
+  EXPECT_EQ(fs_->stack.residents->object_bytes(), used);
+  // Unmapped, it is like any other.
+  use(false);
+  flip(3 * kBlock + 17);
+  fs_->stack.claim();
+  EXPECT_EQ(scrub(), 1);
+  EXPECT_EQ(calls(CallKind::kRead), reads + 1);
+}
+
 TEST_F(ScrubTest, TheClaimIsGoneForGood) {
   mount();
   cache_file("a", random_text(1, 3 * kBlock));
