@@ -260,7 +260,7 @@ Result<void> RunningMount::reckon_with_earlier_runs() {
   if (recovery.is_new ? !is_empty : !recovery.clean) TRY(in_words(cache::Audit::owe(*catalog_)));
   if (!recovery.clean)
     TRY(in_words(cache::Scrub::note_doubtful(*catalog_, recovery.replayed_from)));
-  TRY_ASSIGN(needs_audit_, cache::Audit::is_owed(*catalog_));
+  TRY_ASSIGN(needs_audit_, cache::Audit::take_on(*catalog_));
   residents_->expect(noted.mark(), needs_audit_);
   high_water_ = std::make_unique<cache::HighWater>(std::move(noted));
   residents_->set_cover(

@@ -89,9 +89,23 @@ Result<void> Audit::owe(catalog::Catalog& catalog) {
   return catalog.apply(batch);
 }
 
-Result<bool> Audit::is_owed(catalog::Catalog& catalog) {
+// A record of its own: a pass of this run, which does not see the object, may be about to say that
+// nothing is owed.
+Result<void> Audit::owe_later(catalog::Catalog& catalog) {
+  catalog::Batch batch;
+  batch.put_number(kOwedLaterRecord, 1);
+  return catalog.apply(batch);
+}
+
+Result<bool> Audit::take_on(catalog::Catalog& catalog) {
   TRY_ASSIGN(const auto owed, catalog.number(kOwedRecord));
-  return owed.value_or(0) != 0;
+  TRY_ASSIGN(const auto later, catalog.number(kOwedLaterRecord));
+  if (later.value_or(0) == 0) return owed.value_or(0) != 0;
+  catalog::Batch batch;
+  batch.put_number(kOwedRecord, 1);
+  batch.put_number(kOwedLaterRecord, 0);
+  TRY(catalog.apply(batch));
+  return true;
 }
 
 Audit::Status Audit::status() const {

@@ -55,6 +55,7 @@ struct AuditFindings {
 class Audit {
  public:
   static constexpr std::string_view kOwedRecord = "audit-owed";
+  static constexpr std::string_view kOwedLaterRecord = "audit-owed-later";
   static constexpr size_t kObjectsMax = 1 << 20;
   static constexpr Nanos kPeriod = std::chrono::hours(24 * 7);
   // Between steps, when nobody waits for the pass: a step looks at kNamesPerStep files.
@@ -77,10 +78,12 @@ class Audit {
     std::function<void()> all_is_counted = [] {};
   };
 
-  // Notes that an earlier run did not end cleanly; whether that was noted and no whole pass has
-  // been made since.
+  // Notes that a whole pass must be made, as an earlier run did not end cleanly.
   static Result<void> owe(catalog::Catalog& catalog);
-  static Result<bool> is_owed(catalog::Catalog& catalog);
+  // The same for the next run: an object of this one could not be removed.  Thread-safe.
+  static Result<void> owe_later(catalog::Catalog& catalog);
+  // At the start of a run: whether a pass is owed by now.
+  static Result<bool> take_on(catalog::Catalog& catalog);
 
   // All outlive it.  is_urgent: a pass is owed.
   Audit(io::Disk& disk, catalog::Catalog& catalog, Activity& activity, Host host, bool is_urgent,

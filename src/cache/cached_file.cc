@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "cache/audit.h"
 #include "cache/claims.h"
 
 namespace larder::cache {
@@ -224,11 +225,21 @@ void CachedFile::finish_drop(Dropped dropped) {
   if (!dropped.object) return;
   // The record goes first: an object without a record is garbage, a record without its object a
   // claim on nothing (found out when it is opened).
-  if (const auto stored = owner_.persist(std::move(dropped.batch)); !stored)
-    env_.metrics.store_errors.add();
+  const auto stored = owner_.persist(std::move(dropped.batch));
+  if (!stored) env_.metrics.store_errors.add();
   if (dropped.is_exposed) keep_mapped(dropped);
-  if (const auto removed = env_.objects.remove(dropped.object); !removed)
-    log::warning("cannot remove an object: {}", removed.error().message());
+  // Where not even its record goes it is counted again when that is read.
+  if (!remove_object(dropped.object) && stored) dropped.room->leave();
+}
+
+// What cannot be removed is an orphan from now on, for the audit of a later mount.
+bool CachedFile::remove_object(ObjectId object) {
+  const auto removed = env_.objects.remove(object);
+  if (removed) return true;
+  log::warning("cannot remove {}: {}; a later mount will try again", object::Objects::path(object),
+               removed.error().message());
+  if (const auto owed = Audit::owe_later(env_.catalog); !owed) env_.metrics.store_errors.add();
+  return false;
 }
 
 void CachedFile::keep_mapped(const Dropped& dropped) {
@@ -345,8 +356,7 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId object) {
   }
   if (was_dropped) {
     // Whoever dropped it before it was made had nothing to remove.
-    if (const auto removed = env_.objects.remove(object); !removed)
-      log::warning("cannot remove an object: {}", removed.error().message());
+    remove_object(object);
     return fail(Code::kStale, "object");
   }
   while (size_now != size_bytes) {

@@ -269,6 +269,7 @@ class CachedFile {
   Dropped drop_locked() REQUIRES(mutex_);
   void finish_drop(Dropped dropped);
   void keep_mapped(const Dropped& dropped);
+  bool remove_object(ObjectId object);
   bool look_for_mappings();
   struct Snapshot;
   std::optional<Snapshot> snapshot(ObjectId object, uint64_t chunk) const;

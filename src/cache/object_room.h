@@ -21,13 +21,16 @@ class ObjectRoom {
  public:
   explicit ObjectRoom(Residents& residents) : residents_(residents) {}
   ~ObjectRoom() {
-    if (bytes_) residents_.give_back(*bytes_);
+    if (bytes_ && !is_left_) residents_.give_back(*bytes_);
   }
   ObjectRoom(const ObjectRoom&) = delete;
   ObjectRoom& operator=(const ObjectRoom&) = delete;
 
   // The object is about to be removed; `let_go_bytes` is what Residents::let_go() has said.
   void removed(std::optional<uint64_t> let_go_bytes) { bytes_ = let_go_bytes; }
+  // It could not be: its room is taken as long as this mount lasts.  By who has called removed(),
+  // and holds this still.
+  void leave() { is_left_ = true; }
 
   // `file`, which holds the room until it is closed.
   static std::shared_ptr<io::File> hold(std::shared_ptr<ObjectRoom> room,
@@ -43,6 +46,7 @@ class ObjectRoom {
  private:
   Residents& residents_;
   std::optional<uint64_t> bytes_;
+  bool is_left_ = false;
 };
 
 }  // namespace larder::cache

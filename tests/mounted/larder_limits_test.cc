@@ -132,7 +132,7 @@ TEST_F(Limits, InodesAreLimited) {
   wait_until_stored();
   EXPECT_LE(object_count(), kLimit);
   EXPECT_GT(object_count(), kLimit / 2);
-  EXPECT_LE(mount_->metric("/other/cached_files"), static_cast<int64_t>(kLimit));
+  EXPECT_LE(mount_->metric("/cached/files"), static_cast<int64_t>(kLimit));
 }
 
 TEST_F(Limits, EmptyFilesTakeNoObjects) {

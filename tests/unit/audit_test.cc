@@ -91,7 +91,7 @@ TEST_F(AuditTest, WhatIsThereIsCountedAndLeftAlone) {
 
 TEST_F(AuditTest, OfACrashIsOwedUntilItIsMade) {
   mount();
-  const auto is_owed = [this] { return *Audit::is_owed(*fs_->stack.catalog); };
+  const auto is_owed = [this] { return *Audit::take_on(*fs_->stack.catalog); };
   EXPECT_FALSE(is_owed());
   ASSERT_TRUE(Audit::owe(*fs_->stack.catalog));
   end();  // cleanly, before a pass was made
@@ -102,6 +102,23 @@ TEST_F(AuditTest, OfACrashIsOwedUntilItIsMade) {
   end();
   mount();
   EXPECT_FALSE(is_owed());
+}
+
+// What a run leaves itself its own passes do not see.
+TEST_F(AuditTest, WhatIsOwedLaterIsNotPaidByThisRun) {
+  mount();
+  ASSERT_TRUE(Audit::owe_later(*fs_->stack.catalog));
+  audit_urgently(disk(), *fs_);
+  end();
+  mount();
+  EXPECT_TRUE(*Audit::take_on(*fs_->stack.catalog));
+  end();  // before a pass was made
+  mount();
+  EXPECT_TRUE(*Audit::take_on(*fs_->stack.catalog));
+  audit_urgently(disk(), *fs_);
+  end();
+  mount();
+  EXPECT_FALSE(*Audit::take_on(*fs_->stack.catalog));
 }
 
 TEST_F(AuditTest, AnUrgentPassThatFailsIsMadeAgainLater) {
@@ -116,14 +133,14 @@ TEST_F(AuditTest, AnUrgentPassThatFailsIsMadeAgainLater) {
   cache::NextStep next = audit_->step();
   while (audit_->status().passes == 0) next = audit_->step();
   EXPECT_NE(audit_->status().error, "");
-  EXPECT_TRUE(*Audit::is_owed(*fs_->stack.catalog));
+  EXPECT_TRUE(*Audit::take_on(*fs_->stack.catalog));
   next = audit_->step();
   ASSERT_TRUE(next);
   EXPECT_EQ(*next - clock_.monotonic(), Audit::kRetry);
   clock_.advance(Audit::kRetry);
   while (audit_->status().passes == 1) audit_->step();
   EXPECT_EQ(audit_->status().error, "");
-  EXPECT_FALSE(*Audit::is_owed(*fs_->stack.catalog));
+  EXPECT_FALSE(*Audit::take_on(*fs_->stack.catalog));
   EXPECT_THAT(objects_on_disk(), IsEmpty());
 }
 

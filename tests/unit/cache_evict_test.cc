@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "base/random.h"
+#include "cache/audit.h"
 #include "cache_fixture.h"
 
 namespace larder::cache {
@@ -303,6 +304,22 @@ TEST_F(CachedFileTest, AnObjectCountsUntilItsFileIsGone) {
   EXPECT_EQ(stack_->residents->used_bytes(), 0U);
   EXPECT_EQ(stack_->residents->count(), 0U);
   disk_.set_before_remove(nullptr);
+}
+
+// Its file is still there; the audit of a later mount removes it.
+TEST_F(PunchTest, WhatCannotBeRemovedCountsAsLongAsTheMountLasts) {
+  make_large();
+  disk_.inject({.operation = testing::SimOperation::kRemove, .path_part = "objects/"});
+  EXPECT_TRUE(file().evict());
+  EXPECT_EQ(object_bytes_on_disk(), kBlocks * kBlock);
+  EXPECT_EQ(counted_blocks(), kBlocks);
+  EXPECT_EQ(stack_->residents->count(), 0U);
+  EXPECT_EQ(read_all(), content_);
+  stack_->settle();
+  EXPECT_EQ(counted_blocks(), 2 * kBlocks);
+  restart_cleanly();
+  EXPECT_TRUE(*Audit::take_on(*stack_->catalog));
+  EXPECT_EQ(read_all(), content_);
 }
 
 TEST_F(CachedFileTest, WhatCouldNotBeMadeIsNotCounted) {
