@@ -385,6 +385,10 @@ TEST_F(CachedFileTest, WhatIsNotToBeAdmittedGoesRoundTheCache) {
   stack_->settle();
   EXPECT_EQ(stack_->residents->count(), 0U);
   EXPECT_EQ(bypassed(), static_cast<int64_t>(2 * kBlock));
+  EXPECT_FALSE(file().pin());
+  for (const std::string& path : disk_.paths())
+    EXPECT_FALSE(path.starts_with(object::Objects::kTop) && path.size() > 16)
+        << path << " was made by who only reads, and is counted by nobody";
   ASSERT_TRUE(write(random_text(2, 2 * kBlock), 0));
   EXPECT_EQ(stack_->residents->count(), 0U);
   EXPECT_EQ(read_all(), source_.content("file"));

@@ -896,5 +896,19 @@ TEST_F(FsTest, WithoutRoomInTheCatalogAStoredListingIsNotBelieved) {
   EXPECT_EQ(list(walk("d").id).size(), 2U);
 }
 
+// A directory remembers so many names; of those the catalog has no room for it is the only one.
+TEST_F(FsTest, InAFullCatalogALargeDirectoryKeepsTheNamesOfWhatIsInMemory) {
+  constexpr int kNames = 1 << 16;
+  source_.put("d/a", "x");
+  let_ttl_pass();
+  mount();
+  const KernelId d = walk("d").id;
+  fs_->stack.catalog->set_limit_bytes(0);
+  const KernelId a = lookup(d, "a").id;
+  ASSERT_FALSE(*fs_->stack.catalog->name(NodeId{d.node()}, "a"));
+  for (int i = 0; i <= kNames; ++i) try_lookup(d, "missing" + std::to_string(i));
+  EXPECT_EQ(lookup(d, "a").id, a);
+}
+
 }  // namespace
 }  // namespace larder::fs

@@ -122,5 +122,18 @@ TEST_F(HighWaterTest, WhatCannotBeNotedIsNotAllowed) {
   EXPECT_TRUE(high_water.cover({}));
 }
 
+// Whoever would cache something comes here.
+TEST_F(HighWaterTest, WhatCannotBeNotedIsSaidOnce) {
+  HighWater high_water = load(true);
+  disk_.crash_at_step(1);
+  ::testing::internal::CaptureStderr();
+  for (int i = 0; i < 100; ++i) EXPECT_FALSE(high_water.cover({.bytes = 5000, .objects = 5}));
+  const std::string said = ::testing::internal::GetCapturedStderr();
+  constexpr std::string_view kMessage = "cannot note how much is cached";
+  const size_t first = said.find(kMessage);
+  ASSERT_NE(first, said.npos);
+  EXPECT_EQ(said.find(kMessage, first + 1), said.npos);
+}
+
 }  // namespace
 }  // namespace larder::cache

@@ -3,6 +3,7 @@
 #include "app/inspect/repair.h"
 
 #include "app/inspect/check.h"
+#include "cache/audit.h"
 #include "cache_on_disk.h"
 
 namespace larder::app {
@@ -11,6 +12,7 @@ namespace {
 using testing::Contains;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 namespace fs = std::filesystem;
 
 class RepairTest : public testing::Test {
@@ -54,6 +56,14 @@ class RepairTest : public testing::Test {
     const auto record = cache_.catalog().node(node);
     cache_.close_store();
     return record && *record;
+  }
+  // Whether the next mount is to look for what no record names.
+  bool owes_audit() {
+    cache_.open();
+    const auto owed = cache::Audit::take_on(cache_.catalog());
+    EXPECT_TRUE(owed);
+    cache_.close_store();
+    return owed.value_or(false);
   }
   static constexpr uint64_t kAllOfOne = 0b1111;
 
@@ -105,6 +115,22 @@ TEST_F(RepairTest, TheMiddleOfTheLog) {
   EXPECT_EQ(claimed(cache_.one()), kAllOfOne);
   EXPECT_EQ(claimed(later), 0u);
   EXPECT_FALSE(fs::exists(cache_.object_file(later.object)));
+  EXPECT_TRUE(owes_audit());
+}
+
+// A repair ends with a clean journal; what the crash left is still to be looked for.
+TEST_F(RepairTest, WhatIsFoundAfterACrashOwesAnAudit) {
+  cache_.close_store();
+  std::filesystem::remove(cache_.object_file(cache_.one().object));
+  EXPECT_THAT(repair(), Not(IsEmpty()));
+  EXPECT_TRUE(owes_audit());
+}
+
+TEST_F(RepairTest, WhatIsFoundAfterACleanStopOwesNone) {
+  cache_.close_cleanly();
+  std::filesystem::remove(cache_.object_file(cache_.one().object));
+  EXPECT_THAT(repair(), Not(IsEmpty()));
+  EXPECT_FALSE(owes_audit());
 }
 
 // What was changed in the object since then does not have the checksum of then, and a block

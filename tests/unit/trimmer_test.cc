@@ -158,6 +158,32 @@ TEST_F(TrimmerTest, WithoutRoomInTheCatalogItForgetsMoreAndTheNamesToo) {
   EXPECT_EQ(read_path("d/f1"), "x");
 }
 
+// A record knows the name it had; by now that may be another's.
+TEST_F(TrimmerTest, WithoutRoomNobodyElsesNameIsForgotten) {
+  source_.put("d/a", random_text(1, kBlock));
+  let_ttl_pass();
+  mount();
+  read_path("d/a");
+  fs_->stack.claim();
+  const NodeId d = look_at("d");
+  const NodeId a = look_at("d/a");
+  catalog::Catalog& catalog = *fs_->stack.catalog;
+  catalog::Batch batch;
+  catalog::NodeRecord earlier;
+  earlier.parent = d;
+  earlier.name = "a";
+  const NodeId gone = *catalog.allocate_node();
+  batch.put(gone, earlier);
+  ASSERT_TRUE(catalog.apply(batch));
+  catalog.set_limit_bytes(0);
+  clock_.advance(std::chrono::minutes(59));
+  run_pass(*make_trimmer(*fs_, Nanos(0)));
+  EXPECT_FALSE(has_node(gone));
+  const auto name = *catalog.name(d, "a");
+  ASSERT_TRUE(name);
+  EXPECT_EQ(name->node, a);
+}
+
 TEST_F(TrimmerTest, SourceInodesOfWhatIsNotRememberedGo) {
   source_.put("a", "x");
   mount();
