@@ -478,6 +478,15 @@ std::optional<Result<AttributesReply>> CachedFileSystem::attributes_hit(KernelId
   return hit;
 }
 
+std::optional<Attributes> CachedFileSystem::last_seen(KernelId id) {
+  std::optional<Attributes> seen;
+  table_.visit(NodeId{id.node()}, [&](Node& node) {
+    MutexLock lock(node.mutex_);
+    seen = node.attributes_;
+  });
+  return seen;
+}
+
 io::Task<Result<AttributesReply>> CachedFileSystem::attributes(KernelId id) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
   metrics_.attribute_misses.add();

@@ -79,6 +79,7 @@ class CachedFileSystem final : public FileSystem {
   void attach(KernelPort& kernel) override { kernel_ = &kernel; }
   std::optional<Result<NodeReply>> lookup_hit(KernelId parent, std::string_view name) override;
   std::optional<Result<AttributesReply>> attributes_hit(KernelId id) override;
+  std::optional<Attributes> last_seen(KernelId id) override;
   std::optional<Result<OpenReply>> open_hit(KernelId id, int flags, pid_t opener) override;
   bool read_hit(uint64_t handle, uint64_t offset, size_t length, ReadReply& reply) override;
   bool release_hit(uint64_t handle) override;

@@ -312,6 +312,8 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
   if (!set) co_return fail(set.error());
   if (handle != 0 && new_size) file_of(handle).wrote.store(true);
   apply(*node, *set, changes().tick());
+  // The kernel may not be waiting for this answer, but for that of a change that comes after it.
+  if (change.cleared_permissions != 0) kernel_->invalidate_attributes(id);
   const NodeReply reply = describe(*node);
   co_return AttributesReply{reply.attributes, reply.attributes_ttl};
 }

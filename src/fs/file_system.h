@@ -93,6 +93,8 @@ class FileSystem {
   // --- answered at once or not at all
   virtual std::optional<Result<NodeReply>> lookup_hit(KernelId parent, std::string_view name) = 0;
   virtual std::optional<Result<AttributesReply>> attributes_hit(KernelId id) = 0;
+  // Whatever their age; nullopt for a node that is not in memory.
+  virtual std::optional<Attributes> last_seen(KernelId id) = 0;
   virtual std::optional<Result<OpenReply>> open_hit(KernelId id, int flags, pid_t opener) = 0;
   // Fills `reply` (cleared before) and returns true, or returns false.
   virtual bool read_hit(uint64_t handle, uint64_t offset, size_t length, ReadReply& reply) = 0;

@@ -7,6 +7,7 @@
 #include "fuse/convert.h"
 #include "fuse/errno_map.h"
 #include "fuse/read_reply.h"
+#include "fuse/set_id.h"
 
 namespace larder::fuse {
 namespace {
@@ -54,11 +55,12 @@ void open(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
     reply_open(adapter, responder, KernelId{id}, info, result);
   };
   io::Task<Result<fs::OpenReply>> task = adapter.files.open(KernelId{id}, info->flags, opener);
+  if ((info->flags & O_TRUNC) == 0)
+    return adapter.spawn_killable(KernelId{id}, request, std::move(task), reply);
   // A change is waited for: the kernel must know that the file is empty now.
-  if ((info->flags & O_TRUNC) != 0)
-    adapter.spawn(KernelId{id}, request, std::move(task), reply);
-  else
-    adapter.spawn_killable(KernelId{id}, request, std::move(task), reply);
+  const uint32_t bits = lost_set_id(request, adapter, KernelId{id});
+  adapter.spawn(KernelId{id}, request, without_set_id(adapter, KernelId{id}, bits, std::move(task)),
+                reply);
 }
 
 void reply_create(Adapter& adapter, Responder& responder, const fuse_file_info& info,
@@ -110,8 +112,10 @@ void read(fuse_req_t request, fuse_ino_t id, size_t length, off_t offset, fuse_f
 // --- write
 
 struct WriteAt {
+  KernelId id;
   uint64_t offset = 0;
   bool append = false;
+  uint32_t lost_set_id = 0;
 };
 
 // Data that found no pooled buffer wait here, on the heap, for one to come free.
@@ -145,19 +149,20 @@ io::Task<void> write_parked(Adapter* adapter, Responder responder, io::Reactor* 
   buffer.set_size(data.size());
   std::vector<char>().swap(data);
   io::Task<Result<size_t>> write =
-      adapter->files.write(handle, std::move(buffer), at.offset, at.append);
+      without_set_id(*adapter, at.id, at.lost_set_id,
+                     adapter->files.write(handle, std::move(buffer), at.offset, at.append));
   const Result<size_t> written = co_await std::move(write);
   reply_written(responder, written);
 }
 
-void park_write(Adapter& adapter, fuse_req_t request, KernelId id, uint64_t handle,
-                std::string_view data, WriteAt at) {
+void park_write(Adapter& adapter, fuse_req_t request, uint64_t handle, std::string_view data,
+                WriteAt at) {
   if (adapter.parked.bytes.fetch_add(data.size()) + data.size() > kParkedBytesMax) {
     adapter.parked.bytes.fetch_sub(data.size());
     fuse_reply_err(request, ENOMEM);
     return;
   }
-  io::Reactor& home = adapter.files.home(id);
+  io::Reactor& home = adapter.files.home(at.id);
   home.spawn(write_parked(&adapter, Responder(request, home, adapter.in_flight), &home, handle,
                           std::vector<char>(data.begin(), data.end()), at));
 }
@@ -169,17 +174,23 @@ void write(fuse_req_t request, fuse_ino_t id, const char* data, size_t length, o
     return adapter.virtual_tree.write(request, id, info->fh, {data, length});
   if (length == 0) return void(fuse_reply_write(request, 0));
   const uint64_t handle = FileHandle(*info).handle();
-  // Pages that were changed through a mapping come through any handle open for writing.
-  const bool append = (info->flags & O_APPEND) != 0 && info->writepage == 0;
-  const WriteAt at{static_cast<uint64_t>(offset), append};
+  WriteAt at{.id = KernelId{id}, .offset = static_cast<uint64_t>(offset)};
+  // Pages that were changed through a mapping come through any handle open for writing, from
+  // nobody.
+  if (info->writepage == 0) {
+    at.append = (info->flags & O_APPEND) != 0;
+    at.lost_set_id = lost_set_id(request, adapter, KernelId{id});
+  }
   // `data` is the worker's, and the worker goes on.
   buffer::BufferRef buffer = adapter.pool.allocate(length);
-  if (!buffer) return park_write(adapter, request, KernelId{id}, handle, {data, length}, at);
+  if (!buffer) return park_write(adapter, request, handle, {data, length}, at);
   std::memcpy(buffer.bytes().data(), data, length);
   buffer.set_size(length);
-  adapter.spawn(KernelId{id}, request,
-                adapter.files.write(handle, std::move(buffer), at.offset, at.append),
-                reply_written);
+  adapter.spawn(
+      KernelId{id}, request,
+      without_set_id(adapter, at.id, at.lost_set_id,
+                     adapter.files.write(handle, std::move(buffer), at.offset, at.append)),
+      reply_written);
 }
 
 // --- closing
@@ -227,11 +238,12 @@ void fallocate(fuse_req_t request, fuse_ino_t id, int mode, off_t offset, off_t 
                fuse_file_info* info) {
   Adapter& adapter = Adapter::of(request);
   if (VirtualTree::owns(id)) return void(fuse_reply_err(request, EOPNOTSUPP));
-  adapter.spawn(
-      KernelId{id}, request,
+  io::Task<Result<void>> task =
       adapter.files.allocate(FileHandle(*info).handle(), mode, static_cast<uint64_t>(offset),
-                             static_cast<uint64_t>(length)),
-      reply_status);
+                             static_cast<uint64_t>(length));
+  const uint32_t bits = lost_set_id(request, adapter, KernelId{id});
+  adapter.spawn(KernelId{id}, request, without_set_id(adapter, KernelId{id}, bits, std::move(task)),
+                reply_status);
 }
 
 void lseek(fuse_req_t request, fuse_ino_t id, off_t offset, int whence, fuse_file_info* info) {
@@ -254,11 +266,12 @@ void copy_file_range(fuse_req_t request, fuse_ino_t id, off_t offset, fuse_file_
   if (VirtualTree::owns(id) || VirtualTree::owns(to_id))
     return void(fuse_reply_err(request, EXDEV));  // the kernel copies by reading and writing
   if (flags != 0) return void(fuse_reply_err(request, EINVAL));
+  io::Task<Result<size_t>> task = adapter.files.copy_range(
+      FileHandle(*info).handle(), static_cast<uint64_t>(offset), FileHandle(*to_info).handle(),
+      static_cast<uint64_t>(to_offset), length);
+  const uint32_t bits = lost_set_id(request, adapter, KernelId{to_id});
   adapter.spawn(KernelId{id}, request,
-                adapter.files.copy_range(FileHandle(*info).handle(), static_cast<uint64_t>(offset),
-                                         FileHandle(*to_info).handle(),
-                                         static_cast<uint64_t>(to_offset), length),
-                reply_written);
+                without_set_id(adapter, KernelId{to_id}, bits, std::move(task)), reply_written);
 }
 
 }  // namespace

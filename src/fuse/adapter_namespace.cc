@@ -1,6 +1,7 @@
 // Names and attributes.
 #include "fuse/adapter.h"
 #include "fuse/convert.h"
+#include "fuse/set_id.h"
 
 namespace larder::fuse {
 namespace {
@@ -68,8 +69,10 @@ void setattr(fuse_req_t request, fuse_ino_t id, struct stat* attributes, int to_
   Adapter& adapter = Adapter::of(request);
   if (VirtualTree::owns(id)) return adapter.virtual_tree.set_attributes(request, id, to_set);
   const uint64_t handle = info == nullptr ? 0 : FileHandle(*info).handle();
-  adapter.spawn(KernelId{id}, request,
-                adapter.files.set_attributes(KernelId{id}, change_of(*attributes, to_set), handle),
+  fs::AttributeChange change = change_of(*attributes, to_set);
+  if (change.size_bytes || change.uid || change.gid)
+    take_set_id(change, lost_set_id(request, adapter, KernelId{id}));
+  adapter.spawn(KernelId{id}, request, adapter.files.set_attributes(KernelId{id}, change, handle),
                 reply_attributes);
 }
 

@@ -1,10 +1,10 @@
 // Extended attributes.
-#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "fuse/adapter.h"
+#include "fuse/set_id.h"
 
 namespace larder::fuse {
 namespace {
@@ -22,17 +22,9 @@ void reply_value(Responder& responder, size_t room, std::string_view value) {
 
 // Whose they are matters to ACLs alone: root may keep a file's set-group-id bit, others only in
 // groups they are in.
-std::optional<Credentials> credentials_of(fuse_req_t request, std::string_view name) {
-  const fuse_ctx* caller = fuse_req_ctx(request);
-  if (name != "system.posix_acl_access" || caller->uid == 0) return std::nullopt;
-  Credentials credentials{.uid = caller->uid, .gid = caller->gid};
-  // From the caller's /proc, as far as it can be seen; without it he is in the one group.
-  if (const int count = fuse_req_getgroups(request, 0, nullptr); count > 0) {
-    credentials.groups.resize(static_cast<size_t>(count));
-    const int got = fuse_req_getgroups(request, count, credentials.groups.data());
-    credentials.groups.resize(static_cast<size_t>(std::clamp(got, 0, count)));
-  }
-  return credentials;
+std::optional<Credentials> setter_of(fuse_req_t request, std::string_view name) {
+  if (name != "system.posix_acl_access" || fuse_req_ctx(request)->uid == 0) return std::nullopt;
+  return credentials_of(request);
 }
 
 void setxattr(fuse_req_t request, fuse_ino_t id, const char* name, const char* value, size_t length,
@@ -41,7 +33,7 @@ void setxattr(fuse_req_t request, fuse_ino_t id, const char* name, const char* v
   if (VirtualTree::owns(id)) return void(fuse_reply_err(request, EPERM));
   adapter.spawn(KernelId{id}, request,
                 adapter.files.set_xattr(KernelId{id}, name, std::string(value, length), flags,
-                                        credentials_of(request, name)),
+                                        setter_of(request, name)),
                 reply_status);
 }
 

@@ -101,6 +101,12 @@ Result<Attributes> set_attributes(const Root& root, int fd, const AttributeChang
     if (::fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0)
       return fail_errno("chown");
   }
+  if (change.cleared_permissions != 0) {
+    TRY_ASSIGN(const Attributes before, attributes(root, fd));
+    if ((before.mode & change.cleared_permissions) != 0 &&
+        ::chmod(itself.c_str(), before.mode & 07777 & ~change.cleared_permissions) != 0)
+      return fail_errno("chmod");
+  }
   if (change.size_bytes) TRY(truncate_fd(fd, *change.size_bytes));
   if (change.permissions && ::chmod(itself.c_str(), *change.permissions & 07777) != 0)
     return fail_errno("chmod");

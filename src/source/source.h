@@ -50,6 +50,7 @@ struct DirectoryEntry {
 // What setattr changes; absent members stay.
 struct AttributeChange {
   std::optional<uint32_t> permissions;  // mode & 07777
+  uint32_t cleared_permissions = 0;     // these go, whatever the others are
   std::optional<uint32_t> uid;
   std::optional<uint32_t> gid;
   std::optional<uint64_t> size_bytes;

@@ -278,6 +278,101 @@ TEST_P(LikeALocalDisk, WhoIsOutsideTheGroupAndSetsAnAclTakesSetGroupIdAway) {
   }
 }
 
+// --- set-id bits
+
+int truncated_by_open(const std::string& path, int flags) {
+  const int fd = open(path.c_str(), flags | O_TRUNC, 0600);
+  return fd < 0 ? errno : close(fd);
+}
+
+int changed_through(const std::string& path, int flags, const std::function<int64_t(int)>& change) {
+  const int fd = open(path.c_str(), O_RDWR | flags);
+  if (fd < 0) return errno;
+  const int error = change(fd) < 0 ? errno : 0;
+  close(fd);
+  return error;
+}
+
+struct Change {
+  const char* what;
+  std::function<int(const std::string& path)> make;  // the errno
+};
+
+const std::vector<Change> kChanges = {
+    {"write",
+     [](const std::string& path) {
+       return changed_through(path, 0, [](int fd) { return pwrite(fd, "zz", 2, 10); });
+     }},
+    {"append",
+     [](const std::string& path) {
+       return changed_through(path, O_APPEND, [](int fd) { return write(fd, "zz", 2); });
+     }},
+    {"truncate",
+     [](const std::string& path) { return truncate(path.c_str(), 10) == 0 ? 0 : errno; }},
+    {"ftruncate",
+     [](const std::string& path) {
+       return changed_through(path, 0, [](int fd) { return ftruncate(fd, 20); });
+     }},
+    {"O_TRUNC", [](const std::string& path) { return truncated_by_open(path, O_WRONLY); }},
+    {"O_TRUNC to read", [](const std::string& path) { return truncated_by_open(path, O_RDONLY); }},
+    {"O_TRUNC | O_CREAT",
+     [](const std::string& path) { return truncated_by_open(path, O_RDWR | O_CREAT); }},
+    {"fallocate",
+     [](const std::string& path) {
+       return changed_through(path, 0, [](int fd) { return fallocate(fd, 0, 0, 20'000); });
+     }},
+    {"copy_file_range",
+     [](const std::string& path) {
+       return changed_through(path, 0, [](int fd) {
+         off_t from = 0, to = 5000;
+         return copy_file_range(fd, &from, fd, &to, 1000, 0);
+       });
+     }},
+    {"chgrp",
+     [](const std::string& path) {
+       const gid_t own = getgid();
+       return chown(path.c_str(), static_cast<uid_t>(-1), own) == 0 ? 0 : errno;
+     }},
+    {"chmod", [](const std::string& path) { return chmod(path.c_str(), 06755) == 0 ? 0 : errno; }},
+    {"nothing",
+     [](const std::string& path) { return changed_through(path, 0, [](int) { return 0; }); }},
+};
+
+TEST_P(LikeALocalDisk, WhoChangesAFileTakesTheSetIdBitsAway) {
+  constexpr uid_t kOwner = 4000, kStranger = 4001;
+  constexpr gid_t kGroup = 5000, kOther = 5001;
+  struct Who {
+    uid_t uid;
+    gid_t gid;
+    std::vector<gid_t> groups;
+  };
+  const std::vector<Who> callers = {{kOwner, kOther, {}},
+                                    {kOwner, kOther, {kOther, kGroup}},
+                                    {kStranger, kOther, {}},
+                                    {0, 0, {}}};
+  const auto changed = [](const std::string& path, mode_t mode, const Who& who,
+                          const Change& change) -> int64_t {
+    unlink(path.c_str());
+    EXPECT_EQ(write_file(path, std::string(10'000, 'x')), 0);
+    EXPECT_EQ(chown(path.c_str(), kOwner, kGroup), 0);
+    EXPECT_EQ(chmod(path.c_str(), mode), 0);
+    const int error = as_user(who.uid, who.gid, who.groups, [&] { return change.make(path); });
+    struct stat status{};
+    EXPECT_EQ(stat(path.c_str(), &status), 0);
+    return error << 16 | status.st_mode;
+  };
+  for (const Change& change : kChanges)
+    for (const Who& who : callers)
+      for (const mode_t mode : {02666, 06666, 06777}) {
+        const int64_t expected = changed(plain_ + "/file", mode, who, change);
+        EXPECT_EQ(changed(at("file"), mode, who, change), expected)
+            << std::oct << mode << ", " << std::dec << change.what << " by " << who.uid;
+        struct stat status{};
+        ASSERT_EQ(stat((tree_ + "/file").c_str(), &status), 0);
+        EXPECT_EQ(status.st_mode, expected & 0177777) << change.what << " at the source";
+      }
+}
+
 // --- several file systems beneath the source
 
 TEST_P(LikeALocalDisk, FilesOfSeveralDevicesWithOneInodeNumberAreSeveralFiles) {

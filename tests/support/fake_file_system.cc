@@ -206,6 +206,11 @@ std::optional<Result<fs::AttributesReply>> FakeFileSystem::attributes_hit(Kernel
   return fs::AttributesReply{describe(id.node()).attributes, kTtl};
 }
 
+std::optional<Attributes> FakeFileSystem::last_seen(KernelId id) {
+  MutexLock lock(mutex_);
+  return describe(id.node()).attributes;
+}
+
 std::optional<Result<fs::OpenReply>> FakeFileSystem::open_hit(KernelId id, int flags, pid_t) {
   if (!hits_.load()) return std::nullopt;
   MutexLock lock(mutex_);
@@ -256,6 +261,7 @@ io::Task<Result<fs::AttributesReply>> FakeFileSystem::set_attributes(KernelId id
   Node& node = *find(id);
   Attributes& it = node.attributes;
   if (change.permissions) it.mode = (it.mode & S_IFMT) | *change.permissions;
+  it.mode &= ~change.cleared_permissions;
   if (change.uid) it.uid = *change.uid;
   if (change.gid) it.gid = *change.gid;
   if (change.size_bytes) node.data.resize(*change.size_bytes);

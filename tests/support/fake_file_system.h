@@ -50,6 +50,7 @@ class FakeFileSystem final : public fs::FileSystem {
   std::optional<Result<fs::NodeReply>> lookup_hit(fs::KernelId parent,
                                                   std::string_view name) override;
   std::optional<Result<fs::AttributesReply>> attributes_hit(fs::KernelId id) override;
+  std::optional<Attributes> last_seen(fs::KernelId id) override;
   std::optional<Result<fs::OpenReply>> open_hit(fs::KernelId id, int flags, pid_t opener) override;
   bool read_hit(uint64_t handle, uint64_t offset, size_t length, fs::ReadReply& reply) override;
   bool release_hit(uint64_t handle) override;

@@ -418,6 +418,7 @@ Result<Attributes> FakeSource::change(Inode& inode, const AttributeChange& chang
   Attributes& a = inode.attributes;
   a.times.ctime_ns = stamp();
   if (change.permissions) a.mode = (a.mode & S_IFMT) | *change.permissions;
+  a.mode &= ~change.cleared_permissions;
   if (change.uid) a.uid = *change.uid;
   if (change.gid) a.gid = *change.gid;
   if (change.size_bytes) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "fs/set_id.h"
 #include "fs_fixture.h"
 #include "io/posix_disk.h"
 
@@ -190,6 +191,43 @@ TEST_F(FsTest, ChangesOfAttributesShowAtOnceAndKeepTheData) {
   const uint64_t reads = calls(CallKind::kRead);
   EXPECT_EQ(read_path("file"), source_.content("file"));
   EXPECT_EQ(calls(CallKind::kRead), reads);
+}
+
+TEST_F(FsTest, BitsAreTakenFromTheModeTheSourceHas) {
+  source_.put("file", "text");
+  mount();
+  const KernelId id = lookup(kRoot, "file").id;
+  AttributeChange change;
+  change.permissions = 06755;
+  ASSERT_TRUE(fs_->run(files().set_attributes(id, change, 0), id));
+  EXPECT_TRUE(has_set_id(*files().last_seen(id)));
+  change.permissions = 06711;  // outside
+  ASSERT_TRUE(fs_->run(source_.set_attributes("file", change), kRoot));
+  AttributeChange taking;
+  taking.cleared_permissions = S_ISUID;
+  ASSERT_TRUE(fs_->run(files().set_attributes(id, taking, 0), id));
+  EXPECT_EQ(files().last_seen(id)->mode, static_cast<uint32_t>(S_IFREG | 02711));
+  EXPECT_FALSE(files().last_seen(KernelId{12345}));
+}
+
+TEST(SetId, GoesWithAChangeAsOnALocalDisk) {
+  const auto lost = [](uint32_t mode, const Credentials& who) {
+    Attributes file;
+    file.mode = mode;
+    file.gid = 7;
+    return lost_set_id(file, who);
+  };
+  const Credentials stranger{.uid = 1, .gid = 1, .groups = {2, 3}};
+  const Credentials member{.uid = 1, .gid = 1, .groups = {2, 7}};
+  const Credentials of_group{.uid = 1, .gid = 7};
+  EXPECT_EQ(lost(S_IFREG | 0777, stranger), 0U);
+  EXPECT_EQ(lost(S_IFDIR | 02777, stranger), 0U);
+  EXPECT_EQ(lost(S_IFREG | 06666, stranger), static_cast<uint32_t>(S_ISUID | S_ISGID));
+  for (const Credentials& who : {member, of_group}) {
+    EXPECT_EQ(lost(S_IFREG | 06666, who), static_cast<uint32_t>(S_ISUID));
+    EXPECT_EQ(lost(S_IFREG | 06676, who), static_cast<uint32_t>(S_ISUID | S_ISGID));
+    EXPECT_EQ(lost(S_IFREG | 02666, who), 0U);
+  }
 }
 
 TEST_F(FsTest, SymlinksAreReadOnce) {

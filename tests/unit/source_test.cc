@@ -553,6 +553,18 @@ TEST_F(SourceOwnership, NotActingAsCallerKeepsTheProcesssIds) {
   EXPECT_EQ(file->attributes.mode & 07777, 0644u);
 }
 
+TEST_F(SourceOwnership, BitsAreTakenFromAModeWhateverTheOthersAre) {
+  write_file(root() / "f", "text");
+  ASSERT_EQ(::chmod((root() / "f").c_str(), 06654), 0);
+  AttributeChange change;
+  change.cleared_permissions = S_ISGID;
+  change.size_bytes = 1;
+  EXPECT_EQ(run(source_->set_attributes("f", change))->mode & 07777, 04654u);
+  change.cleared_permissions = S_ISUID | S_ISGID;
+  change.permissions = 0600;
+  EXPECT_EQ(run(source_->set_attributes("f", change))->mode & 07777, 0600u);
+}
+
 TEST(SourceAsPlainUser, AllOperationsWorkAsWell) {
   if (::geteuid() != 0) GTEST_SKIP() << "is a plain user already";
   constexpr uid_t kNobody = 65534;
