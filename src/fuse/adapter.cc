@@ -20,9 +20,9 @@ void init(void* userdata, fuse_conn_info* connection) {
       FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
       FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
   // Not wanted, whatever libfuse thinks: the write-back cache would make the kernel the owner of
-  // sizes and times; without HANDLE_KILLPRIV the kernel clears suid bits through setattr; pages are
-  // invalidated by larder, not on a changed mtime; requests are small enough that a copy beats
-  // three splices.
+  // sizes and times; HANDLE_KILLPRIV would leave set-id bits to us without saving anything (see
+  // fuse/set_id.h); pages are invalidated by larder, not on a changed mtime; requests are small
+  // enough that a copy beats three splices.
   constexpr unsigned kUnwanted = FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_HANDLE_KILLPRIV |
                                  FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_SPLICE_READ |
                                  FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE;

@@ -72,6 +72,8 @@ void setattr(fuse_req_t request, fuse_ino_t id, struct stat* attributes, int to_
   fs::AttributeChange change = change_of(*attributes, to_set);
   if (change.size_bytes || change.uid || change.gid)
     take_set_id(change, lost_set_id(request, adapter, KernelId{id}));
+  else if (to_set == 0)
+    take_set_id(change, lost_by_setting_nothing(request, adapter, KernelId{id}));
   adapter.spawn(KernelId{id}, request, adapter.files.set_attributes(KernelId{id}, change, handle),
                 reply_attributes);
 }

@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "fuse/set_id.h"
 
 namespace larder::fuse {
 namespace {
@@ -55,6 +56,7 @@ Result<void> Passthrough::attach(fuse_session* session) {
 }
 
 void Passthrough::negotiate(fuse_conn_info& connection) {
+  if (takes_set_id()) connection.want |= connection.capable & FUSE_CAP_HANDLE_KILLPRIV_V2;
   if (!wanted_ || (connection.capable & FUSE_CAP_PASSTHROUGH) == 0) return;
   connection.want |= FUSE_CAP_PASSTHROUGH;
   connection.max_backing_stack_depth = 1;
@@ -110,6 +112,7 @@ struct InitExchange {
     const bool offered = (init.flags & kInitExt) != 0 && (init.flags2 & kPassthroughFlag2) != 0;
     passthrough.offered_.store(offered);
     passthrough.parallel_directories_.store((init.flags & FUSE_PARALLEL_DIROPS) != 0);
+    passthrough.leaves_set_id_.store((init.flags & FUSE_HANDLE_KILLPRIV_V2) != 0 && takes_set_id());
     passthrough.init_unique_.store(header.unique);
   }
 
@@ -126,6 +129,8 @@ struct InitExchange {
     // Asked for through libfuse, which (3.14) forgets to pass it on: without it one look-up that
     // hangs holds up every other in its directory.
     if (passthrough.parallel_directories_.load()) init.flags |= FUSE_PARALLEL_DIROPS;
+    // Not known to libfuse before 3.17; see fuse/set_id.h.
+    if (passthrough.leaves_set_id_.load()) init.flags |= FUSE_HANDLE_KILLPRIV_V2;
     if (passthrough.active_.load()) {
       init.flags |= kInitExt;
       init.flags2 |= kPassthroughFlag2;

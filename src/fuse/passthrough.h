@@ -48,7 +48,8 @@ class Passthrough {
   std::atomic<uint64_t> init_unique_{0};
   std::atomic<bool> offered_{false};
   std::atomic<bool> parallel_directories_{
-      false};  // the kernel can look up in one directory concurrently
+      false};                               // the kernel can look up in one directory concurrently
+  std::atomic<bool> leaves_set_id_{false};  // the kernel can leave set-id bits to us
   std::atomic<bool> active_{false};
   // Not permitted, or the cache's file system is stacked too deep: not asked again.
   std::atomic<bool> refused_{false};

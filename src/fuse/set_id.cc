@@ -1,13 +1,34 @@
 #include "fuse/set_id.h"
 
+#include <linux/capability.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <optional>
+#include <string>
 
 #include "fs/set_id.h"
 
 namespace larder::fuse {
+namespace {
+
+// As far as it can be seen: most have it.
+bool has_fsetid(pid_t process) {
+  std::ifstream status("/proc/" + std::to_string(process) + "/status");
+  for (std::string word; status >> word;) {
+    uint64_t effective = 0;
+    if (word == "CapEff:" && status >> std::hex >> effective)
+      return (effective >> CAP_FSETID & 1) != 0;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool takes_set_id() {
+  return ::geteuid() == 0;
+}
 
 Credentials credentials_of(fuse_req_t request) {
   const fuse_ctx* caller = fuse_req_ctx(request);
@@ -21,9 +42,20 @@ Credentials credentials_of(fuse_req_t request) {
 }
 
 uint32_t lost_set_id(fuse_req_t request, Adapter& adapter, fs::KernelId id) {
-  if (fuse_req_ctx(request)->uid == 0) return 0;
   const std::optional<Attributes> file = adapter.files.last_seen(id);
-  if (!file || !fs::has_set_id(*file) || ::geteuid() != 0) return 0;
+  if (!file || !fs::has_set_id(*file) || !takes_set_id()) return 0;
+  const fuse_ctx* caller = fuse_req_ctx(request);
+  if (caller->uid == 0 && has_fsetid(caller->pid)) return 0;
+  return fs::lost_set_id(*file, credentials_of(request));
+}
+
+uint32_t lost_by_setting_nothing(fuse_req_t request, Adapter& adapter, fs::KernelId id) {
+  const std::optional<Attributes> file = adapter.files.last_seen(id);
+  if (!file || !fs::has_set_id(*file) || !takes_set_id()) return 0;
+  const fuse_ctx* caller = fuse_req_ctx(request);
+  if (caller->uid == 0 && has_fsetid(caller->pid))
+    return fs::lost_set_id(*file, {.gid = file->gid});  // as a member
+  if (caller->uid != 0 && caller->uid != file->uid) return 0;
   return fs::lost_set_id(*file, credentials_of(request));
 }
 

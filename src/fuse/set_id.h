@@ -1,11 +1,14 @@
-// Set-id bits that a change costs the file and that the kernel leaves to us.
+// Set-id bits that a change costs the file.
 //
-// It clears them itself, by a SETATTR before the change, but not all: set-group-id without execute
-// permission for the group never (6.18), and none at all when a file is emptied by O_TRUNC, which
-// is ours to carry out (FUSE_CAP_ATOMIC_O_TRUNC).  The source's file system does not do it either
-// where it is asked with root's rights.  The kernel's own way of leaving them to us
-// (FUSE_HANDLE_KILLPRIV_V2) says with each change that bits go, but not whether the one that is for
-// the file's group to keep does; so who changes the file is looked at here.
+// Where the kernel can leave them to us (FUSE_HANDLE_KILLPRIV_V2, Linux 5.11) it is let, by root:
+// it then need not ask before each write(2) for the file's security.capability, which would be two
+// more calls of the source.  Otherwise it clears them itself, by a SETATTR before the change, but
+// not all: set-group-id without execute permission for the group never (6.18), and none at all when
+// a file is emptied by O_TRUNC, which is ours to carry out (FUSE_CAP_ATOMIC_O_TRUNC).  The source's
+// file system clears security.capability, but not the bits where it is asked with root's rights.
+// The kernel says with each change that bits go, but libfuse does not pass that on, and it does not
+// say whether the one that is for the file's group to keep goes; so who changes the file is looked
+// at here.
 #pragma once
 
 #include "fs/file_system.h"
@@ -14,13 +17,22 @@
 
 namespace larder::fuse {
 
+// Whether larder has the right to take them from everybody's files.  Where it has not, the source's
+// file system treats what it does as done by a user, and the kernel looks after what it shows.
+bool takes_set_id();
+
 // The caller with all his groups, from his /proc as far as it can be seen; without it he is in the
 // one group.
 Credentials credentials_of(fuse_req_t request);
 
-// The bits that go when the caller changes this file: none for root, nor for the file systems of
-// users, whose source does it.  Quick where the file has none.
+// The bits that go when the caller changes this file: none for root with CAP_FSETID, nor for the
+// file systems of users, whose source does it.  Quick where the file has none.
 uint32_t lost_set_id(fuse_req_t request, Adapter& adapter, fs::KernelId id);
+
+// The same for a SETATTR that sets nothing.  It comes of chown(2) with no owner and no group, which
+// takes bits away also for root; or before a change, of anybody who may write, as a question for
+// the mode.  Who is not the owner is taken to ask: he may not call chown(2).
+uint32_t lost_by_setting_nothing(fuse_req_t request, Adapter& adapter, fs::KernelId id);
 
 // As part of a change of attributes.
 void take_set_id(fs::AttributeChange& change, uint32_t bits);

@@ -1,5 +1,6 @@
 // Changes made behind larder's back are never hidden longer than promised, and never mixed with
 // what was there before.
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -249,6 +250,22 @@ TEST_F(LarderTest, AMappingKeepsTheVersionItWasMadeOf) {
   EXPECT_EQ(std::string_view(static_cast<char*>(map), data.size()), data);
   EXPECT_EQ(read_at(file.get(), 0, data.size()), (FileContent{0, data}));
   munmap(map, data.size());
+}
+
+// The kernel need not ask for the file's security.capability each time (fuse/set_id.h).
+TEST_F(LarderTest, AWriteIsOneCallOfTheSource) {
+  if (geteuid() != 0) GTEST_SKIP() << "on a user's mount the kernel asks";
+  put("file", std::string(10'000, 'a'));
+  settle();
+  ASSERT_TRUE(mount({}));
+  const Descriptor file(at("file"), O_WRONLY);
+  ASSERT_TRUE(file.valid());
+  ASSERT_EQ(pwrite(file.get(), "b", 1, 0), 1);
+  source_->reset_requests();
+  constexpr int kWrites = 10;
+  for (int i = 0; i < kWrites; ++i) ASSERT_EQ(pwrite(file.get(), "c", 1, i), 1);
+  EXPECT_EQ(source_->requests("write"), static_cast<uint64_t>(kWrites));
+  EXPECT_EQ(source_->requests("total"), static_cast<uint64_t>(kWrites));
 }
 
 TEST_F(LarderTest, WithinTheTimeToLiveNothingIsAsked) {

@@ -2,8 +2,10 @@
 // and set-group-id, hard links on several file systems.  Each is done on a plain directory, too.
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -280,6 +282,14 @@ TEST_P(LikeALocalDisk, WhoIsOutsideTheGroupAndSetsAnAclTakesSetGroupIdAway) {
 
 // --- set-id bits
 
+void drop_fsetid() {
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  if (syscall(SYS_capget, &header, data) != 0) _exit(253);
+  data[CAP_TO_INDEX(CAP_FSETID)].effective &= ~CAP_TO_MASK(CAP_FSETID);
+  if (syscall(SYS_capset, &header, data) != 0) _exit(252);
+}
+
 int truncated_by_open(const std::string& path, int flags) {
   const int fd = open(path.c_str(), flags | O_TRUNC, 0600);
   return fd < 0 ? errno : close(fd);
@@ -333,6 +343,11 @@ const std::vector<Change> kChanges = {
        const gid_t own = getgid();
        return chown(path.c_str(), static_cast<uid_t>(-1), own) == 0 ? 0 : errno;
      }},
+    {"chown to nobody",
+     [](const std::string& path) {
+       const int error = chown(path.c_str(), static_cast<uid_t>(-1), static_cast<gid_t>(-1));
+       return error == 0 || errno == EPERM ? 0 : errno;  // a FUSE mount lets everybody
+     }},
     {"chmod", [](const std::string& path) { return chmod(path.c_str(), 06755) == 0 ? 0 : errno; }},
     {"nothing",
      [](const std::string& path) { return changed_through(path, 0, [](int) { return 0; }); }},
@@ -345,18 +360,23 @@ TEST_P(LikeALocalDisk, WhoChangesAFileTakesTheSetIdBitsAway) {
     uid_t uid;
     gid_t gid;
     std::vector<gid_t> groups;
+    bool has_fsetid = false;
   };
   const std::vector<Who> callers = {{kOwner, kOther, {}},
                                     {kOwner, kOther, {kOther, kGroup}},
                                     {kStranger, kOther, {}},
-                                    {0, 0, {}}};
+                                    {0, 0, {}, false},
+                                    {0, 0, {}, true}};
   const auto changed = [](const std::string& path, mode_t mode, const Who& who,
                           const Change& change) -> int64_t {
     unlink(path.c_str());
     EXPECT_EQ(write_file(path, std::string(10'000, 'x')), 0);
     EXPECT_EQ(chown(path.c_str(), kOwner, kGroup), 0);
     EXPECT_EQ(chmod(path.c_str(), mode), 0);
-    const int error = as_user(who.uid, who.gid, who.groups, [&] { return change.make(path); });
+    const int error = as_user(who.uid, who.gid, who.groups, [&] {
+      if (!who.has_fsetid) drop_fsetid();
+      return change.make(path);
+    });
     struct stat status{};
     EXPECT_EQ(stat(path.c_str(), &status), 0);
     return error << 16 | status.st_mode;
