@@ -45,6 +45,7 @@ class Mount {
         CoherenceOptions{std::chrono::hours(1), std::chrono::hours(1), false}, stack_.registry);
     stack_.residents->set_evict(
         [this](NodeId node, uint64_t wanted) { return files_->evict(node, wanted); });
+    stack_.residents->end_census();  // as when a mount has run for a while
     files_->attach(kernel_);
     CHECK(run(files_->load_root()));
     for (uint64_t d = 0; d < kDirectories; ++d) {

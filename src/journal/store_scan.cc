@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "journal/chains.h"
+#include "journal/lowest_addresses.h"
 #include "journal/store_impl.h"
 
 namespace larder::journal {
@@ -25,7 +26,7 @@ Result<std::optional<Address>> StoreImpl::scan_stretch(
     Address from, size_t records_max,
     const std::function<void(std::string_view key, std::string_view value)>& visit) {
   const TruncationHolds::Hold hold(holds_);
-  std::vector<uint64_t> heads;  // a heap, the highest first: the lowest seen so far
+  LowestAddresses lowest(records_max);
   std::vector<uint64_t> of_shard;
   for (size_t i = 0; i < Index::kShards; ++i) {
     of_shard.clear();
@@ -34,16 +35,10 @@ Result<std::optional<Address>> StoreImpl::scan_stretch(
       const ReaderLock lock(shard.mutex);
       shard.collect(of_shard);
     }
-    for (const uint64_t head : of_shard) {
-      if (head < from.value || (heads.size() == records_max && head >= heads.front())) continue;
-      heads.push_back(head);
-      std::ranges::push_heap(heads);
-      if (heads.size() <= records_max) continue;
-      std::ranges::pop_heap(heads);
-      heads.pop_back();
-    }
+    for (const uint64_t head : of_shard)
+      if (head >= from.value) lowest.add(head);
   }
-  std::ranges::sort(heads);
+  const std::vector<uint64_t> heads = lowest.sorted();
   TRY(this->visit(heads, hold.begin(), [&](const RecordView& record) {
     visit(record.key, record.value);
     return true;
