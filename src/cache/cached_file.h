@@ -242,6 +242,10 @@ class CachedFile {
   uint32_t* pins_of(uint64_t generation) REQUIRES(mutex_);
   void list_if_open() REQUIRES(mutex_);
   io::Task<void> update_object(buffer::BufferRef data, uint64_t offset, uint64_t old_size_bytes);
+  struct Update;
+  void admit_update(Update& update);
+  io::Task<bool> write_object(const Update* update, buffer::BufferRef data);
+  void end_update(const Update& update, const buffer::BufferRef& data, bool is_written);
   void end_change_locked() REQUIRES(mutex_);
   bool resize(uint64_t new_size_bytes);
   void detach(uint64_t first_block, uint64_t last_block,

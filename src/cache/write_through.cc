@@ -210,104 +210,151 @@ io::Task<Result<uint64_t>> CachedFile::write(std::shared_ptr<source::SourceFile>
   co_return offset;
 }
 
+// A write that the source has taken, on its way into the object.
+struct CachedFile::Update {
+  uint64_t offset = 0;
+  uint64_t end = 0;
+  uint64_t old_size_bytes = 0;  // of the file
+  uint64_t new_size_bytes = 0;
+  uint8_t block_shift = 0;
+  ObjectId object{};
+  std::shared_ptr<io::File> file{};  // null: there is none yet
+  bool is_exposed = false;
+  std::vector<uint64_t> keep{};  // blocks that will be present, in order
+  uint64_t reserved_bytes = 0;
+
+  bool is_empty() const { return offset == end; }
+  uint64_t first() const { return offset >> block_shift; }
+  uint64_t last() const { return (end - 1) >> block_shift; }
+  // The block that grows with the file.
+  uint64_t edge() const { return old_size_bytes >> block_shift; }
+  bool grows() const { return new_size_bytes > old_size_bytes; }
+  // Nothing in the block is other than what is written, or zeros between the old end and it.
+  bool covers(uint64_t block) const {
+    const uint64_t start = block << block_shift;
+    const uint64_t block_end = std::min(start + (uint64_t{1} << block_shift), new_size_bytes);
+    return (offset <= start || old_size_bytes <= start) && end >= block_end;
+  }
+  std::span<const std::byte> part(const buffer::BufferRef& data, uint64_t from, uint64_t to) const {
+    return data.data().subspan(from - offset, to - from);
+  }
+};
+
 // The source has the bytes: brings the object along and ends the change.  A block becomes or stays
 // present when it was present, or when the write covers all of it.
 io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset,
                                          uint64_t old_size_bytes) {
   const uint64_t end = offset + data.size();
-  const uint64_t new_size = std::max(old_size_bytes, end);
-  const uint64_t first = offset >> block_shift_;
-  const uint64_t last = last_block(offset, data.size());
-  const auto covered = [&](uint64_t block) {
-    const uint64_t start = block << block_shift_;
-    // Between the old end and the write are zeros, in the object too.
-    const bool from_start = offset <= start || old_size_bytes <= start;
-    return from_start && end >= std::min(start + block_bytes(), new_size);
-  };
-  std::vector<uint64_t> keep;  // blocks that will be present
-  uint64_t reserve = 0;
-  const uint64_t edge = old_size_bytes >> block_shift_;  // the block that grows with the file
-  const uint64_t edge_growth = disk_bytes(edge, new_size) - disk_bytes(edge, old_size_bytes);
-  const bool exposed = is_exposed();
-  ObjectId object;
-  std::shared_ptr<io::File> file;
-  {
-    MutexLock lock(mutex_);
-    object = object_;
-    file = object_file_;
-    if (new_size > old_size_bytes && blocks_.has(edge)) reserve += edge_growth;
-    for (uint64_t block = first; data.size() != 0 && block <= last; ++block) {
-      const bool present = blocks_.has(block);
-      if (!present && (!covered(block) || punching_)) continue;
-      if (!present) reserve += disk_bytes(block, new_size);
-      keep.push_back(block);
-    }
-  }
-  const Hints hints = reserve != 0 ? owner_.hints() : Hints{};
-  if (reserve != 0 && (!hints.admit || !env_.residents.reserve(owner_.id(), reserve, hints))) {
-    MutexLock lock(mutex_);
-    if (edge_growth != 0 && blocks_.has(edge)) {
-      count_left(disk_bytes(edge, old_size_bytes));
-      blocks_.clear(edge);
-    }
-    std::erase_if(keep, [&](uint64_t block) REQUIRES(mutex_) { return !blocks_.has(block); });
-    env_.metrics.bypassed.add(reserve);
-    reserve = 0;
-  }
-  const std::vector<Range> holes = holes_before(offset, old_size_bytes, keep);
+  Update update{.offset = offset,
+                .end = end,
+                .old_size_bytes = old_size_bytes,
+                .new_size_bytes = std::max(old_size_bytes, end),
+                .block_shift = block_shift_,
+                .is_exposed = is_exposed()};
+  admit_update(update);
+  const std::vector<Range> holes = holes_before(offset, old_size_bytes, update.keep);
   bool good = true;
-  if (!file && !keep.empty()) {  // none of them was present
-    auto created = make_object_file(&object);
+  if (!update.file && !update.keep.empty()) {  // none of them was present
+    auto created = make_object_file(&update.object);
     good = created.has_value();
-    if (good) file = *created;
+    if (good) update.file = *created;
   }
-  for (size_t i = 0; good && file && i < keep.size() && !exposed;) {
-    size_t j = i;
-    while (j + 1 < keep.size() && keep[j + 1] == keep[j] + 1) ++j;
-    const uint64_t from = std::max(offset, keep[i] << block_shift_);
-    const uint64_t to = std::min(end, (keep[j] + 1) << block_shift_);
-    io::Task<Result<void>> writing =
-        io::Reactor::current()->write(*file, data.data().subspan(from - offset, to - from), from);
-    good = (co_await std::move(writing)).has_value();
-    i = j + 1;
+  if (good && update.file) {
+    io::Task<bool> writing = write_object(&update, data);
+    good = co_await std::move(writing);
   }
-  if (good && file && exposed) {  // the kernel's readers see all of it, whatever is kept
-    io::Task<Result<void>> writing = io::Reactor::current()->write(*file, data.data(), offset);
-    good = (co_await std::move(writing)).has_value();
-  }
-  if (good && file && new_size > old_size_bytes)
-    good = fill_holes(file.get(), holes) && file->truncate(new_size).has_value();
-  bool mine = false;
-  {
-    MutexLock lock(mutex_);
-    mine = good && object_ == object && object_file_ == file;
-    if (mine) env_.residents.charge(owner_.id(), reserve);
-    size_bytes_ = new_size;
-    if (object_) {
-      for (uint64_t block = first; data.size() != 0 && block <= last; ++block)
-        env_.memory.erase({object_, block});
-      // The block at the old end grew by zeros.
-      if (new_size > old_size_bytes) {
-        env_.memory.erase({object_, edge});
-        if (blocks_.has(edge)) blocks_.set(edge, 0);
-      }
-    }
-    if (mine)
-      for (const uint64_t block : keep) {
-        const uint64_t start = block << block_shift_;
-        const bool whole = offset <= start && covered(block);
-        blocks_.set(
-            block,
-            whole ? checksum32(data.data().subspan(start - offset, block_length(block))) : 0);
-      }
-    end_change_locked();
-  }
-  if (!mine) env_.residents.cancel(reserve);
+  if (good && update.file && update.grows())
+    good = fill_holes(update.file.get(), holes) &&
+           update.file->truncate(update.new_size_bytes).has_value();
+  end_update(update, data, good);
   if (!good) {
     // The object may hold any mixture; the source has what was written.
     env_.metrics.store_errors.add();
     drop();
   }
+}
+
+// Says what is to be kept, and has room for it.
+void CachedFile::admit_update(Update& update) {
+  const uint64_t edge = update.edge();
+  const uint64_t edge_bytes = disk_bytes(edge, update.old_size_bytes);
+  const uint64_t edge_growth = disk_bytes(edge, update.new_size_bytes) - edge_bytes;
+  uint64_t wanted_bytes = 0;
+  {
+    MutexLock lock(mutex_);
+    update.object = object_;
+    update.file = object_file_;
+    if (update.grows() && blocks_.has(edge)) wanted_bytes += edge_growth;
+    for (uint64_t block = update.first(); !update.is_empty() && block <= update.last(); ++block) {
+      const bool present = blocks_.has(block);
+      if (!present && (!update.covers(block) || punching_)) continue;
+      if (!present) wanted_bytes += disk_bytes(block, update.new_size_bytes);
+      update.keep.push_back(block);
+    }
+  }
+  if (wanted_bytes == 0) return;
+  const Hints hints = owner_.hints();
+  if (hints.admit && env_.residents.reserve(owner_.id(), wanted_bytes, hints)) {
+    update.reserved_bytes = wanted_bytes;
+    return;
+  }
+  env_.metrics.bypassed.add(wanted_bytes);
+  MutexLock lock(mutex_);
+  if (edge_growth != 0 && blocks_.has(edge)) {
+    count_left(edge_bytes);
+    blocks_.clear(edge);
+  }
+  std::erase_if(update.keep, [&](uint64_t block) REQUIRES(mutex_) { return !blocks_.has(block); });
+}
+
+// What is kept; all of it where the kernel's readers see it, whatever is kept.
+io::Task<bool> CachedFile::write_object(const Update* update, buffer::BufferRef data) {
+  io::Reactor& reactor = *io::Reactor::current();
+  if (update->is_exposed) {
+    io::Task<Result<void>> writing = reactor.write(*update->file, data.data(), update->offset);
+    co_return (co_await std::move(writing)).has_value();
+  }
+  const std::vector<uint64_t>& keep = update->keep;
+  for (size_t i = 0; i < keep.size();) {
+    size_t j = i;
+    while (j + 1 < keep.size() && keep[j + 1] == keep[j] + 1) ++j;
+    const uint64_t from = std::max(update->offset, keep[i] << block_shift_);
+    const uint64_t to = std::min(update->end, (keep[j] + 1) << block_shift_);
+    io::Task<Result<void>> writing =
+        reactor.write(*update->file, update->part(data, from, to), from);
+    const Result<void> written = co_await std::move(writing);
+    if (!written) co_return false;
+    i = j + 1;
+  }
+  co_return true;
+}
+
+void CachedFile::end_update(const Update& update, const buffer::BufferRef& data, bool is_written) {
+  bool mine = false;  // nobody dropped the object meanwhile
+  {
+    MutexLock lock(mutex_);
+    mine = is_written && object_ == update.object && object_file_ == update.file;
+    if (mine) env_.residents.charge(owner_.id(), update.reserved_bytes);
+    size_bytes_ = update.new_size_bytes;
+    if (object_) {
+      for (uint64_t block = update.first(); !update.is_empty() && block <= update.last(); ++block)
+        env_.memory.erase({object_, block});
+      // The block at the old end grew by zeros.
+      if (update.grows()) {
+        env_.memory.erase({object_, update.edge()});
+        if (blocks_.has(update.edge())) blocks_.set(update.edge(), 0);
+      }
+    }
+    for (size_t i = 0; mine && i < update.keep.size(); ++i) {
+      const uint64_t block = update.keep[i];
+      const uint64_t start = block << block_shift_;
+      const bool whole = update.offset <= start && update.covers(block);
+      blocks_.set(block,
+                  whole ? checksum32(update.part(data, start, start + block_length(block))) : 0);
+    }
+    end_change_locked();
+  }
+  if (!mine) env_.residents.cancel(update.reserved_bytes);
 }
 
 }  // namespace larder::cache
