@@ -145,7 +145,7 @@ class PosixFile final : public File {
   }
 
   Result<FileInfo> do_info() override {
-    struct stat st {};
+    struct stat st{};
     TRY(checked(::fstat(fd(), &st), "stat", path_));
     return info_of(st);
   }
@@ -285,7 +285,7 @@ class PosixDisk final : public Disk {
     if (::mkdirat(made.parent_fd, made.name.c_str(), kDirectoryMode) == 0) return {};
     if (errno != EEXIST) return fail_errno("make directory " + path);
     // Something is there; only a directory will do.
-    struct stat st {};
+    struct stat st{};
     TRY(checked(::fstatat(made.parent_fd, made.name.c_str(), &st, AT_SYMLINK_NOFOLLOW),
                 "make directory", path));
     if (!S_ISDIR(st.st_mode)) return fail(Code::kExists, "make directory " + path);
@@ -293,7 +293,7 @@ class PosixDisk final : public Disk {
   }
 
   Result<FileInfo> do_path_info(const std::string& path) override {
-    struct stat st {};
+    struct stat st{};
     if (path.empty()) {
       TRY(checked(::fstat(root_.get(), &st), "stat", path));
       return info_of(st);
@@ -331,7 +331,7 @@ class PosixDisk final : public Disk {
   }
 
   Result<SpaceInfo> do_space() override {
-    struct statvfs st {};
+    struct statvfs st{};
     const int status = uninterrupted([&] { return ::fstatvfs(root_.get(), &st); });
     TRY(checked(status, "statvfs", ""));
     const uint64_t unit_bytes = st.f_frsize != 0 ? st.f_frsize : st.f_bsize;

@@ -336,7 +336,9 @@ class SmallDisk : public Limits {
     const std::string image = home + "/image";
     disk_ = std::filesystem::canonical(home).string() + "/disk";
     ASSERT_EQ(mkdir(disk_.c_str(), 0755), 0);
-    { Descriptor file(image, O_CREAT | O_WRONLY); }
+    {
+      Descriptor file(image, O_CREAT | O_WRONLY);
+    }
     std::filesystem::resize_file(image, 48 * kMiB);
     ASSERT_EQ(run_command({"mkfs.ext4", "-q", "-O", "^has_journal", image}).exit_code, 0);
     const auto mounted = run_command({"mount", "-o", "loop", image, disk_});

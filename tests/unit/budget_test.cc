@@ -13,8 +13,8 @@ class BudgetTest : public ::testing::Test {
   static constexpr uint64_t kMiB = 1 << 20;
 
   Budget& make(const Limits& limits) {
-    budget_ = std::make_unique<Budget>(
-        limits, disk_, [this] { return overhead_; }, registry_, clock_);
+    budget_ =
+        std::make_unique<Budget>(limits, disk_, [this] { return overhead_; }, registry_, clock_);
     return *budget_;
   }
   // Another program takes, or gives back, so much of the disk.

@@ -31,8 +31,7 @@ class HighWaterTest : public ::testing::Test {
   }
   HighWater load(bool is_empty = false) { return *HighWater::load(*catalog_, *budget_, is_empty); }
   void limit(const Limits& limits) {
-    budget_.emplace(
-        limits, disk_, [this] { return overhead_; }, registry_, Clock::system());
+    budget_.emplace(limits, disk_, [this] { return overhead_; }, registry_, Clock::system());
   }
 
   testing::SimDisk disk_;

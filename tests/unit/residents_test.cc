@@ -535,8 +535,7 @@ TEST(Residents, TheCostOfAFileCounts) {
   testing::SimDisk disk;
   Registry registry;
   ManualClock clock;
-  Budget budget(
-      {.size_bytes = kFiles * kUnit}, disk, [] { return Overhead{}; }, registry, clock);
+  Budget budget({.size_bytes = kFiles * kUnit}, disk, [] { return Overhead{}; }, registry, clock);
   Residents residents([] { return std::move(*evict::make_policy("hybrid")); }, budget, Nanos(0),
                       registry, clock);
   residents.set_evict([&](NodeId node, uint64_t) {
