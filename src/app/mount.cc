@@ -442,10 +442,13 @@ void RunningMount::add_duties(control::CommandTable& commands) {
         return files_->if_absent(node, act);
       },
       request_.config.forget_after, registry_, clock_);
-  // These look at what the census has counted.
-  const auto audit = janitor_->add({.name = "audit", .step = [this] { return audit_->step(); }});
-  const auto scrub = janitor_->add({.name = "scrub", .step = [this] { return scrub_->step(); }});
-  const auto trim = janitor_->add({.name = "trim", .step = [this] { return trimmer_->step(); }});
+  // These look at what the census has counted: whoever asks for them waits for its end.
+  const auto after_census = [this](auto& duty) {
+    return [this, &duty] { return residents_->is_census_over() ? duty.step() : cache::kWhenPoked; };
+  };
+  const auto audit = janitor_->add({.name = "audit", .step = after_census(*audit_)});
+  const auto scrub = janitor_->add({.name = "scrub", .step = after_census(*scrub_)});
+  const auto trim = janitor_->add({.name = "trim", .step = after_census(*trimmer_)});
   const auto poke = [this, audit, scrub, trim] {
     for (const auto duty : {audit, scrub, trim}) janitor_->poke(duty);
   };
@@ -490,11 +493,14 @@ void RunningMount::add_duties(control::CommandTable& commands) {
   }
   const auto mapped = janitor_->add({.name = "mapped", .step = [this] { return mapped_->step(); }});
   mapped_->set_wake([this, mapped] { janitor_->poke(mapped); });
-  // What nobody has mapped any more is looked for first.
-  residents_->set_pressed([this, mapped, relieve] {
+  const auto look_at_mapped = [this, mapped] {
     if (mapped_->count() != 0) janitor_->poke(mapped);
+  };
+  residents_->set_pressed([this, look_at_mapped, relieve] {
+    look_at_mapped();
     janitor_->poke(relieve);
   });
+  residents_->set_refused(look_at_mapped);
 }
 
 // Commands to begin a pass now and to follow it.

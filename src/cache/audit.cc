@@ -215,7 +215,14 @@ Result<void> Audit::judge_suspects(Pass& pass) {
       continue;
     }
     ++pass.findings.orphans;
-    TRY(remove_orphan(object));
+    if (const auto removed = remove_orphan(object); !removed) {
+      // It does not keep the others from being found.
+      log::warning("cannot remove {}: {}; a later mount will try again", Objects::path(object),
+                   removed.error().message());
+      TRY(owe_later(catalog_));
+      TRY(count_object(pass, object, NodeId{}));
+      continue;
+    }
     ++pass.findings.removed;
     orphans_removed_.add();
   }

@@ -181,10 +181,10 @@ class CachedFile {
   catalog::Batch end_claim(const ClaimableState& state, uint64_t allocated_bytes);
 
   // --- housekeeping (cache/cached_file_verify.cc).  Not on a reactor: these wait for the disk.
-  // Reads the chunk's present blocks from `file`, which is the object's, and drops those that do
-  // not agree with their checksums: their claims first, durably.  The blocks dropped; none when the
-  // file is being changed.
-  std::vector<uint64_t> drop_bad_blocks(ObjectId object, uint64_t chunk, io::File& file);
+  // Reads the chunk's present blocks from the object, and drops those that do not agree with their
+  // checksums: their claims first, durably.  The blocks dropped; none when the file is being
+  // changed.  Who has the object open besides keeps their bytes from being punched out.
+  std::vector<uint64_t> drop_bad_blocks(ObjectId object, uint64_t chunk);
   // Punches out of the object what no present block accounts for, which a crash may have left, and
   // counts what it takes then; false when it is in use.
   bool tidy();
@@ -274,6 +274,10 @@ class CachedFile {
   void finish_drop(Dropped dropped);
   void keep_mapped(const Dropped& dropped);
   bool remove_object(ObjectId object);
+  // The object's open file, or one opened now; null when it is gone, which who reads it finds out.
+  std::shared_ptr<io::File> file_to_change(ObjectId object);
+  // By anybody but this file's own `file` of the object; kNotSupported where that is not told.
+  Result<bool> is_used(io::File& file);
   bool look_for_mappings();
   struct Snapshot;
   std::optional<Snapshot> snapshot(ObjectId object, uint64_t chunk) const;
@@ -344,6 +348,7 @@ class CachedFile {
   // It is pinned, or was: then a program may have it mapped (is_exposed).
   bool exposed_ GUARDED_BY(mutex_) = false;
   uint64_t exposures_ GUARDED_BY(mutex_) = 0;  // pins that were ever taken
+  uint32_t probes_ GUARDED_BY(mutex_) = 0;     // calls of is_used() under way
   uint64_t generation_ GUARDED_BY(mutex_) = 1;
   // Objects that were dropped while pinned.
   struct Lingering {

@@ -35,22 +35,16 @@ bool CachedFile::evict() {
 
 bool CachedFile::punch(uint64_t wanted_bytes) {
   ObjectId object;
-  std::shared_ptr<io::File> file;
   {
     const MutexLock lock(mutex_);
     if (!object_created_) return false;
     object = object_;
-    file = object_file_;
   }
-  if (!file) {
-    auto opened = env_.objects.open(object);
-    if (!opened) return false;  // found out by who reads it
-    file = std::move(*opened);
-  }
-  look_for_mappings();
+  const std::shared_ptr<io::File> file = file_to_change(object);
   // Not only larder's own readers count: a program may have a file mapped through a mount whose
   // daemon was killed.
-  if (file->is_used_elsewhere().value_or(false)) return false;
+  if (!file || is_used(*file).value_or(false)) return false;
+  look_for_mappings();
   std::optional<Hole> hole;
   Result<void> done;
   env_.claims.between_rounds([&] {

@@ -15,7 +15,7 @@ Result<CachedFile::Pin> CachedFile::pin() {
   ObjectId object;
   TRY_ASSIGN(auto file, existing_object_file(&object));
   MutexLock lock(mutex_);
-  if (object_ != object || !resident_locked()) return fail(Code::kStale, "object");
+  if (object_ != object || !resident_locked() || probes_ > 0) return fail(Code::kStale, "object");
   ++pins_;
   ++exposures_;
   exposed_ = true;
@@ -41,6 +41,29 @@ uint32_t* CachedFile::pins_of(uint64_t generation) {
   return old == lingering_.end() ? nullptr : &old->pins;
 }
 
+std::shared_ptr<io::File> CachedFile::file_to_change(ObjectId object) {
+  {
+    MutexLock lock(mutex_);
+    if (object_ == object && object_file_) return object_file_;
+  }
+  auto opened = env_.objects.open(object);
+  return opened ? std::move(*opened) : nullptr;
+}
+
+// Nobody is let in meanwhile: the kernel, opening the object for him, would have to wait, or turn
+// him away (O_NONBLOCK).
+Result<bool> CachedFile::is_used(io::File& file) {
+  {
+    MutexLock lock(mutex_);
+    if (pins_ > 0) return true;
+    ++probes_;
+  }
+  const auto used = file.is_used_elsewhere();
+  MutexLock lock(mutex_);
+  --probes_;
+  return used;
+}
+
 // False: it is not told.
 bool CachedFile::look_for_mappings() {
   ObjectId object;
@@ -55,10 +78,11 @@ bool CachedFile::look_for_mappings() {
   }
   if (!file) {
     auto opened = env_.objects.open(object);
-    if (!opened) return false;
+    // At the limit of descriptors it could be told another time.
+    if (!opened) return opened.error().is(Code::kNoDescriptors);
     file = std::move(*opened);
   }
-  const auto used = file->is_used_elsewhere();
+  const auto used = is_used(*file);
   if (!used) return false;
   MutexLock lock(mutex_);
   if (object_ == object && exposures_ == exposures) exposed_ = *used;

@@ -40,19 +40,21 @@ std::optional<CachedFile::Snapshot> CachedFile::snapshot(ObjectId object, uint64
   return taken;
 }
 
-std::vector<uint64_t> CachedFile::drop_bad_blocks(ObjectId object, uint64_t chunk, io::File& file) {
+std::vector<uint64_t> CachedFile::drop_bad_blocks(ObjectId object, uint64_t chunk) {
   const std::optional<Snapshot> known = snapshot(object, chunk);
-  if (!known) return {};
+  const std::shared_ptr<io::File> file = known ? file_to_change(object) : nullptr;
+  if (!file) return {};
   std::vector<uint64_t> bad;
   std::vector<std::byte> bytes;
   for (const Snapshot::Block& block : known->blocks) {
     bytes.resize(block.length);
-    const auto got = file.read_at(bytes, block.number << block_shift_);
+    const auto got = file->read_at(bytes, block.number << block_shift_);
     if (!got || *got != bytes.size() || checksum32(bytes) != block.checksum)
       bad.push_back(block.number);
   }
   if (bad.empty()) return {};
   look_for_mappings();
+  const bool is_used_now = is_used(*file).value_or(false);
   uint64_t freed = 0;
   bool is_current = false;
   bool is_exposed = false;
@@ -63,7 +65,7 @@ std::vector<uint64_t> CachedFile::drop_bad_blocks(ObjectId object, uint64_t chun
       is_current = object_ == object && changed_at_ == known->changed_at &&
                    changes_in_progress_ == 0 && !punching_;
       if (!is_current) return;
-      is_exposed = exposed_;
+      is_exposed = exposed_ || is_used_now;
       freed = withdraw(bad);
     }
     done = unclaim(object, chunk, bad);
@@ -71,7 +73,7 @@ std::vector<uint64_t> CachedFile::drop_bad_blocks(ObjectId object, uint64_t chun
   if (!is_current) return {};  // what was read may have been half old, half new
   // The kernel's readers see the object as it is: the right bytes are written over the bad.
   for (size_t i = 0; done && !is_exposed && i < bad.size(); ++i)
-    done = file.punch(bad[i] << block_shift_, block_bytes());
+    done = file->punch(bad[i] << block_shift_, block_bytes());
   {
     const MutexLock lock(mutex_);
     punching_ = false;
@@ -144,9 +146,10 @@ bool CachedFile::tidy() {
     drop();
     return true;
   }
+  const auto file = file_to_change(object);
+  // Also a program that has it mapped through a mount whose daemon was killed goes on reading it.
+  if (!file || is_used(*file).value_or(false)) return false;
   look_for_mappings();
-  const auto file = env_.objects.open(object);
-  if (!file) return false;  // found out by who reads it
   std::vector<Range> absent;
   {
     const MutexLock lock(mutex_);
@@ -157,8 +160,8 @@ bool CachedFile::tidy() {
   }
   Result<void> done;
   for (size_t i = 0; done && i < absent.size(); ++i)
-    done = (*file)->punch(absent[i].offset, absent[i].length);
-  const auto info = (*file)->info();
+    done = file->punch(absent[i].offset, absent[i].length);
+  const auto info = file->info();
   {
     const MutexLock lock(mutex_);
     punching_ = false;

@@ -18,6 +18,7 @@ void MappedObjects::keep(std::shared_ptr<io::File> file) {
     const MutexLock lock(mutex_);
     if (files_.size() == kMax || !open_files_.may_hold()) return;
     files_.push_back(std::move(file));
+    count_ = files_.size();
     look_at_ = clock_.monotonic() + kFirstPause;
     pause_ = 2 * kFirstPause;
   }
@@ -33,6 +34,7 @@ NextStep MappedObjects::step() {
   });
   std::move(end, files_.end(), std::back_inserter(unused));
   files_.erase(end, files_.end());
+  count_ = files_.size();
   if (files_.empty()) return kWhenPoked;
   // Looks that were asked for do not count.
   if (const Nanos now = clock_.monotonic(); now >= look_at_) {
@@ -40,11 +42,6 @@ NextStep MappedObjects::step() {
     pause_ = std::min(2 * pause_, kLongestPause);
   }
   return look_at_;
-}
-
-size_t MappedObjects::count() const {
-  const MutexLock lock(mutex_);
-  return files_.size();
 }
 
 }  // namespace larder::cache

@@ -12,6 +12,7 @@
 // Thread-safe.  step() is the janitor's.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -40,7 +41,7 @@ class MappedObjects {
   void keep(std::shared_ptr<io::File> file);
   // Lets go of what is used no more.
   NextStep step();
-  size_t count() const;
+  size_t count() const { return count_.load(std::memory_order_relaxed); }
 
  private:
   const OpenFiles& open_files_;
@@ -48,6 +49,7 @@ class MappedObjects {
   std::function<void()> wake_;
   mutable Mutex mutex_;
   std::vector<std::shared_ptr<io::File>> files_ GUARDED_BY(mutex_);
+  std::atomic<size_t> count_{0};  // of files_
   Nanos look_at_ GUARDED_BY(mutex_){0};
   Nanos pause_ GUARDED_BY(mutex_) = kFirstPause;  // after that
 };

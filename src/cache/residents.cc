@@ -102,6 +102,7 @@ bool Residents::reserve(NodeId node, uint64_t bytes, const Hints& hints, Nanos f
     if (!make_room(node, wanted)) break;
   }
   refused_.add();
+  if (when_refused_) when_refused_();
   return false;
 }
 
@@ -330,6 +331,11 @@ void Residents::end_census(bool is_whole) {
 void Residents::end_leftovers() {
   may_have_leftovers_ = false;
   if (!is_counting()) budget_.end_expectation();
+}
+
+bool Residents::is_census_over() const {
+  const MutexLock lock(mutex_);
+  return !since_mount_;
 }
 
 bool Residents::has_counted_all() const {

@@ -59,6 +59,9 @@ class Residents {
   // left: relieve() is wanted.
   void set_pressed(std::function<void()> pressed) { pressed_ = std::move(pressed); }
 
+  // Called, likewise, when there was no room to be had: some may still be to be given back.
+  void set_refused(std::function<void()> refused) { when_refused_ = std::move(refused); }
+
   // Called with all that is taken before any of it is used; false: it must not be.
   void set_cover(std::function<bool(const Budget::Amount& taken)> cover) {
     cover_ = std::move(cover);
@@ -105,6 +108,7 @@ class Residents {
   void end_census(bool is_whole = true);
   // What was not recorded is removed, or counted.  On the thread of the census.
   void end_leftovers();
+  bool is_census_over() const;
   // Nothing is expected any more.
   bool has_counted_all() const;
 
@@ -161,6 +165,7 @@ class Residents {
   const Clock& clock_;
   Evict evict_;
   std::function<void()> pressed_;
+  std::function<void()> when_refused_;
   std::function<bool(const Budget::Amount&)> cover_;
   Counter& evictions_;
   Counter& evicted_bytes_;

@@ -25,6 +25,7 @@ constexpr Nanos kHealAgain = std::chrono::minutes(1);
 struct Scrub::Object {
   NodeId node;
   catalog::NodeRecord record;
+  // Open during a step only: what somebody has open is not punched to make room.
   std::shared_ptr<io::File> file{};
   uint64_t next_block = 0;
 
@@ -92,6 +93,7 @@ NextStep Scrub::go_on() {
   // Who asks wants all of it verified from now on, not what is left of a pass.
   if (!pass_ || schedule_.is_overtaken()) begin();
   const Result<bool> goes_on = advance(*pass_);
+  if (pass_->object) pass_->object->file.reset();
   const uint64_t cost_bytes = pass_->cost_bytes;
   if (!goes_on || !*goes_on) {
     end(goes_on ? Result<void>() : fail(goes_on.error()));
@@ -156,21 +158,28 @@ Result<void> Scrub::open_next(Pass& pass) {
   TRY_ASSIGN(auto record, catalog_.node(node));
   if (!record || !record->object || !record->data_stable || record->block_shift > kBlockShiftMax)
     return {};
-  Object object{.node = node, .record = std::move(*record)};
-  auto file = objects_.open(object.id());
-  if (file) {
-    object.file = std::move(*file);
-    pass.object = std::move(object);
-  } else if (file.error().is(Code::kNotFound)) {
-    found_missing(object);
-  } else {
-    log::warning("cannot verify {}: {}", Objects::path(object.id()), file.error().message());
-  }
+  pass.object = Object{.node = node, .record = std::move(*record)};
   return {};
+}
+
+bool Scrub::open(Object& object) {
+  if (object.file) return true;
+  auto file = objects_.open(object.id());
+  if (file)
+    object.file = std::move(*file);
+  else if (file.error().is(Code::kNotFound))
+    found_missing(object);
+  else
+    log::warning("cannot verify {}: {}", Objects::path(object.id()), file.error().message());
+  return file.has_value();
 }
 
 Result<void> Scrub::verify_some(Pass& pass) {
   Object& object = *pass.object;
+  if (!open(object)) {
+    pass.object.reset();
+    return {};
+  }
   const uint64_t chunk = object.next_block / kBlocksPerChunk;
   pass.cost_bytes += kCostMin;
   TRY_ASSIGN(const auto record, catalog_.chunk(object.record, chunk));
@@ -186,6 +195,7 @@ Result<void> Scrub::verify_some(Pass& pass) {
     pass.cost_bytes += object.block_length(block);
     TRY_ASSIGN(const bool is_good, verify_block(object, block, checksum));
     if (is_good) continue;
+    object.file.reset();
     found_bad(object, chunk);
     object.next_block = end_of_chunk;  // all of it was looked at
   }
@@ -207,7 +217,7 @@ Result<bool> Scrub::verify_block(Object& object, uint64_t block, uint32_t checks
 void Scrub::found_bad(const Object& object, uint64_t chunk) {
   const std::shared_ptr<FileOwner> owner = host_.open(object.node);
   if (!owner) return;
-  const std::vector<uint64_t> bad = owner->file().drop_bad_blocks(object.id(), chunk, *object.file);
+  const std::vector<uint64_t> bad = owner->file().drop_bad_blocks(object.id(), chunk);
   if (bad.empty()) return;
   bad_blocks_.add(bad.size());
   for (const uint64_t block : bad)

@@ -78,6 +78,7 @@ class Scrub {
   Result<bool> advance(Pass& pass);
   Result<void> read_records(Pass& pass);
   Result<void> open_next(Pass& pass);
+  bool open(Object& object);
   Result<void> verify_some(Pass& pass);
   Result<bool> verify_block(Object& object, uint64_t block, uint32_t checksum);
   void found_bad(const Object& object, uint64_t chunk);

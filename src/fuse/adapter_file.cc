@@ -59,8 +59,8 @@ void open(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
     return adapter.spawn_killable(KernelId{id}, request, std::move(task), reply);
   // A change is waited for: the kernel must know that the file is empty now.
   const uint32_t bits = lost_set_id(request, adapter, KernelId{id});
-  adapter.spawn(KernelId{id}, request, without_set_id(adapter, KernelId{id}, bits, std::move(task)),
-                reply);
+  adapter.spawn(KernelId{id}, request,
+                without_set_id(adapter, KernelId{id}, 0, bits, std::move(task)), reply);
 }
 
 void reply_create(Adapter& adapter, Responder& responder, const fuse_file_info& info,
@@ -149,7 +149,7 @@ io::Task<void> write_parked(Adapter* adapter, Responder responder, io::Reactor* 
   buffer.set_size(data.size());
   std::vector<char>().swap(data);
   io::Task<Result<size_t>> write =
-      without_set_id(*adapter, at.id, at.lost_set_id,
+      without_set_id(*adapter, at.id, handle, at.lost_set_id,
                      adapter->files.write(handle, std::move(buffer), at.offset, at.append));
   const Result<size_t> written = co_await std::move(write);
   reply_written(responder, written);
@@ -188,7 +188,7 @@ void write(fuse_req_t request, fuse_ino_t id, const char* data, size_t length, o
   buffer.set_size(length);
   adapter.spawn(
       KernelId{id}, request,
-      without_set_id(adapter, at.id, at.lost_set_id,
+      without_set_id(adapter, at.id, handle, at.lost_set_id,
                      adapter.files.write(handle, std::move(buffer), at.offset, at.append)),
       reply_written);
 }
@@ -238,12 +238,12 @@ void fallocate(fuse_req_t request, fuse_ino_t id, int mode, off_t offset, off_t 
                fuse_file_info* info) {
   Adapter& adapter = Adapter::of(request);
   if (VirtualTree::owns(id)) return void(fuse_reply_err(request, EOPNOTSUPP));
-  io::Task<Result<void>> task =
-      adapter.files.allocate(FileHandle(*info).handle(), mode, static_cast<uint64_t>(offset),
-                             static_cast<uint64_t>(length));
+  const uint64_t handle = FileHandle(*info).handle();
+  io::Task<Result<void>> task = adapter.files.allocate(handle, mode, static_cast<uint64_t>(offset),
+                                                       static_cast<uint64_t>(length));
   const uint32_t bits = lost_set_id(request, adapter, KernelId{id});
-  adapter.spawn(KernelId{id}, request, without_set_id(adapter, KernelId{id}, bits, std::move(task)),
-                reply_status);
+  adapter.spawn(KernelId{id}, request,
+                without_set_id(adapter, KernelId{id}, handle, bits, std::move(task)), reply_status);
 }
 
 void lseek(fuse_req_t request, fuse_ino_t id, off_t offset, int whence, fuse_file_info* info) {
@@ -266,12 +266,14 @@ void copy_file_range(fuse_req_t request, fuse_ino_t id, off_t offset, fuse_file_
   if (VirtualTree::owns(id) || VirtualTree::owns(to_id))
     return void(fuse_reply_err(request, EXDEV));  // the kernel copies by reading and writing
   if (flags != 0) return void(fuse_reply_err(request, EINVAL));
-  io::Task<Result<size_t>> task = adapter.files.copy_range(
-      FileHandle(*info).handle(), static_cast<uint64_t>(offset), FileHandle(*to_info).handle(),
-      static_cast<uint64_t>(to_offset), length);
+  const uint64_t to_handle = FileHandle(*to_info).handle();
+  io::Task<Result<size_t>> task =
+      adapter.files.copy_range(FileHandle(*info).handle(), static_cast<uint64_t>(offset), to_handle,
+                               static_cast<uint64_t>(to_offset), length);
   const uint32_t bits = lost_set_id(request, adapter, KernelId{to_id});
   adapter.spawn(KernelId{id}, request,
-                without_set_id(adapter, KernelId{to_id}, bits, std::move(task)), reply_written);
+                without_set_id(adapter, KernelId{to_id}, to_handle, bits, std::move(task)),
+                reply_written);
 }
 
 }  // namespace

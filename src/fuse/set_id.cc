@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "fs/set_id.h"
 
@@ -16,11 +18,11 @@ namespace {
 // As far as it can be seen: most have it.
 bool has_fsetid(pid_t process) {
   std::ifstream status("/proc/" + std::to_string(process) + "/status");
-  for (std::string word; status >> word;) {
-    uint64_t effective = 0;
-    if (word == "CapEff:" && status >> std::hex >> effective)
-      return (effective >> CAP_FSETID & 1) != 0;
-  }
+  // By lines: the process may have taken a name with this word in it.
+  constexpr std::string_view kEffective = "CapEff:";
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with(kEffective))
+      return (std::strtoull(line.c_str() + kEffective.size(), nullptr, 16) >> CAP_FSETID & 1) != 0;
   return true;
 }
 

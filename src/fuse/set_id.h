@@ -38,21 +38,22 @@ uint32_t lost_by_setting_nothing(fuse_req_t request, Adapter& adapter, fs::Kerne
 void take_set_id(fs::AttributeChange& change, uint32_t bits);
 
 template <class T>
-io::Task<Result<T>> take_set_id_first(Adapter* adapter, fs::KernelId id, uint32_t bits,
-                                      io::Task<Result<T>> change) {
+io::Task<Result<T>> take_set_id_first(Adapter* adapter, fs::KernelId id, uint64_t handle,
+                                      uint32_t bits, io::Task<Result<T>> change) {
   fs::AttributeChange taking;
   take_set_id(taking, bits);
-  io::Task<Result<fs::AttributesReply>> task = adapter->files.set_attributes(id, taking, 0);
+  io::Task<Result<fs::AttributesReply>> task = adapter->files.set_attributes(id, taking, handle);
   CO_TRY(co_await std::move(task));
   co_return co_await std::move(change);
 }
 
-// `change` after the bits are gone.
+// `change` after the bits are gone.  handle: it is changed through, 0: by its name; the bits are
+// taken from the same file, whatever has its name at the source by now.
 template <class T>
-io::Task<Result<T>> without_set_id(Adapter& adapter, fs::KernelId id, uint32_t bits,
-                                   io::Task<Result<T>> change) {
+io::Task<Result<T>> without_set_id(Adapter& adapter, fs::KernelId id, uint64_t handle,
+                                   uint32_t bits, io::Task<Result<T>> change) {
   if (bits == 0) return change;
-  return take_set_id_first(&adapter, id, bits, std::move(change));
+  return take_set_id_first(&adapter, id, handle, bits, std::move(change));
 }
 
 }  // namespace larder::fuse

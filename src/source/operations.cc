@@ -103,8 +103,11 @@ Result<Attributes> set_attributes(const Root& root, int fd, const AttributeChang
   }
   if (change.cleared_permissions != 0) {
     TRY_ASSIGN(const Attributes before, attributes(root, fd));
+    // Who is not permitted to has no right to keep them either: there it is the server that takes
+    // them away, and what comes after this must not fail for it.
     if ((before.mode & change.cleared_permissions) != 0 &&
-        ::chmod(itself.c_str(), before.mode & 07777 & ~change.cleared_permissions) != 0)
+        ::chmod(itself.c_str(), before.mode & 07777 & ~change.cleared_permissions) != 0 &&
+        errno != EPERM)
       return fail_errno("chmod");
   }
   if (change.size_bytes) TRY(truncate_fd(fd, *change.size_bytes));

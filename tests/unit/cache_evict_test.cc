@@ -145,8 +145,31 @@ TEST_F(PunchTest, WhatIsUsedByWhoeverItIsIsNotPunched) {
   make_large();
   const auto use = disk_.use_elsewhere(object::Objects::path(file().object()));
   EXPECT_FALSE(file().punch(1));
+  EXPECT_FALSE(file().tidy());
   use(false);
   EXPECT_TRUE(file().punch(1));
+  EXPECT_TRUE(file().tidy());
+}
+
+// Bytes that a crash came before the claim of: to this run they are not there.
+TEST_F(PunchTest, WhatAProgramGoesOnUsingAfterACrashKeepsItsBytes) {
+  make_large();
+  ASSERT_TRUE(file().punch(1));
+  stack_->claim();
+  restart_cleanly();
+  const std::string path = object::Objects::path(file().object());
+  {
+    auto object = disk_.open(path, io::OpenMode::kReadWrite);
+    ASSERT_TRUE(object);
+    ASSERT_TRUE((*object)->write_at(std::as_bytes(std::span(content_)), 0));
+  }
+  const auto use = disk_.use_elsewhere(path);
+  EXPECT_FALSE(file().tidy());
+  EXPECT_EQ(disk_.content(path), content_);
+  use(false);
+  EXPECT_TRUE(file().tidy());
+  EXPECT_EQ(object_bytes_on_disk(), 2 * kChunkBlocks * kBlock);
+  EXPECT_EQ(read_all(), content_);
 }
 
 TEST_F(PunchTest, PassesOverChunksThatAreBeingFetched) {

@@ -331,6 +331,16 @@ TEST_F(ResidentsTest, TheJournalsGrowthMakesObjectsGo) {
   EXPECT_FALSE(reserve(6, 1));
 }
 
+TEST_F(ResidentsTest, TellsWhenThereWasNoRoom) {
+  int refused = 0;
+  residents_.set_refused([&] { ++refused; });
+  ASSERT_TRUE(reserve(1, 100));
+  EXPECT_EQ(refused, 0);
+  busy_ = {NodeId{1}};
+  EXPECT_FALSE(reserve(2, 10));
+  EXPECT_EQ(refused, 1);
+}
+
 TEST_F(ResidentsTest, RefusesWhenNothingMayGo) {
   ASSERT_TRUE(reserve(1, 100));
   busy_ = {NodeId{1}};
