@@ -246,6 +246,7 @@ class CachedFile {
   void admit_update(Update& update);
   io::Task<bool> write_object(const Update* update, buffer::BufferRef data);
   void end_update(const Update& update, const buffer::BufferRef& data, bool is_written);
+  void count_object(const Update& update);
   void end_change_locked() REQUIRES(mutex_);
   bool resize(uint64_t new_size_bytes);
   void detach(uint64_t first_block, uint64_t last_block,

@@ -222,6 +222,7 @@ struct CachedFile::Update {
   bool is_exposed = false;
   std::vector<uint64_t> keep{};  // blocks that will be present, in order
   uint64_t reserved_bytes = 0;
+  bool is_refused = false;  // there was no room for some of it
 
   bool is_empty() const { return offset == end; }
   uint64_t first() const { return offset >> block_shift; }
@@ -267,6 +268,8 @@ io::Task<void> CachedFile::update_object(buffer::BufferRef data, uint64_t offset
     good = fill_holes(update.file.get(), holes) &&
            update.file->truncate(update.new_size_bytes).has_value();
   end_update(update, data, good);
+  // Written all the same, for the kernel's readers: what it takes is counted at once.
+  if (good && update.file && update.is_refused && update.is_exposed) count_object(update);
   if (!good) {
     // The object may hold any mixture; the source has what was written.
     env_.metrics.store_errors.add();
@@ -298,6 +301,7 @@ void CachedFile::admit_update(Update& update) {
     update.reserved_bytes = wanted_bytes;
     return;
   }
+  update.is_refused = true;
   env_.metrics.bypassed.add(wanted_bytes);
   MutexLock lock(mutex_);
   if (edge_growth != 0 && blocks_.has(edge)) {
@@ -327,6 +331,16 @@ io::Task<bool> CachedFile::write_object(const Update* update, buffer::BufferRef 
     i = j + 1;
   }
   co_return true;
+}
+
+// What it takes on the disk, whatever is known of its blocks.
+void CachedFile::count_object(const Update& update) {
+  const auto info = update.file->info();
+  MutexLock lock(mutex_);
+  if (!info || object_ != update.object || !fetches_.empty()) return;  // a claim will look
+  extra_bytes_ =
+      static_cast<int64_t>(info->allocated_bytes) - static_cast<int64_t>(block_bytes_held());
+  env_.residents.settle(owner_.id(), info->allocated_bytes);
 }
 
 void CachedFile::end_update(const Update& update, const buffer::BufferRef& data, bool is_written) {

@@ -191,6 +191,23 @@ TEST_F(CachedFileWriteTest, AWriteWithoutRoomIsOnTheSource) {
   EXPECT_EQ(read_all(), source_.content("file"));
 }
 
+// Readers in passthrough see the object, so what is written must be in it, with room or without.
+TEST_F(CachedFileWriteTest, WhatGrowsUnderAReaderInPassthroughIsCountedAtOnce) {
+  make(random_text(1, 2 * kBlock), {.limit_bytes = 2 * kBlock});
+  fill();
+  {
+    const auto pin = file().pin();
+    ASSERT_TRUE(pin);
+    ASSERT_TRUE(write(random_text(2, 3 * kBlock), 2 * kBlock));
+    EXPECT_EQ(disk_.content(object::Objects::path(file().object())), source_.content("file"));
+    EXPECT_EQ(object_bytes(), 5 * kBlock);
+    EXPECT_EQ(stack_->residents->used_bytes(), 5 * kBlock);
+    file().unpin(pin->generation);
+  }
+  EXPECT_TRUE(file().evict());
+  EXPECT_EQ(stack_->residents->used_bytes(), 0U);
+}
+
 // Every pair of sizes around the borders of blocks.
 TEST_F(CachedFileWriteTest, TruncationKeepsWhatStays) {
   const std::vector<uint64_t> sizes{0,          1,          kBlock - 1,    kBlock,
