@@ -423,11 +423,11 @@ void RunningMount::add_duties(control::CommandTable& commands) {
   census_ = std::make_unique<cache::Census>(*catalog_, *residents_, request_.config.rules);
   audit_ = std::make_unique<cache::Audit>(
       *disk_, *catalog_, activity_,
-      cache::Audit::Host{[this] { return files_->objects_in_memory(); },
-                         [this] { return residents_->count(); },
-                         [this] { return residents_->used_bytes(); },
-                         [this](NodeId node) { return residents_->bytes_of(node); }, open,
-                         [this] { residents_->end_leftovers(); }},
+      cache::Audit::Host{
+          [this] { return files_->objects_in_memory(); }, [this] { return residents_->count(); },
+          [this] { return residents_->used_bytes(); },
+          [this](NodeId node) { return residents_->bytes_of(node); }, open,
+          [this](const cache::Budget::Amount& left) { residents_->end_leftovers(left); }},
       needs_audit_, registry_, clock_);
   const cache::Scrub::Options scrub_options{.bytes_per_second =
                                                 request_.config.scrub_bytes_per_second};

@@ -220,7 +220,10 @@ Result<void> Audit::judge_suspects(Pass& pass) {
       log::warning("cannot remove {}: {}; a later mount will try again", Objects::path(object),
                    removed.error().message());
       TRY(owe_later(catalog_));
+      const uint64_t before_bytes = pass.findings.object_bytes;
       TRY(count_object(pass, object, NodeId{}));
+      pass.findings.left.bytes += pass.findings.object_bytes - before_bytes;
+      ++pass.findings.left.objects;
       continue;
     }
     ++pass.findings.removed;
@@ -322,7 +325,7 @@ void Audit::end(const Result<void>& result) {
     schedule_.remember_end(batch);
     batch.put_number(kMeasuredRecord, findings.measured_bytes());
     batch.put_number(kOwedRecord, 0);
-    host_.all_is_counted();
+    host_.all_is_counted(findings.left);
     measured_bytes_.set(static_cast<int64_t>(findings.measured_bytes()));
     measured_at_.set(
         std::chrono::duration_cast<std::chrono::seconds>(schedule_.ended_at()).count());

@@ -44,6 +44,7 @@ struct AuditFindings {
   uint64_t orphans = 0;
   uint64_t strays = 0;
   uint64_t removed = 0;  // of both
+  Budget::Amount left;   // orphans that could not be removed
   uint64_t settled = 0;  // objects that took something else than was accounted
   uint64_t objects = 0;
   uint64_t object_bytes = 0;  // allocated, as are the following
@@ -74,8 +75,9 @@ class Audit {
     std::function<uint64_t(NodeId)> object_bytes;  // accounted for the node's object
     // The node's file, taken from the catalog if need be; null when it has none.
     std::function<std::shared_ptr<FileOwner>(NodeId)> open;
-    // A whole pass is over: nothing is in the cache directory that is not accounted for.
-    std::function<void()> all_is_counted = [] {};
+    // A whole pass is over: but for orphans that could not be removed, which take so much, nothing
+    // is in the cache directory that is not accounted for.
+    std::function<void(const Budget::Amount& left)> all_is_counted = [](const Budget::Amount&) {};
   };
 
   // Notes that a whole pass must be made, as an earlier run did not end cleanly.

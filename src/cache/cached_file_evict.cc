@@ -40,11 +40,11 @@ bool CachedFile::punch(uint64_t wanted_bytes) {
     if (!object_created_) return false;
     object = object_;
   }
+  look_for_mappings();  // before it is opened here, which would be taken for somebody's use
   const std::shared_ptr<io::File> file = file_to_change(object);
   // Not only larder's own readers count: a program may have a file mapped through a mount whose
   // daemon was killed.
   if (!file || is_used(*file).value_or(false)) return false;
-  look_for_mappings();
   std::optional<Hole> hole;
   Result<void> done;
   env_.claims.between_rounds([&] {

@@ -42,6 +42,7 @@ std::optional<CachedFile::Snapshot> CachedFile::snapshot(ObjectId object, uint64
 
 std::vector<uint64_t> CachedFile::drop_bad_blocks(ObjectId object, uint64_t chunk) {
   const std::optional<Snapshot> known = snapshot(object, chunk);
+  if (known) look_for_mappings();  // before it is opened here
   const std::shared_ptr<io::File> file = known ? file_to_change(object) : nullptr;
   if (!file) return {};
   std::vector<uint64_t> bad;
@@ -53,7 +54,6 @@ std::vector<uint64_t> CachedFile::drop_bad_blocks(ObjectId object, uint64_t chun
       bad.push_back(block.number);
   }
   if (bad.empty()) return {};
-  look_for_mappings();
   const bool is_used_now = is_used(*file).value_or(false);
   uint64_t freed = 0;
   bool is_current = false;
@@ -146,10 +146,10 @@ bool CachedFile::tidy() {
     drop();
     return true;
   }
+  look_for_mappings();  // before it is opened here
   const auto file = file_to_change(object);
   // Also a program that has it mapped through a mount whose daemon was killed goes on reading it.
   if (!file || is_used(*file).value_or(false)) return false;
-  look_for_mappings();
   std::vector<Range> absent;
   {
     const MutexLock lock(mutex_);

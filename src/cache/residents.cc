@@ -328,8 +328,11 @@ void Residents::end_census(bool is_whole) {
   since_mount_.reset();
 }
 
-void Residents::end_leftovers() {
+void Residents::end_leftovers(const Budget::Amount& left) {
   may_have_leftovers_ = false;
+  budget_.adopt(left.bytes, left.objects);
+  budget_.give_back(left_.bytes, left_.objects);
+  left_ = left;
   if (!is_counting()) budget_.end_expectation();
 }
 

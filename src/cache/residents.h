@@ -13,8 +13,8 @@
 //
 // Invariants
 //   - Budget's object bytes are the sum of the entries' bytes, plus what is reserved and neither
-//     charged nor cancelled yet, plus what was let go and not given back; its objects are the
-//     entries and those let go.
+//     charged nor cancelled yet, plus what was let go and not given back or could not be removed;
+//     its objects are the entries, those let go and those that could not be removed.
 //   - An entry is in table_ and, unless pinned, in the policy of its priority.
 // Thread-safe.  mutex_ is held for memory operations only, never across the eviction itself; all
 // but reserve(), relieve(), expire() and trim() may be called under a file's lock.
@@ -106,8 +106,9 @@ class Residents {
   // After the census: what was used since the mount is younger than what was introduced.  When it
   // could not read all that is recorded, the rest counts as leftovers.
   void end_census(bool is_whole = true);
-  // What was not recorded is removed, or counted.  On the thread of the census.
-  void end_leftovers();
+  // What was not recorded is removed, but for so much, which counts until this is called again.  On
+  // the thread of the census.
+  void end_leftovers(const Budget::Amount& left = {});
   bool is_census_over() const;
   // Nothing is expected any more.
   bool has_counted_all() const;
@@ -176,6 +177,7 @@ class Residents {
   const int64_t wall_offset_s_;  // wall clock less monotonic, at the start
 
   bool may_have_leftovers_ = false;  // the janitor's, once it runs
+  Budget::Amount left_;              // likewise: by the last end_leftovers()
 
   mutable Mutex mutex_;
   const MakePolicy make_policy_;

@@ -43,7 +43,12 @@ class SimFile final : public io::File {
         path_(std::move(path)),
         inode_(std::move(inode)),
         life_(life),
-        is_writable_(is_writable) {}
+        is_writable_(is_writable) {
+    inode_->add_opening(1);
+  }
+  ~SimFile() override { inode_->add_opening(-1); }
+  SimFile(const SimFile&) = delete;
+  SimFile& operator=(const SimFile&) = delete;
 
  protected:
   Result<size_t> do_read(std::span<std::byte> into, uint64_t offset) override {

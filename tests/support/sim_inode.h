@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -50,7 +51,8 @@ class SimInode {
   void add_mapping(uint64_t offset, uint64_t length);
   // Not by a power loss or another process.
   void set_used_elsewhere(bool is_used) { is_used_elsewhere_ = is_used; }
-  bool is_used_elsewhere() const { return is_used_elsewhere_; }
+  void add_opening(int n) { openings_ += n; }
+  bool is_used_elsewhere() const { return is_used_elsewhere_ || openings_ > 1; }
   // Makes stores through mappings into unsynced versions.
   void notice();
   // Everything unsynced reaches the medium, or is forgotten by a failed sync.
@@ -91,6 +93,7 @@ class SimInode {
   std::map<uint64_t, std::vector<Sector>> versions_;  // by sector, unsynced, oldest first
   std::map<uint64_t, uint64_t> mappings_;             // offset to length
   bool is_used_elsewhere_ = false;
+  std::atomic<int> openings_{0};
   std::vector<bool> pages_;    // takes space
   std::vector<bool> touched_;  // may be other than zero in any of the three
 };

@@ -22,7 +22,7 @@ class AuditTest : public FsTest {
             [&fs] { return fs.stack.residents->object_bytes(); },
             [&fs](NodeId node) { return fs.stack.residents->bytes_of(node); },
             [&fs](NodeId node) { return fs.files->owner_of(node); },
-            [&fs] { fs.stack.residents->end_leftovers(); }};
+            [&fs](const cache::Budget::Amount& left) { fs.stack.residents->end_leftovers(left); }};
   }
   void start_audit(bool is_urgent = false) {
     audit_ = std::make_unique<Audit>(disk(), *fs_->stack.catalog, activity_, host_of(*fs_),
@@ -159,6 +159,10 @@ TEST_F(AuditTest, AnOrphanThatCannotBeRemovedDoesNotHideTheOthers) {
   EXPECT_EQ(found.removed, 1U);
   EXPECT_EQ(found.object_bytes, 3 * kBlock) << "it is there";
   EXPECT_THAT(objects_on_disk(), ElementsAre(object_path(77)));
+  EXPECT_EQ(fs_->stack.residents->used_bytes(), 3 * kBlock) << "and counts";
+  sim_disk_.inject({testing::SimOperation::kRemove, Code::kIo, object_path(77), 0, 1});
+  audit_urgently(disk(), *fs_);
+  EXPECT_EQ(fs_->stack.residents->used_bytes(), 3 * kBlock) << "once";
   end();
   mount();
   EXPECT_TRUE(*Audit::take_on(*fs_->stack.catalog));

@@ -119,6 +119,24 @@ TEST_F(PunchTest, LeavesAloneWhatAProgramHasMapped) {
   }
 }
 
+// Larder's own looking at it is nobody's use.
+TEST_F(PunchTest, WhatIsClosedAndMappedNoMoreIsLikeAnyOther) {
+  make_large();
+  for (const bool is_tidied : {false, true}) {
+    {
+      const auto pin = file().pin();
+      ASSERT_TRUE(pin);
+      file().unpin(pin->generation);
+    }
+    file().idle();
+    if (is_tidied)
+      EXPECT_TRUE(file().tidy());
+    else
+      EXPECT_TRUE(file().punch(1));
+    fill();
+  }
+}
+
 TEST_F(PunchTest, WhereTheDiskDoesNotTellWhatMayBeMappedGoesWhole) {
   make_large();
   disk_.set_tells_use(false);
