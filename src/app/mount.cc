@@ -442,20 +442,21 @@ void RunningMount::add_duties(control::CommandTable& commands) {
         return files_->if_absent(node, act);
       },
       request_.config.forget_after, registry_, clock_);
-  // These look at what the census has counted: whoever asks for them waits for its end.
-  const auto after_census = [this](auto& duty) {
-    return [this, &duty] { return residents_->is_census_over() ? duty.step() : cache::kWhenPoked; };
+  // These look at what the census counts, so they wait for its end.
+  const auto add_pass = [this](const char* name, auto& pass) {
+    return janitor_->add({.name = name, .is_held = true, .step = [&pass] { return pass.step(); }});
   };
-  const auto audit = janitor_->add({.name = "audit", .step = after_census(*audit_)});
-  const auto scrub = janitor_->add({.name = "scrub", .step = after_census(*scrub_)});
-  const auto trim = janitor_->add({.name = "trim", .step = after_census(*trimmer_)});
-  const auto poke = [this, audit, scrub, trim] {
-    for (const auto duty : {audit, scrub, trim}) janitor_->poke(duty);
-  };
-  activity_.on_return(poke);
-  janitor_->add({.name = "census", .first = cache::kAtOnce, .step = [this, poke] {
+  const auto audit = add_pass("audit", *audit_);
+  const auto scrub = add_pass("scrub", *scrub_);
+  const auto trim = add_pass("trim", *trimmer_);
+  const std::array passes{audit, scrub, trim};
+  for (const auto duty : passes) janitor_->poke(duty);
+  activity_.on_return([this, passes] {
+    for (const auto duty : passes) janitor_->poke(duty);
+  });
+  janitor_->add({.name = "census", .first = cache::kAtOnce, .step = [this, passes] {
                    if (census_->step()) return cache::kAtOnce;
-                   poke();
+                   for (const auto duty : passes) janitor_->release(duty);
                    return cache::kWhenPoked;
                  }});
   add_pass_commands(commands, "audit", *audit_, audit);

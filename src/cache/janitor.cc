@@ -22,11 +22,12 @@ Janitor::DutyId Janitor::add(Duty duty) {
   CHECK(!thread_.joinable());
   const Labels labels{{"duty", duty.name}};
   const NextStep first = duty.first;
+  const bool is_held = duty.is_held;
   duties_.push_back(std::unique_ptr<State>(new State{
       std::move(duty),
       registry_.counter("larder_janitor_steps_total", "Steps of housekeeping.", labels),
       registry_.histogram("larder_janitor_step_seconds", "Duration of housekeeping steps.", labels),
-      first, std::nullopt}));
+      first, std::nullopt, is_held}));
   return duties_.size() - 1;
 }
 
@@ -45,12 +46,20 @@ void Janitor::stop() {
 }
 
 void Janitor::poke(DutyId id) {
-  if (duties_[id]->poked.exchange(true)) return;
+  if (!duties_[id]->poked.exchange(true)) wake();
+}
+
+void Janitor::release(DutyId id) {
+  if (duties_[id]->is_held.exchange(false)) wake();
+}
+
+void Janitor::wake() {
   MutexLock lock(mutex_);
   wake_.notify_one();
 }
 
 NextStep Janitor::due_of(const State& state) const {
+  if (state.is_held.load()) return kWhenPoked;
   NextStep due = state.poked.load() ? kAtOnce : state.due;
   if (due && state.begun) due = std::max(*due, *state.begun + state.duty.pause_min);
   return due;

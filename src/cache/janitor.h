@@ -7,13 +7,14 @@
 // Invariants
 //   - One step runs at a time.
 //   - Two steps of a duty begin at least its pause_min apart, also when it is poked.
-//   - A poke is not lost: one that comes while the duty's step runs leads to a step after it.
+//   - A poke is not lost: one that comes while the duty's step runs leads to a step after it, one
+//     that comes while the duty is held to a step when it is released.
 //   - Among the duties that are due the one that has waited longest since its last step is next, so
 //     none starves another.
 //
-// Threads: add() before start(); poke() at any time from any thread, under any lock but those that
-// a step takes while it runs; the rest by the owner.  The table is fixed from start() on, and when
-// a duty is due next is known to whoever steps alone; poke() leaves a flag.
+// Threads: add() before start(); poke() and release() at any time from any thread, under any lock
+// but those that a step takes while it runs; the rest by the owner.  The table is fixed from
+// start() on, and when a duty is due next is known to whoever steps alone; poke() leaves a flag.
 #pragma once
 
 #include <atomic>
@@ -39,6 +40,7 @@ struct Duty {
   std::string name;             // the label duty= of its metrics
   Nanos pause_min{0};           // its rate limit: least time from one step to the next
   NextStep first = kWhenPoked;  // its first step
+  bool is_held = false;         // it waits for release() before it steps, poked or not
   std::function<NextStep()> step;
 };
 
@@ -56,6 +58,8 @@ class Janitor {
   void stop();
   // Asks for a step now.  Costs one atomic operation when the duty has been poked already.
   void poke(DutyId id);
+  // What it waited for has come about.
+  void release(DutyId id);
 
   // --- by hand, in tests: only while the thread does not run.
   // Steps the duty, due or not.
@@ -72,9 +76,11 @@ class Janitor {
     Histogram& seconds;
     NextStep due;
     std::optional<Nanos> begun;  // its last step
+    std::atomic<bool> is_held;
     std::atomic<bool> poked{false};
   };
-  // With its rate limit and pokes counted in.
+  void wake();
+  // With its rate limit and pokes counted in; nullopt also when it is held.
   NextStep due_of(const State& state) const;
   State* next() const;
   void step(State& state);

@@ -336,11 +336,6 @@ void Residents::end_leftovers(const Budget::Amount& left) {
   if (!is_counting()) budget_.end_expectation();
 }
 
-bool Residents::is_census_over() const {
-  const MutexLock lock(mutex_);
-  return !since_mount_;
-}
-
 bool Residents::has_counted_all() const {
   const MutexLock lock(mutex_);
   return !since_mount_ && !may_have_leftovers_;

@@ -109,7 +109,6 @@ class Residents {
   // What was not recorded is removed, but for so much, which counts until this is called again.  On
   // the thread of the census.
   void end_leftovers(const Budget::Amount& left = {});
-  bool is_census_over() const;
   // Nothing is expected any more.
   bool has_counted_all() const;
 

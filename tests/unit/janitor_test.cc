@@ -74,6 +74,36 @@ TEST_F(JanitorTest, PokesDoNotExceedTheRateLimit) {
   EXPECT_EQ(steps_.size(), 2u);
 }
 
+TEST_F(JanitorTest, WhatIsHeldWaitsForItsRelease) {
+  NextStep next = kWhenPoked;
+  Duty held = noting("poked", &next, kWhenPoked);
+  held.is_held = true;
+  const auto poked = janitor_.add(std::move(held));
+  held = noting("due", &next, now() + seconds(5));
+  held.is_held = true;
+  const auto due = janitor_.add(std::move(held));
+  janitor_.poke(poked);
+  clock_.advance(seconds(10));
+  EXPECT_FALSE(janitor_.run_due());
+  EXPECT_EQ(janitor_.next_due(), kWhenPoked);
+  // What came meanwhile is not forgotten.
+  janitor_.release(poked);
+  janitor_.release(due);
+  run_all_due();
+  EXPECT_THAT(steps_, ::testing::UnorderedElementsAre("poked", "due"));
+}
+
+TEST_F(JanitorTest, ReleasedBeforeItIsPokedItWaitsForThePoke) {
+  NextStep next = kWhenPoked;
+  Duty held = noting("a", &next, kWhenPoked);
+  held.is_held = true;
+  const auto duty = janitor_.add(std::move(held));
+  janitor_.release(duty);
+  EXPECT_FALSE(janitor_.run_due());
+  janitor_.poke(duty);
+  EXPECT_TRUE(janitor_.run_due());
+}
+
 TEST_F(JanitorTest, APokeDuringTheStepLeadsToAnother) {
   int steps = 0;
   Janitor::DutyId duty = 0;
@@ -131,6 +161,18 @@ TEST_F(JanitorThreadTest, APokeWakesIt) {
   janitor_.stop();
   janitor_.poke(duty);
   EXPECT_EQ(metric(registry_, "larder_janitor_steps_total", {{"duty", "a"}}), 1);
+}
+
+TEST_F(JanitorThreadTest, AReleaseWakesIt) {
+  std::promise<void> stepped;
+  const auto duty = janitor_.add({.name = "a", .is_held = true, .step = [&] {
+                                    stepped.set_value();
+                                    return kWhenPoked;
+                                  }});
+  janitor_.poke(duty);
+  janitor_.start();
+  janitor_.release(duty);
+  stepped.get_future().get();
 }
 
 TEST_F(JanitorThreadTest, ATimeWakesIt) {
