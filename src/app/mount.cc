@@ -465,6 +465,7 @@ void RunningMount::add_duties(control::CommandTable& commands) {
                                         if (!catalog_->has_room()) janitor_->poke(trim);
                                         const auto more = store_->maintain();
                                         if (!more) log::warning("{}", more.error().message());
+                                        high_water_->tighten();
                                         return more && *more ? cache::kAtOnce : cache::kWhenPoked;
                                       }});
   claims_->set_committed([this, journal] {

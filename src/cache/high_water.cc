@@ -59,6 +59,20 @@ bool HighWater::cover(const Budget::Amount& taken) {
   return stored.has_value();
 }
 
+void HighWater::tighten() {
+  const MutexLock lock(mutex_);
+  const uint64_t most = budget_.most_objects().bytes;
+  const uint64_t before = bytes_.load();
+  if (before <= most) return;
+  // In this order, so that who takes some more is seen here, or waits in cover() for the end of it.
+  bytes_ = most;
+  bytes_ = std::max(most, std::min(before, budget_.taken().bytes));
+  if (bytes_ == before) return;
+  // When it fails, what is noted is at least as much, and whoever needs more tries again.
+  if (const auto stored = store({.bytes = bytes_, .objects = objects_}); !stored)
+    log::warning("cannot note how much is cached: {}", stored.error().message());
+}
+
 Result<void> HighWater::lower(const Budget::Amount& taken) {
   const MutexLock lock(mutex_);
   if (taken.bytes == bytes_.load() && taken.objects == objects_.load()) return {};

@@ -3,7 +3,8 @@
 //
 // The mark is set ahead in steps, as each costs a sync: an eighth of what is there, and 1,024
 // objects and 64 MiB, or a sixteenth of a smaller cache, at least; but not beyond what the limits
-// leave to objects.  A clean stop lowers it to what is there.
+// leave to objects, which is less as the journal grows: tighten().  A clean stop lowers it to what
+// is there.
 //
 // Invariant: the durable mark is never below what cover() was asked for and has allowed.
 // Thread-safe.  Who needs a higher mark waits for the disk, and for others who do.
@@ -30,6 +31,9 @@ class HighWater {
   // Raises the mark when it is lower.  False: that cannot be written down; so much must not be
   // taken.  May wait for the disk, once a step.
   bool cover(const Budget::Amount& taken);
+  // Lowers the mark to what the limits leave by now, but not below what is taken: what the next run
+  // reckons with too much it evicts in vain.  May wait for the disk, when there is a change.
+  void tighten();
   // So much it is and stays: for a clean stop.
   Result<void> lower(const Budget::Amount& taken);
 

@@ -225,6 +225,26 @@ TEST_F(Limits, WhatACrashLeftCountsBeforeItIsFound) {
   EXPECT_LE(directory_bytes(), kLimit);
 }
 
+// What the mount after it must reckon with is not more than there can have been, although the
+// journal has taken some of the room since.
+TEST_F(Limits, AfterACrashAtTheLimitNothingGoesInVain) {
+  constexpr size_t kFiles = 1500, kFileBytes = 20'000;
+  for (size_t i = 0; i < kFiles; ++i) put(name(i), pattern(kFileBytes, i));
+  settle();
+  ASSERT_TRUE(mount({"size=16M", "memory=0", "policy=lru", "commit_interval=10ms"}));
+  for (size_t i = 0; i < kFiles; ++i) read_file(at(name(i)));
+  wait_until_stored();
+  ASSERT_GT(mount_->metric("/other/evictions"), 0);
+  mount_->kill();
+  const size_t left = object_count();
+  ASSERT_TRUE(mount_->start()) << mount_->problem();
+  EXPECT_TRUE(LarderMount::eventually([&] {
+    return mount_->metric("/cached/files") > 0 && mount_->metric("/cache/expected_bytes") == 0;
+  }));
+  EXPECT_LE(mount_->metric("/other/evictions"), 2);
+  EXPECT_GE(object_count() + 2, left);
+}
+
 TEST_F(Limits, AFileLargerThanTheCacheIsReadAllTheSame) {
   const std::string data = pattern(40 * kMiB);
   put("large", data);
@@ -359,6 +379,32 @@ class SmallDisk : public Limits {
     }
     fsync(file.get());
   }
+  // Whatever takes room in the cache or gives it back, at random.  Other threads do the same, so
+  // what is read is not known.
+  void use_files(unsigned seed, size_t operations) const {
+    std::minstd_rand random(seed + 1);
+    for (size_t i = 0; i < operations; ++i) {
+      const std::string file = at(name(random() % 60));
+      switch (random() % 8) {
+        case 0: {  // grows while somebody reads it
+          const Descriptor reader(file, O_CREAT | O_RDONLY);
+          const Descriptor writer(file, O_CREAT | O_WRONLY | O_APPEND);
+          const std::string more = pattern(100'000, i);
+          EXPECT_EQ(write(writer.get(), more.data(), more.size()), std::ssize(more));
+          break;
+        }
+        case 1:
+          EXPECT_EQ(write_file(file, pattern(random() % (2 * kMiB), i)), 0);
+          break;
+        case 2:
+          unlink(file.c_str());
+          EXPECT_EQ(write_file(file, pattern(kMiB, i)), 0);
+          break;
+        default:
+          read_file(file);
+      }
+    }
+  }
   std::string disk_;
 };
 
@@ -432,6 +478,50 @@ TEST_F(SmallDisk, SomeOfTheDiskStaysFree) {
   }));
   read_all_files();
   EXPECT_EQ(mount_->metric("/cache/min_free_bytes"), static_cast<int64_t>(16 * kMiB));
+}
+
+// What the file system itself counts, looked at as often as can be, while all that takes room goes
+// on: first reads, reads in passthrough, files that grow under their readers, are replaced, removed
+// and made; and a daemon that is killed and comes back.
+TEST_F(SmallDisk, LimitsHoldInEachSample) {
+  constexpr unsigned kFiles = 60, kThreads = 3, kRounds = 3, kOperations = 60;
+  constexpr uint64_t kLimit = 24 * kMiB, kMinFree = 14 * kMiB;
+  const auto free_bytes = [&] { return std::filesystem::space(disk_).free; };
+  for (size_t i = 0; i < kFiles; ++i) put(name(i), pattern(kMiB, i));
+  settle();
+  for (const bool has_size : {true, false}) {
+    const uint64_t before = free_bytes();
+    std::atomic<bool> done{false};
+    uint64_t least = before, samples = 0;
+    std::jthread watcher([&] {
+      for (; !done; ++samples) least = std::min<uint64_t>(least, free_bytes());
+    });
+    ASSERT_TRUE(mount({"cache_dir=" + disk_ + "/cache", has_size ? "size=24M" : "size=1T",
+                       has_size ? "min_free=0" : "min_free=14M", "memory=4M"}));
+    for (unsigned round = 0; round < kRounds; ++round) {
+      std::vector<std::jthread> threads;
+      for (unsigned t = 0; t < kThreads; ++t)
+        threads.emplace_back([&, t] { use_files(round * kThreads + t, kOperations); });
+      threads.clear();
+      if (round + 1 == kRounds) break;
+      mount_->kill();
+      ASSERT_TRUE(mount_->start()) << mount_->problem();
+    }
+    EXPECT_GT(mount_->metric("/other/opens/passthrough"), 0);
+    EXPECT_GT(mount_->metric("/other/evictions"), 0);
+    EXPECT_EQ(mount_->stop(), 0);
+    done = true;
+    watcher.join();
+    EXPECT_GT(samples, 1000U);
+    if (has_size) {
+      EXPECT_LE(before - least, kLimit);
+      EXPECT_GT(before - least, kLimit / 2);
+    } else {
+      EXPECT_GE(least, kMinFree);
+      EXPECT_LT(least, kMinFree * 2);
+    }
+    std::filesystem::remove_all(disk_ + "/cache");
+  }
 }
 
 TEST_F(SmallDisk, AFullDiskIsRefusedWhenMounting) {

@@ -67,6 +67,56 @@ TEST_F(HighWaterTest, IsNotAboveWhatTheLimitsLeave) {
   EXPECT_EQ(high_water.mark().objects, 3000U);
 }
 
+// The journal has grown since the mark was set.
+TEST_F(HighWaterTest, IsLoweredToWhatTheLimitsLeave) {
+  limit({.size_bytes = 100 * kMiB});
+  HighWater high_water = load(true);
+  ASSERT_TRUE(high_water.cover({.bytes = 95 * kMiB, .objects = 10}));
+  ASSERT_EQ(high_water.mark().bytes, 100 * kMiB);
+  overhead_.journal_bytes = 10 * kMiB;
+  high_water.tighten();
+  EXPECT_EQ(high_water.mark().bytes, 90 * kMiB);
+  const uint64_t objects = high_water.mark().objects;
+  const uint64_t steps = disk_.step_count();
+  high_water.tighten();
+  EXPECT_EQ(disk_.step_count(), steps) << "nothing has changed";
+  die();
+  EXPECT_EQ(load().mark().bytes, 90 * kMiB);
+  EXPECT_EQ(load().mark().objects, objects);
+}
+
+TEST_F(HighWaterTest, IsNotLoweredBelowWhatIsTaken) {
+  limit({.size_bytes = 100 * kMiB});
+  HighWater high_water = load(true);
+  budget_->adopt(95 * kMiB, 10);
+  ASSERT_TRUE(high_water.cover(budget_->taken()));
+  overhead_.journal_bytes = 10 * kMiB;
+  high_water.tighten();
+  EXPECT_EQ(high_water.mark().bytes, 95 * kMiB);
+  // More than the mark is taken, and its cover not yet asked for.
+  budget_->adopt(10 * kMiB, 10);
+  high_water.tighten();
+  EXPECT_EQ(high_water.mark().bytes, 95 * kMiB);
+  ASSERT_TRUE(high_water.cover(budget_->taken()));
+  die();
+  EXPECT_EQ(load().mark().bytes, 105 * kMiB);
+}
+
+TEST_F(HighWaterTest, WhatCannotBeLoweredStaysNoted) {
+  limit({.size_bytes = 100 * kMiB});
+  {
+    HighWater high_water = load(true);
+    ASSERT_TRUE(high_water.cover({.bytes = 95 * kMiB, .objects = 10}));
+    overhead_.journal_bytes = 10 * kMiB;
+    disk_.crash_at_step(1);
+    high_water.tighten();
+    // It may be noted or not, so more than the lower one must be noted anew.
+    EXPECT_FALSE(high_water.cover({.bytes = 91 * kMiB, .objects = 10}));
+  }
+  die();
+  EXPECT_GE(load().mark().bytes, 90 * kMiB);
+}
+
 TEST_F(HighWaterTest, ASmallCacheHasSmallSteps) {
   limit({.size_bytes = 64 * kMiB});
   HighWater high_water = load(true);
