@@ -30,8 +30,10 @@ struct InspectArguments {
 void print(const InspectArguments& arguments, const Value& value) {
   if (arguments.json)
     fmt::print("{}\n", value.to_json(true));
+  else if (const std::string text = value.to_text(); !text.empty())
+    fmt::print("{}", text);
   else
-    fmt::print("{}", value.to_text());
+    fmt::print("none\n");
 }
 
 std::optional<uint64_t> number_of(std::string_view text, int base) {
@@ -123,8 +125,9 @@ std::string usage_error(const InspectArguments& arguments) {
                        arguments.what == "node" ? "a path in the mount, or an id" : "an id");
   if (!wants_name && !arguments.which.empty())
     return fmt::format("inspect CACHE_DIR {}: takes no '{}'", arguments.what, arguments.which);
-  if (arguments.what == "object" && !number_of(arguments.which, 16))
-    return fmt::format("bad value '{}' for an object: accepted: an id, in hexadecimal",
+  // 0 is what the records of files without an object say.
+  if (arguments.what == "object" && number_of(arguments.which, 16).value_or(0) == 0)
+    return fmt::format("bad value '{}' for an object: accepted: an id, in hexadecimal, from 1",
                        arguments.which);
   return {};
 }

@@ -69,8 +69,8 @@ std::string share(int64_t part, int64_t whole) {
   return fmt::format(" ({:.1f} %)", 100.0 * static_cast<double>(part) / static_cast<double>(whole));
 }
 
-std::string human_uptime(Nanos uptime) {
-  const auto total_s = std::chrono::duration_cast<std::chrono::seconds>(uptime).count();
+std::string human_span(Nanos span) {
+  const auto total_s = std::chrono::duration_cast<std::chrono::seconds>(span).count();
   if (total_s < 60) return fmt::format("{} s", total_s);
   if (total_s < 3600) return fmt::format("{} min {} s", total_s / 60, total_s % 60);
   if (total_s < 86400) return fmt::format("{} h {} min", total_s / 3600, total_s / 60 % 60);
@@ -85,7 +85,7 @@ Section head(const MountFacts& facts, const Clock& clock) {
            {"engine", facts.engine},
            {"passthrough", facts.passthrough()},
            {"pid", fmt::format("{}", facts.pid)},
-           {"up for", human_uptime(clock.monotonic() - facts.started)}}};
+           {"up for", human_span(clock.monotonic() - facts.started)}}};
 }
 
 Section reads(const Readings& now) {
@@ -115,7 +115,7 @@ Section files(const Readings& now) {
            {"open now", human_count(now.value("larder_open_handles"))}}};
 }
 
-Section cache(const Readings& now) {
+Section cache(const Readings& now, const Clock& clock) {
   const int64_t used = now.value("larder_cache_used_bytes");
   const int64_t limit = now.value("larder_cache_limit_bytes");
   Section section{"cache", {}};
@@ -126,8 +126,10 @@ Section cache(const Readings& now) {
       {"verified", human_size(now.value("larder_scrub_bytes_total"))},
       {"evictions", fmt::format("{} files, {}", human_count(now.value("larder_evictions_total")),
                                 human_size(now.value("larder_evicted_bytes_total")))}};
-  if (now.value("larder_cache_measured_at_seconds") > 0)
-    section.rows.push_back({"measured", human_size(now.value("larder_cache_measured_bytes"))});
+  if (const int64_t at = now.value("larder_cache_measured_at_seconds"); at > 0)
+    section.rows.push_back(
+        {"measured", fmt::format("{}, {} ago", human_size(now.value("larder_cache_measured_bytes")),
+                                 human_span(clock.wall() - std::chrono::seconds(at)))});
   if (const int64_t bypassed = now.value("larder_bypassed_bytes_total"))
     section.rows.push_back({"bypassed", human_size(bypassed) + ", for want of room"});
   if (const int64_t invalidated = now.value("larder_invalidations_total"))
@@ -237,7 +239,7 @@ std::string human_duration(Nanos duration) {
 std::string status_text(const Registry& registry, const MountFacts& facts, const Clock& clock) {
   const Readings now(registry);
   const std::array<Section, 9> sections = {head(facts, clock), reads(now),     files(now),
-                                           cache(now),         source(now),    latency(now),
+                                           cache(now, clock),  source(now),    latency(now),
                                            warming(now),       recording(now), errors(now)};
   size_t width = 0;
   for (const Section& section : sections)

@@ -169,6 +169,7 @@ TEST_F(Check, UsageAndWhatIsNoCacheDirectory) {
   EXPECT_EQ(larder({"inspect", cache_dir(), "nonsense"}).exit_code, 2);
   EXPECT_EQ(larder({"inspect", cache_dir(), "node"}).exit_code, 2);
   EXPECT_EQ(larder({"inspect", cache_dir(), "object", "xyz"}).exit_code, 2);
+  EXPECT_EQ(larder({"inspect", cache_dir(), "object", "0"}).exit_code, 2);
   const CommandResult other = check(source_->directory());
   EXPECT_EQ(other.exit_code, 1);
   EXPECT_THAT(other.err, HasSubstr("no cache directory"));
@@ -209,6 +210,11 @@ TEST_F(Check, InspectShowsWhatIsThere) {
   EXPECT_EQ(rest.err, "");
   EXPECT_EQ(larder({"inspect", cache_dir(), "node", "absent"}).exit_code, 1);
   EXPECT_EQ(larder({"inspect", cache_dir(), "object", "ffff"}).exit_code, 1);
+
+  for (const auto& entry : fs::directory_iterator(cache_dir() + "/journal"))
+    if (entry.path().filename().string().starts_with("checkpoint-")) fs::remove(entry.path());
+  EXPECT_EQ(larder({"inspect", cache_dir(), "checkpoints"}).out, "none\n");
+  EXPECT_EQ(json({"checkpoints"}), Json::array());
 }
 
 }  // namespace

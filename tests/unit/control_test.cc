@@ -172,7 +172,8 @@ TEST_F(Metrics, StatusIsForPeople) {
                           HasSubstr("3,000 (75.0 %): 2,000 from memory, 1,000 from disk"),
                           HasSubstr("3.0 MiB of 12.0 MiB (25.0 %)"), HasSubstr("17 in passthrough"),
                           HasSubstr("up\n"), HasSubstr("p50")));
-  EXPECT_THAT(text, Not(AnyOf(HasSubstr("errors"), HasSubstr("warming"), HasSubstr("xattr"))));
+  EXPECT_THAT(text, Not(AnyOf(HasSubstr("errors"), HasSubstr("warming"), HasSubstr("xattr"),
+                              HasSubstr("measured"))));
   std::set<size_t> columns;
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);)
@@ -182,6 +183,10 @@ TEST_F(Metrics, StatusIsForPeople) {
   registry.gauge("larder_source_breaker_state", "").set(1);
   EXPECT_THAT(status_text(registry, facts_, clock_),
               AllOf(HasSubstr("errors\n"), HasSubstr("source failed"), HasSubstr("down: ")));
+  registry.gauge("larder_cache_measured_bytes", "").set(5 << 20);
+  registry.gauge("larder_cache_measured_at_seconds", "")
+      .set(std::chrono::duration_cast<std::chrono::seconds>(clock_.wall()).count() - 7260);
+  EXPECT_THAT(status_text(registry, facts_, clock_), HasSubstr("5.0 MiB, 2 h 1 min ago"));
 }
 
 TEST(Human, Units) {
