@@ -13,13 +13,14 @@ Log::~Log() {
 }
 
 void Log::start(std::shared_ptr<MappedSegment> active, const Watermarks& watermarks,
-                const LiveCounts& live) {
+                const LiveCounts& live, uint64_t verified_from) {
   const MutexLock lock(mutex);
   CHECK(watermarks.begin <= watermarks.durable && watermarks.durable <= watermarks.tail);
   tail_.store(watermarks.tail, std::memory_order_release);
   durable_.store(watermarks.durable, std::memory_order_release);
   begin_.store(watermarks.begin, std::memory_order_release);
   set_live(live);
+  hot_from_ = verified_from;
   enter(std::move(active));
 }
 
@@ -109,6 +110,7 @@ bool Log::has_much_unsynced() const {
 }
 
 std::span<const std::byte> Log::hot(uint64_t address) const {
+  if (address < hot_from_) return {};
   const Window* window = window_.load(std::memory_order_acquire);
   for (const MappedSegment* segment : {window->active.get(), window->before.get()}) {
     if (segment == nullptr || address < segment->begin || address >= segment->end()) continue;

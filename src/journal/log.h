@@ -51,8 +51,9 @@ class Log {
   // Held by who appends.  Taken before a shard's mutex.
   mutable Mutex mutex;
 
+  // `verified_from`: what of the segment is behind it has been verified.
   void start(std::shared_ptr<MappedSegment> active, const Watermarks& watermarks,
-             const LiveCounts& live) EXCLUDES(mutex);
+             const LiveCounts& live, uint64_t verified_from) EXCLUDES(mutex);
 
   // Returns with so many bytes free in the active segment.  May let go of the mutex meanwhile.
   Result<void> ensure_room(uint64_t bytes) REQUIRES(mutex);
@@ -72,8 +73,9 @@ class Log {
   // For a log whose frames did not say.
   void set_live(const LiveCounts& live) REQUIRES(mutex);
 
-  // The bytes from `address` to its segment's end if they are mapped, else nothing.  Valid as long
-  // as the caller holds `mutex` or any shard's mutex, which it must have taken before the call.
+  // The bytes from `address` to its segment's end if they are mapped and need no verifying, else
+  // nothing: read them as from the disk.  Valid as long as the caller holds `mutex` or any shard's
+  // mutex, which it must have taken before the call.
   std::span<const std::byte> hot(uint64_t address) const;
 
   uint64_t begin() const { return begin_.load(std::memory_order_acquire); }
@@ -120,6 +122,7 @@ class Log {
   Segments& segments_;
   Index& index_;
   StickyError& poison_;
+  uint64_t hot_from_ = 0;  // start()'s
   std::atomic<const Window*> window_{nullptr};
   std::atomic<uint64_t> begin_{0};
   std::atomic<uint64_t> durable_{0};

@@ -33,7 +33,8 @@ Result<void> StoreImpl::recover(const LoadedCheckpoint& checkpoint) {
   // Nothing was changed so far, and nothing is before the store says who may read it.
   TRY(upgrade_superblock(files()));
   TRY_ASSIGN(auto active, repair_log(segments_, replayed));
-  log_.start(std::move(active), replayed.watermarks, replayed.live.value_or(LiveCounts{}));
+  log_.start(std::move(active), replayed.watermarks, replayed.live.value_or(LiveCounts{}),
+             checkpoint.body.replay_from);
   segments_.set_first(replayed.first_segment);
   TRY(checkpointer_.start(checkpoint));
   if (!replayed.live) TRY(count_live());

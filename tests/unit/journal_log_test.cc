@@ -21,7 +21,7 @@ class JournalLogTest : public JournalTest {
     auto first = segments_->create(0);
     ASSERT_TRUE(first);
     const uint64_t begin = segments_->first_frame(0);
-    log_->start(std::move(*first), {.begin = begin, .durable = begin, .tail = begin}, {});
+    log_->start(std::move(*first), {.begin = begin, .durable = begin, .tail = begin}, {}, begin);
   }
 
   // Appends a batch of one record and returns its frame's address.

@@ -340,6 +340,40 @@ TEST_F(JournalTest, DamagedColdRecordIsAnErrorOfItsReaderOnly) {
   EXPECT_FALSE(store->poisoned());
 }
 
+// Also in the segment that is written to, where replay does not come by what is before the
+// checkpoint.
+TEST_F(JournalTest, ADamagedRecordBesideTheTailIsAnErrorOfItsReaderOnly) {
+  for (const bool is_clean : {true, false}) {
+    {
+      const auto store = must_open();
+      must_apply(*store, {put("damaged", "a value"), put("whole", "another")});
+      ASSERT_TRUE(store->checkpoint());
+      if (is_clean) {
+        ASSERT_TRUE(store->close());
+      }
+    }
+    disk_.process_death();
+    const std::string log = files("log-")[0];
+    const size_t place = disk_.content(log).rfind("a value");
+    disk_.corrupt(log, place, 1);
+    {
+      const auto store = must_open();
+      const auto damaged = store->get("damaged");
+      ASSERT_FALSE(damaged) << *damaged.value();
+      EXPECT_EQ(damaged.error().code(), Code::kCorrupt);
+      EXPECT_FALSE(store->apply(std::vector{put("damaged", "new")}))
+          << "what was there is not known";
+      EXPECT_EQ(store->get("whole").value(), "another");
+      must_apply(*store, {put("whole", "changed"), put("new", "1")});
+      EXPECT_EQ(store->get("whole").value(), "changed");
+    }
+    disk_.process_death();
+    disk_.corrupt(log, place, 1);
+    EXPECT_EQ(must_open()->get("damaged").value(), "a value");
+    disk_.process_death();
+  }
+}
+
 TEST_F(JournalTest, ConcurrentCommitsShareSyncs) {
   const auto store = must_open();
   constexpr int kThreads = 4;
