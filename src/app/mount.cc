@@ -332,7 +332,7 @@ Result<void> RunningMount::build() {
       limits_of(config, space), *disk_, [this] { return overhead(); }, registry_, clock_);
   residents_ = std::make_unique<cache::Residents>([this] { return make_disk_policy(); }, *budget_,
                                                   config.ttl, registry_, clock_);
-  mapped_ = std::make_unique<cache::MappedObjects>(*open_files_, registry_, clock_);
+  mapped_ = std::make_unique<cache::MappedObjects>(*catalog_, *objects_, registry_, clock_);
   TRY(reckon_with_earlier_runs());
   metrics_ = std::make_unique<cache::Metrics>(registry_);
   claims_ =
@@ -424,8 +424,12 @@ void RunningMount::add_duties(control::CommandTable& commands) {
   audit_ = std::make_unique<cache::Audit>(
       *disk_, *catalog_, activity_,
       cache::Audit::Host{
-          [this] { return files_->objects_in_memory(); }, [this] { return residents_->count(); },
-          [this] { return residents_->used_bytes(); },
+          [this] {
+            auto objects = files_->objects_in_memory();
+            mapped_->add_to(objects);
+            return objects;
+          },
+          [this] { return residents_->count(); }, [this] { return residents_->used_bytes(); },
           [this](NodeId node) { return residents_->bytes_of(node); }, open,
           [this](const cache::Budget::Amount& left) { residents_->end_leftovers(left); }},
       needs_audit_, registry_, clock_);
@@ -568,6 +572,7 @@ RunningMount::~RunningMount() {
   files_.reset();
   session_.reset();  // which files_ may have spoken to until now
   source_.reset();
+  if (mapped_) mapped_->end();
   // What is not counted yet is known by the old mark only.
   if (high_water_ && residents_->has_counted_all())
     if (const auto lowered = high_water_->lower(budget_->taken()); !lowered)

@@ -215,20 +215,27 @@ Result<void> Audit::judge_suspects(Pass& pass) {
       continue;
     }
     ++pass.findings.orphans;
-    if (const auto removed = remove_orphan(object); !removed) {
-      // It does not keep the others from being found.
-      log::warning("cannot remove {}: {}; a later mount will try again", Objects::path(object),
-                   removed.error().message());
-      TRY(owe_later(catalog_));
-      const uint64_t before_bytes = pass.findings.object_bytes;
-      TRY(count_object(pass, object, NodeId{}));
-      pass.findings.left.bytes += pass.findings.object_bytes - before_bytes;
-      ++pass.findings.left.objects;
+    const auto removed = remove_orphan(object);
+    if (removed && *removed) {
+      ++pass.findings.removed;
+      orphans_removed_.add();
       continue;
     }
-    ++pass.findings.removed;
-    orphans_removed_.add();
+    // It does not keep the others from being found.
+    if (!removed)
+      log::warning("cannot remove {}: {}; a later mount will try again", Objects::path(object),
+                   removed.error().message());
+    TRY(leave(pass, object));
   }
+  return {};
+}
+
+Result<void> Audit::leave(Pass& pass, ObjectId object) {
+  TRY(owe_later(catalog_));
+  const uint64_t before_bytes = pass.findings.object_bytes;
+  TRY(count_object(pass, object, NodeId{}));
+  pass.findings.left.bytes += pass.findings.object_bytes - before_bytes;
+  ++pass.findings.left.objects;
   return {};
 }
 
@@ -254,11 +261,13 @@ bool Audit::is_settled(NodeId node, uint64_t bytes) const {
   return (bytes + kUnit - 1) / kUnit * kUnit == host_.object_bytes(node);
 }
 
-Result<void> Audit::remove_orphan(ObjectId object) {
-  log::info("removing {}: no file's record names it", Objects::path(object));
+// False: a program has it mapped, through a mount that is gone.
+Result<bool> Audit::remove_orphan(ObjectId object) {
   const auto info = disk_.info(Objects::path(object));
-  if (!info && info.error().is(Code::kNotFound)) return {};
+  if (!info && info.error().is(Code::kNotFound)) return true;
   if (!info) return fail(info.error());
+  if (is_used(object)) return false;
+  log::info("removing {}: no file's record names it", Objects::path(object));
   // The records first, so that none is left of an object that is gone.
   const uint64_t chunks = std::min(info->size_bytes / kChunkBytesMin + 1, kChunksMax);
   catalog::NodeRecord node;  // as if one named it
@@ -270,9 +279,14 @@ Result<void> Audit::remove_orphan(ObjectId object) {
     batch.remove(object, chunk);
     TRY(catalog_.apply(batch));
   }
-  auto removed = disk_.remove(Objects::path(object));
-  if (!removed && !removed.error().is(Code::kNotFound)) return removed;
-  return {};
+  const auto removed = disk_.remove(Objects::path(object));
+  if (!removed && !removed.error().is(Code::kNotFound)) return fail(removed.error());
+  return true;
+}
+
+bool Audit::is_used(ObjectId object) {
+  const auto file = disk_.open(Objects::path(object), io::OpenMode::kReadWrite);
+  return file && (*file)->is_used_elsewhere().value_or(false);
 }
 
 void Audit::remove_stray(Pass& pass, const std::string& path) {

@@ -226,10 +226,14 @@ void CachedFile::finish_drop(Dropped dropped) {
   // The record goes first: an object without a record is garbage, a record without its object a
   // claim on nothing (found out when it is opened).
   const auto stored = owner_.persist(std::move(dropped.batch));
-  if (!stored) env_.metrics.store_errors.add();
-  if (dropped.is_exposed) keep_mapped(dropped);
-  // Where not even its record goes it is counted again when that is read.
-  if (!remove_object(dropped.object) && stored) dropped.room->leave();
+  if (!stored) {
+    // It is counted again when its record is read.
+    env_.metrics.store_errors.add();
+    remove_object(dropped.object);
+    return;
+  }
+  if (dropped.is_exposed && env_.mapped.keep(dropped.object, dropped.room, dropped.file)) return;
+  if (!remove_object(dropped.object)) dropped.room->leave();
 }
 
 // What cannot be removed is an orphan from now on, for the audit of a later mount.
@@ -240,16 +244,6 @@ bool CachedFile::remove_object(ObjectId object) {
                removed.error().message());
   if (const auto owed = Audit::owe_later(env_.catalog); !owed) env_.metrics.store_errors.add();
   return false;
-}
-
-void CachedFile::keep_mapped(const Dropped& dropped) {
-  std::shared_ptr<io::File> file = dropped.file;
-  if (!file) {
-    auto opened = env_.objects.open(dropped.object);
-    if (!opened) return;  // then its room counts no longer than it is open here
-    file = ObjectRoom::hold(dropped.room, std::move(*opened));
-  }
-  env_.mapped.keep(std::move(file));
 }
 
 ObjectRoom& CachedFile::room() {

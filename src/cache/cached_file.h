@@ -273,7 +273,6 @@ class CachedFile {
   Result<void> carry_out(const Hole& hole);
   Dropped drop_locked() REQUIRES(mutex_);
   void finish_drop(Dropped dropped);
-  void keep_mapped(const Dropped& dropped);
   bool remove_object(ObjectId object);
   // The object's open file, or one opened now; null when it is gone, which who reads it finds out.
   std::shared_ptr<io::File> file_to_change(ObjectId object);

@@ -334,6 +334,31 @@ TEST_F(MappedLimits, WhatIsReplacedCountsUntilItIsMappedNoMore) {
   EXPECT_TRUE(LarderMount::eventually([&] { return mapped_objects() == 0 && used() < kLarge; }));
 }
 
+TEST_F(MappedLimits, WhatIsReplacedCountsAlsoAfterAKill) {
+  const auto used = [&] { return static_cast<uint64_t>(mount_->metric("/cache/used_bytes")); };
+  // What an audit has come to.
+  const auto comes_to = [&](const std::function<bool()>& condition) {
+    EXPECT_EQ(write_file(at(".larder/control"), "audit\n"), 0);
+    return LarderMount::eventually([&] {
+      return condition() && mount_->metric("/cache/expected_bytes") == 0 &&
+             mount_->metric("/cache/measured_bytes") == mount_->metric("/cache/used_bytes");
+    });
+  };
+  {
+    const MappedFile mapped(at("large"), kLarge);
+    put("large", "another");
+    EXPECT_TRUE(LarderMount::eventually([&] {
+      return read_file(at("large")) == (FileContent{0, "another"}) &&
+             mount_->metric("/mapped/objects") == 1;
+    }));
+    mount_->kill();
+    ASSERT_TRUE(mount_->start()) << mount_->problem();
+    EXPECT_TRUE(comes_to([&] { return used() > kLarge; }));
+    EXPECT_TRUE(mapped.bytes() == data_);
+  }
+  EXPECT_TRUE(comes_to([&] { return used() < kLarge; }));
+}
+
 TEST_F(Limits, WrittenFilesCountToo) {
   ASSERT_TRUE(mount({"size=16M"}));
   for (size_t i = 0; i < 30; ++i) {

@@ -43,7 +43,8 @@ CacheStack::CacheStack(io::Disk& disk, const Clock& clock_in, const StackOptions
       registry, clock);
   residents = std::make_unique<cache::Residents>(
       [] { return std::move(*evict::make_policy("lru")); }, *budget, Nanos(0), registry, clock);
-  mapped = std::make_unique<cache::MappedObjects>(*open_files, registry, clock);
+  mapped = std::make_unique<cache::MappedObjects>(*catalog, *objects, registry, clock,
+                                                  options.mapped_objects_max);
   residents->set_evict([](NodeId, uint64_t) { return false; });
   claims = std::make_unique<cache::Claims>(*catalog, *objects, metrics, std::chrono::hours(24));
   // What the janitor does, at once.

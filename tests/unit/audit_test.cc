@@ -17,7 +17,11 @@ using testing::random_text;
 class AuditTest : public FsTest {
  protected:
   static Audit::Host host_of(FsStack& fs) {
-    return {[&fs] { return fs.files->objects_in_memory(); },
+    return {[&fs] {
+              auto objects = fs.files->objects_in_memory();
+              fs.stack.mapped->add_to(objects);
+              return objects;
+            },
             [&fs] { return fs.stack.residents->count(); },
             [&fs] { return fs.stack.residents->object_bytes(); },
             [&fs](NodeId node) { return fs.stack.residents->bytes_of(node); },
@@ -231,6 +235,58 @@ TEST_F(AuditTest, AnOrphansChunkRecordsGoFirst) {
   EXPECT_FALSE(*fs_->stack.catalog->chunk(node, 3));
   EXPECT_EQ(audit().orphans, 1U) << "and is made up for";
   EXPECT_THAT(objects_on_disk(), IsEmpty());
+}
+
+// Through a mount that is gone.
+TEST_F(AuditTest, AnOrphanThatIsMappedCountsUntilItIsMappedNoMore) {
+  mount();
+  const ObjectId lost = *fs_->stack.catalog->allocate_object();
+  end();
+  mount();
+  ASSERT_LT(lost, fs_->stack.catalog->first_object());
+  ASSERT_TRUE(sim_disk_.make_directory(object::Objects::directory(lost.value)));
+  sim_disk_.put(object_path(lost.value), random_text(1, 3 * kBlock));
+  const auto use = sim_disk_.use_elsewhere(object_path(lost.value));
+  for (int pass = 0; pass < 2; ++pass) {
+    const auto found = audit();
+    EXPECT_EQ(found.orphans, 1U);
+    EXPECT_EQ(found.removed, 0U);
+    EXPECT_EQ(found.left.objects, 1U);
+    EXPECT_EQ(found.left.bytes, 3 * kBlock);
+    EXPECT_EQ(fs_->stack.residents->object_bytes(), 3 * kBlock) << pass;
+    EXPECT_EQ(found.object_bytes, 3 * kBlock);
+  }
+  EXPECT_EQ(*fs_->stack.catalog->number(Audit::kOwedLaterRecord), 1U);
+  use(false);
+  EXPECT_EQ(audit().removed, 1U);
+  EXPECT_EQ(fs_->stack.residents->object_bytes(), 0U);
+  EXPECT_THAT(objects_on_disk(), IsEmpty());
+}
+
+// What was removed in this mount while it was mapped is none of the audit's business.
+TEST_F(AuditTest, WhatIsKeptForAMappingIsNoOrphan) {
+  source_.put("a", random_text(1, 2 * kBlock));
+  let_ttl_pass();
+  mount();
+  read_path("a");
+  fs_->stack.claim();
+  forget_all();
+  audit_.reset();
+  remount();
+  const auto owner = files().owner_of(NodeId{walk("a").id.node()});
+  const ObjectId object = owner->file().object();
+  {
+    const auto pin = owner->file().pin();
+    ASSERT_TRUE(pin);
+    owner->file().unpin(pin->generation);
+  }
+  const auto use = sim_disk_.use_elsewhere(object::Objects::path(object));
+  owner->file().drop();
+  ASSERT_EQ(fs_->stack.mapped->count(), 1U);
+  const auto found = audit();
+  EXPECT_EQ(found.orphans, 0U);
+  EXPECT_EQ(found.object_bytes, 2 * kBlock);
+  EXPECT_EQ(fs_->stack.residents->object_bytes(), 2 * kBlock);
 }
 
 TEST_F(AuditTest, AnUnlinkedFileThatIsOpenKeepsItsObject) {
