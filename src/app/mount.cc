@@ -7,10 +7,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <thread>
 
 #include "app/cache_directory.h"
+#include "app/cache_limits.h"
 #include "app/descriptors.h"
 #include "app/in_words.h"
 #include "app/source_root.h"
@@ -71,26 +71,6 @@ fs::CoherenceOptions coherence_of(const Config& config) {
   options.negative_ttl = config.negative_ttl;
   options.revalidate_at_open = config.profile == Profile::kShared;
   return options;
-}
-
-cache::Limits limits_of(const Config& config, const io::SpaceInfo& space) {
-  cache::Limits limits;
-  limits.size_bytes = config.size.resolve(space.total_bytes);
-  if (space.total_inodes != 0) limits.objects = config.inodes.resolve(space.total_inodes);
-  limits.min_free_bytes = config.min_free.resolve(space.total_bytes);
-  return limits;
-}
-
-// Small caches get small log files: a few of them are to fit beside the objects.
-uint64_t segment_bytes_of(uint64_t size_bytes) {
-  constexpr uint64_t kMin = 1 << 20, kMax = 16 << 20;
-  return std::bit_floor(std::clamp(size_bytes / 16, kMin, kMax));
-}
-
-// Records may be so much of it: with as many dead ones again, and what the journal makes them anew
-// with, more than half of even a small cache is left to objects.
-uint64_t catalog_bytes_of(uint64_t size_bytes) {
-  return size_bytes / 8;
 }
 
 // The warmer behind the control file's commands.

@@ -135,6 +135,27 @@ TEST_F(Limits, InodesAreLimited) {
   EXPECT_LE(mount_->metric("/cached/files"), static_cast<int64_t>(kLimit));
 }
 
+// As btrfs and ZFS are; tmpfs can be told to.
+TEST_F(Limits, WhereInodesAreNotCountedThereIsNoLimit) {
+  const std::string disk = source_->directory() + "-tmpfs";
+  ASSERT_EQ(mkdir(disk.c_str(), 0755), 0);
+  if (::mount("none", disk.c_str(), "tmpfs", 0, "size=64M,nr_inodes=0") != 0)
+    GTEST_SKIP() << "no tmpfs here";
+  ASSERT_EQ(std::filesystem::space(disk).available, 64 * kMiB);
+  for (size_t i = 0; i < 100; ++i) put(name(i), pattern(100, i));
+  settle();
+  if (mount({"cache_dir=" + disk + "/cache", "size=50%", "memory=0"})) {
+    EXPECT_EQ(mount_->metric("/cache/objects_limit"), 0);
+    for (size_t i = 0; i < 100; ++i)
+      EXPECT_EQ(read_file(at(name(i))), (FileContent{0, pattern(100, i)})) << i;
+    wait_until_stored();
+    EXPECT_EQ(object_count(), 100U);
+    EXPECT_EQ(mount_->metric("/other/evictions"), 0);
+  }
+  mount_.reset();
+  umount2(disk.c_str(), MNT_DETACH);
+}
+
 TEST_F(Limits, EmptyFilesTakeNoObjects) {
   constexpr size_t kFiles = 1200;
   for (size_t i = 0; i < kFiles; ++i) put(name(i), "");
