@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 #include <linux/posix_acl.h>
 #include <linux/posix_acl_xattr.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -563,6 +564,28 @@ TEST_F(SourceOwnership, BitsAreTakenFromAModeWhateverTheOthersAre) {
   change.cleared_permissions = S_ISUID | S_ISGID;
   change.permissions = 0600;
   EXPECT_EQ(run(source_->set_attributes("f", change))->mode & 07777, 0600u);
+}
+
+// As with a server that lets only the owner change the mode; here an append-only file refuses it.
+TEST_F(SourceOwnership, BitsThatMayNotBeTakenAreNoError) {
+  const std::string path = root() / "f";
+  write_file(path, "text");
+  ASSERT_EQ(::chmod(path.c_str(), 06754), 0);
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const auto set_flags = [&](unsigned flags) {
+    return ::ioctl(file.get(), FS_IOC_SETFLAGS, &flags);
+  };
+  if (set_flags(FS_APPEND_FL) != 0) GTEST_SKIP() << "no append-only files here";
+  AttributeChange change;
+  change.cleared_permissions = S_ISUID | S_ISGID;
+  const auto refused = run(source_->set_attributes("f", change));
+  EXPECT_TRUE(refused);
+  EXPECT_EQ(refused.value_or(Attributes{}).mode & 07777, 06754U);
+  // What was asked for besides is still one.
+  change.permissions = 0600;
+  EXPECT_EQ(run(source_->set_attributes("f", change)).error().code(), static_cast<Code>(EPERM));
+  EXPECT_EQ(set_flags(0), 0);
+  EXPECT_EQ(run(source_->set_attributes("f", change))->mode & 07777, 0600U);
 }
 
 TEST(SourceAsPlainUser, AllOperationsWorkAsWell) {
