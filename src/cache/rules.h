@@ -17,7 +17,7 @@
 namespace larder::cache {
 
 struct Hints {
-  bool admit = true;                      // else its data goes round the cache
+  bool admit = true;                      // else its data is not kept on the disk
   std::optional<Nanos> ttl;               // instead of the ttl of all; 0: does not expire
   Priority priority = Priority::kNormal;  // kPinned: it is not evicted
 };
