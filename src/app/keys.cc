@@ -44,7 +44,8 @@ std::vector<Key> make_keys() {
       {"size", SizeLimitField{&Config::size, 16 * kMiB}, "20%",
        "how much of the cache disk to use, journal and directories included"},
       {"inodes", SizeLimitField{&Config::inodes, 1000, "a number", "the disk's inodes"}, "20%",
-       "how many files to keep there; no limit where the file system has none"},
+       "how many files to keep there; a share is no limit where the file system does not count "
+       "them"},
       {"min_free", SizeLimitField{&Config::min_free, 0}, "1%",
        "what to leave free of the cache disk, whoever takes it"},
       {"memory", SizeField{&Config::memory_bytes, 0, kTiB}, "256M", "memory for hot blocks"},
