@@ -182,6 +182,25 @@ io::Task<void> wait_task(io::Completion<Result<void>> done, Result<void>* result
   ready->notify_all();
 }
 
+// `state`: what has become of it.
+std::unexpected<Error> unusable(const std::string& cache_dir, const Error& error,
+                                std::string_view state = "") {
+  if (error.is(Code::kNewerFormat))
+    return fail(error.code(),
+                fmt::format("cache directory {} was made by a newer larder ({}){}; use that "
+                            "version, or another directory with -o cache_dir=DIR",
+                            cache_dir, error.detail(), state));
+  const std::string advice =
+      error.is(Code::kCorrupt)
+          ? fmt::format(
+                "; `larder check --repair {}` keeps what is good of it; if it may be lost, "
+                "remove it and mount again",
+                cache_dir)
+          : "";
+  return fail(error.code(), fmt::format("cache directory {} cannot be used: {}{}{}", cache_dir,
+                                        error.detail(), state, advice));
+}
+
 Result<void> RunningMount::open_store() {
   const std::string& path = request_.config.cache_dir;
   TRY_ASSIGN(disk_, open_cache_directory(path, request_.source, LockWait::of_this_system()));
@@ -195,26 +214,15 @@ Result<void> RunningMount::open_store() {
   options.dead_share = request_.config.compact_at_percent / 100.0;
   options.uuid_salt =
       static_cast<uint64_t>(clock_.wall().count()) ^ static_cast<uint64_t>(getpid());
-  const auto unusable = [&path](const Error& error, std::string_view state) {
-    if (error.is(Code::kNewerFormat))
-      return fail(error.code(),
-                  fmt::format("cache directory {} was made by a newer larder ({}){}; use that "
-                              "version, or another directory with -o cache_dir=DIR",
-                              path, error.detail(), state));
-    const std::string_view advice =
-        error.is(Code::kCorrupt) ? "; if the cache may be lost, remove it and mount again" : "";
-    return fail(error.code(), fmt::format("cache directory {} cannot be used: {}{}{}", path,
-                                          error.detail(), state, advice));
-  };
   auto store = journal::Store::open(*disk_, kJournalName, options, registry_, clock_);
-  if (!store) return unusable(store.error(), "; nothing in it was changed");
+  if (!store) return unusable(path, store.error(), "; nothing in it was changed");
   // Beside a new journal there should be none.
   ObjectId last_object;
   if ((*store)->recovery().is_new) {
     TRY_ASSIGN(last_object, in_words(object::Objects::last(*disk_)));
   }
   auto catalog = catalog::Catalog::open(**store, last_object);
-  if (!catalog) return unusable(catalog.error(), "");  // not closed: closing writes a checkpoint
+  if (!catalog) return unusable(path, catalog.error());  // not closed: closing writes a checkpoint
   store_ = std::move(*store);
   catalog_ = std::move(*catalog);
   catalog_->set_limit_bytes(catalog_bytes_of(request_.config.size.resolve(space.total_bytes)));
@@ -237,9 +245,8 @@ Result<void> RunningMount::reckon_with_earlier_runs() {
   const bool is_empty = recovery.is_new && catalog_->first_object() == ObjectId{1};
   TRY_ASSIGN(cache::HighWater noted, cache::HighWater::load(*catalog_, *budget_, is_empty));
   // Noted at once, as a mount that fails later on ends cleanly.
-  if (recovery.is_new ? !is_empty : !recovery.clean) TRY(in_words(cache::Audit::owe(*catalog_)));
-  if (!recovery.clean)
-    TRY(in_words(cache::Scrub::note_doubtful(*catalog_, recovery.replayed_from)));
+  if (recovery.is_new ? !is_empty : !recovery.clean) TRY(cache::Audit::owe(*catalog_));
+  if (!recovery.clean) TRY(cache::Scrub::note_doubtful(*catalog_, recovery.replayed_from));
   TRY_ASSIGN(needs_audit_, cache::Audit::take_on(*catalog_));
   residents_->expect(noted.mark(), needs_audit_);
   high_water_ = std::make_unique<cache::HighWater>(std::move(noted));
@@ -313,7 +320,8 @@ Result<void> RunningMount::build() {
   residents_ = std::make_unique<cache::Residents>([this] { return make_disk_policy(); }, *budget_,
                                                   config.ttl, registry_, clock_);
   mapped_ = std::make_unique<cache::MappedObjects>(*catalog_, *objects_, registry_, clock_);
-  TRY(reckon_with_earlier_runs());
+  if (const auto known = reckon_with_earlier_runs(); !known)
+    return unusable(config.cache_dir, known.error());
   metrics_ = std::make_unique<cache::Metrics>(registry_);
   claims_ =
       std::make_unique<cache::Claims>(*catalog_, *objects_, *metrics_, config.commit_interval);
@@ -411,6 +419,9 @@ void RunningMount::add_duties(control::CommandTable& commands) {
           },
           [this] { return residents_->count(); }, [this] { return residents_->used_bytes(); },
           [this](NodeId node) { return residents_->bytes_of(node); }, open,
+          [this](ObjectId object, uint64_t bytes) {
+            return mapped_->keep(object, cache::ObjectRoom::of_orphan(*residents_, bytes), nullptr);
+          },
           [this](const cache::Budget::Amount& left) { residents_->end_leftovers(left); }},
       needs_audit_, registry_, clock_);
   const cache::Scrub::Options scrub_options{.bytes_per_second =
@@ -445,27 +456,28 @@ void RunningMount::add_duties(control::CommandTable& commands) {
                  }});
   add_pass_commands(commands, "audit", *audit_, audit);
   add_pass_commands(commands, "scrub", *scrub_, scrub);
-  const auto journal = janitor_->add({.name = "journal", .step = [this, trim] {
-                                        if (!catalog_->has_room()) janitor_->poke(trim);
-                                        const auto more = store_->maintain();
-                                        if (!more) log::warning("{}", more.error().message());
-                                        high_water_->tighten();
-                                        return more && *more ? cache::kAtOnce : cache::kWhenPoked;
-                                      }});
-  claims_->set_committed([this, journal] {
-    measure_metadata();
-    if (store_->is_maintenance_due()) janitor_->poke(journal);
-  });
-  store_->set_wake([this, journal] { janitor_->poke(journal); });
   // When the cache itself takes room it is poked; others who fill the disk are looked for.
   static constexpr Nanos kLookAround = std::chrono::minutes(1);
   static constexpr uint32_t kEvictionsAtOnce = 64;
   const auto relieve =
       janitor_->add({.name = "evict", .first = clock_.monotonic() + kLookAround, .step = [this] {
-                       return residents_->relieve(kEvictionsAtOnce)
-                                  ? cache::kAtOnce
-                                  : cache::NextStep(clock_.monotonic() + kLookAround);
+                       if (residents_->relieve(kEvictionsAtOnce)) return cache::kAtOnce;
+                       high_water_->tighten();
+                       return cache::NextStep(clock_.monotonic() + kLookAround);
                      }});
+  const auto journal = janitor_->add({.name = "journal", .step = [this, trim, relieve] {
+                                        if (!catalog_->has_room()) janitor_->poke(trim);
+                                        const auto more = store_->maintain();
+                                        if (!more) log::warning("{}", more.error().message());
+                                        janitor_->poke(relieve);  // the journal may have grown
+                                        return more && *more ? cache::kAtOnce : cache::kWhenPoked;
+                                      }});
+  claims_->set_committed([this, journal, relieve] {
+    measure_metadata();
+    if (store_->is_maintenance_due()) janitor_->poke(journal);
+    if (high_water_->is_loose()) janitor_->poke(relieve);
+  });
+  store_->set_wake([this, journal] { janitor_->poke(journal); });
   const Nanos ttl = request_.config.ttl;
   if (ttl != Nanos(0) || request_.config.rules.any_ttl()) {
     const Nanos pause = ttl == Nanos(0)
@@ -477,7 +489,10 @@ void RunningMount::add_duties(control::CommandTable& commands) {
                                 : cache::NextStep(clock_.monotonic() + pause);
                    }});
   }
-  const auto mapped = janitor_->add({.name = "mapped", .step = [this] { return mapped_->step(); }});
+  const auto mapped =
+      janitor_->add({.name = "mapped", .pause_min = std::chrono::milliseconds(100), .step = [this] {
+                       return mapped_->step();
+                     }});
   mapped_->set_wake([this, mapped] { janitor_->poke(mapped); });
   const auto look_at_mapped = [this, mapped] {
     if (mapped_->count() != 0) janitor_->poke(mapped);
@@ -546,6 +561,7 @@ RunningMount::~RunningMount() {
   if (source_) source_->stop();  // what still waits for it ends now
   for (const auto& reactor : reactors_) reactor->stop();
   if (claims_) claims_->stop();
+  scrub_.reset();  // which may hold files
   warm_commands_.reset();
   warmer_.reset();
   if (files_) files_->shut_down();

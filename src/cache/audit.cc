@@ -221,21 +221,16 @@ Result<void> Audit::judge_suspects(Pass& pass) {
       orphans_removed_.add();
       continue;
     }
+    const uint64_t before_bytes = pass.findings.object_bytes;
+    TRY(count_object(pass, object, NodeId{}));
+    if (removed) continue;  // kept, for who has it mapped
     // It does not keep the others from being found.
-    if (!removed)
-      log::warning("cannot remove {}: {}; a later mount will try again", Objects::path(object),
-                   removed.error().message());
-    TRY(leave(pass, object));
+    log::warning("cannot remove {}: {}; a later mount will try again", Objects::path(object),
+                 removed.error().message());
+    TRY(owe_later(catalog_));
+    pass.findings.left.bytes += pass.findings.object_bytes - before_bytes;
+    ++pass.findings.left.objects;
   }
-  return {};
-}
-
-Result<void> Audit::leave(Pass& pass, ObjectId object) {
-  TRY(owe_later(catalog_));
-  const uint64_t before_bytes = pass.findings.object_bytes;
-  TRY(count_object(pass, object, NodeId{}));
-  pass.findings.left.bytes += pass.findings.object_bytes - before_bytes;
-  ++pass.findings.left.objects;
   return {};
 }
 
@@ -261,12 +256,11 @@ bool Audit::is_settled(NodeId node, uint64_t bytes) const {
   return (bytes + kUnit - 1) / kUnit * kUnit == host_.object_bytes(node);
 }
 
-// False: a program has it mapped, through a mount that is gone.
+// False: a program has it mapped, through a mount that is gone, and it goes later.
 Result<bool> Audit::remove_orphan(ObjectId object) {
   const auto info = disk_.info(Objects::path(object));
   if (!info && info.error().is(Code::kNotFound)) return true;
   if (!info) return fail(info.error());
-  if (is_used(object)) return false;
   log::info("removing {}: no file's record names it", Objects::path(object));
   // The records first, so that none is left of an object that is gone.
   const uint64_t chunks = std::min(info->size_bytes / kChunkBytesMin + 1, kChunksMax);
@@ -279,14 +273,10 @@ Result<bool> Audit::remove_orphan(ObjectId object) {
     batch.remove(object, chunk);
     TRY(catalog_.apply(batch));
   }
+  if (host_.keep_mapped(object, info->allocated_bytes)) return false;
   const auto removed = disk_.remove(Objects::path(object));
   if (!removed && !removed.error().is(Code::kNotFound)) return fail(removed.error());
   return true;
-}
-
-bool Audit::is_used(ObjectId object) {
-  const auto file = disk_.open(Objects::path(object), io::OpenMode::kReadWrite);
-  return file && (*file)->is_used_elsewhere().value_or(false);
 }
 
 void Audit::remove_stray(Pass& pass, const std::string& path) {

@@ -44,7 +44,7 @@ struct AuditFindings {
   uint64_t orphans = 0;
   uint64_t strays = 0;
   uint64_t removed = 0;  // of both
-  Budget::Amount left;   // orphans that could not be removed, or are mapped by a program
+  Budget::Amount left;   // orphans that could not be removed
   uint64_t settled = 0;  // objects that took something else than was accounted
   uint64_t objects = 0;
   uint64_t object_bytes = 0;  // allocated, as are the following
@@ -75,8 +75,11 @@ class Audit {
     std::function<uint64_t(NodeId)> object_bytes;  // accounted for the node's object
     // The node's file, taken from the catalog if need be; null when it has none.
     std::function<std::shared_ptr<FileOwner>(NodeId)> open;
-    // A whole pass is over: but for orphans that were not removed, which take so much, nothing is
-    // in the cache directory that is not accounted for.
+    // True: a program has the object mapped, which takes so many bytes; it is counted, and removed
+    // when it is mapped no more.
+    std::function<bool(ObjectId, uint64_t bytes)> keep_mapped;
+    // A whole pass is over: but for orphans that could not be removed, which take so much, nothing
+    // is in the cache directory that is not accounted for.
     std::function<void(const Budget::Amount& left)> all_is_counted = [](const Budget::Amount&) {};
   };
 
@@ -118,9 +121,7 @@ class Audit {
   bool is_settled(NodeId node, uint64_t bytes) const;
   Result<void> judge_suspects(Pass& pass);
   Result<void> look_at_rest(Pass& pass);
-  Result<void> leave(Pass& pass, ObjectId object);
   Result<bool> remove_orphan(ObjectId object);
-  bool is_used(ObjectId object);
   void remove_stray(Pass& pass, const std::string& path);
   // What it takes on the disk; nullopt when it is gone.
   Result<std::optional<uint64_t>> allocated(const std::string& path);

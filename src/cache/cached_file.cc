@@ -40,6 +40,8 @@ void CachedFile::load(const catalog::NodeRecord& record) {
   MutexLock lock(mutex_);
   object_ = record.object;
   object_created_ = true;
+  // A program may have it mapped, through the mount that was killed.
+  exposed_ = env_.options.is_after_crash;
   block_shift_ = record.block_shift;
   ctime_moved_ = record.ctime_moved;
   cached_at_ns_ = record.cached_at_ns;

@@ -34,6 +34,8 @@ class HighWater {
   // Lowers the mark to what the limits leave by now, but not below what is taken: what the next run
   // reckons with too much it evicts in vain.  May wait for the disk, when there is a change.
   void tighten();
+  // Whether tighten() would lower it, as far as can be said at little cost.
+  bool is_loose() const { return bytes_.load() > budget_.most_objects().bytes; }
   // So much it is and stays: for a clean stop.
   Result<void> lower(const Budget::Amount& taken);
 

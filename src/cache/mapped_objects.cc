@@ -30,6 +30,8 @@ bool MappedObjects::keep(ObjectId object, std::shared_ptr<ObjectRoom> room,
   if (!is_used(object, std::move(file))) return false;
   {
     const MutexLock lock(mutex_);
+    // The audit may have taken one that its file was about to bring for an orphan.
+    if (std::ranges::find(kept_, object, &Kept::object) != kept_.end()) return true;
     if (kept_.size() == objects_max_) {
       room->leave();
       return false;
@@ -95,6 +97,10 @@ void MappedObjects::owe_audit() {
 }
 
 void MappedObjects::end() {
+  {
+    const MutexLock lock(mutex_);
+    left_of_round_ = 0;  // all of them once more
+  }
   while (look_at_some()) {
   }
   if (count() != 0) owe_audit();

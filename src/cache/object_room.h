@@ -26,10 +26,18 @@ class ObjectRoom {
   ObjectRoom(const ObjectRoom&) = delete;
   ObjectRoom& operator=(const ObjectRoom&) = delete;
 
+  // Of an object that no file has.
+  static std::shared_ptr<ObjectRoom> of_orphan(Residents& residents, uint64_t bytes) {
+    auto room = std::make_shared<ObjectRoom>(residents);
+    residents.adopt_orphan(bytes);
+    room->removed(bytes);
+    return room;
+  }
+
   // The object is about to be removed; `let_go_bytes` is what Residents::let_go() has said.
   void removed(std::optional<uint64_t> let_go_bytes) { bytes_ = let_go_bytes; }
-  // It could not be: its room is taken as long as this mount lasts.  By who has called removed(),
-  // and holds this still.
+  // It could not be, or nobody will know when it is gone: its room is taken as long as this mount
+  // lasts.  After removed(), by who holds this still; one at a time.
   void leave() { is_left_ = true; }
 
   // `file`, which holds the room until it is closed.

@@ -278,6 +278,10 @@ void Residents::give_back(uint64_t object_bytes) {
   budget_.give_back(object_bytes, 1);
 }
 
+void Residents::adopt_orphan(uint64_t object_bytes) {
+  budget_.adopt_expected(object_bytes, 1);
+}
+
 uint64_t Residents::forget(NodeId node) {
   const std::optional<uint64_t> bytes = let_go(node);
   if (bytes) give_back(*bytes);

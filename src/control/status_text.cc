@@ -128,8 +128,9 @@ Section cache(const Readings& now, const Clock& clock) {
                                 human_size(now.value("larder_evicted_bytes_total")))}};
   if (const int64_t at = now.value("larder_cache_measured_at_seconds"); at > 0)
     section.rows.push_back(
-        {"measured", fmt::format("{}, {} ago", human_size(now.value("larder_cache_measured_bytes")),
-                                 human_span(clock.wall() - std::chrono::seconds(at)))});
+        {"measured",
+         fmt::format("{}, {} ago", human_size(now.value("larder_cache_measured_bytes")),
+                     human_span(std::max(Nanos(0), clock.wall() - std::chrono::seconds(at))))});
   if (const int64_t bypassed = now.value("larder_bypassed_bytes_total"))
     section.rows.push_back({"bypassed", human_size(bypassed) + ", for want of room"});
   if (const int64_t invalidated = now.value("larder_invalidations_total"))

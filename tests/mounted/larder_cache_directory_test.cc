@@ -190,12 +190,13 @@ TEST_F(CacheDirectory, ADamagedJournalNeverShowsWrongData) {
     bytes[at] = static_cast<char>(bytes[at] ^ 0x10);
     return bytes;
   };
+  constexpr size_t kLogHeader = 4096;
   int came_up = 0, refused = 0;
   for (const std::string& name : names) {
     const std::string good = read_file(journal + "/" + name).data;
     if (good.empty()) continue;
     const size_t used = good.find_last_not_of('\0') + 1;
-    const std::vector<std::string> damages = {
+    std::vector<std::string> damages = {
         "",
         flip(good, 0),
         flip(good, 9),
@@ -205,6 +206,11 @@ TEST_F(CacheDirectory, ADamagedJournalNeverShowsWrongData) {
         good.substr(0, used - 1),
         std::string(good.size(), '\0'),
         good.substr(0, used / 2) + std::string(good.size() - used / 2, '\xff')};
+    // Also in records that nobody looks at before they are wanted.
+    constexpr size_t kPlaces = 16;
+    if (name.starts_with("log-"))
+      for (size_t place = 1; place < kPlaces; ++place)
+        damages.push_back(flip(good, kLogHeader + (used - kLogHeader) * place / kPlaces));
     for (size_t i = 0; i < damages.size(); ++i) {
       SCOPED_TRACE(name + " damage " + std::to_string(i));
       ASSERT_EQ(write_file(journal + "/" + name, damages[i]), 0);

@@ -249,13 +249,19 @@ TEST_F(Limits, WhatACrashLeftCountsBeforeItIsFound) {
 // What the mount after it must reckon with is not more than there can have been, although the
 // journal has taken some of the room since.
 TEST_F(Limits, AfterACrashAtTheLimitNothingGoesInVain) {
-  constexpr size_t kFiles = 1500, kFileBytes = 20'000;
+  constexpr size_t kFiles = 1250, kFileBytes = 20'000;
   for (size_t i = 0; i < kFiles; ++i) put(name(i), pattern(kFileBytes, i));
   settle();
   ASSERT_TRUE(mount({"size=16M", "memory=0", "policy=lru", "commit_interval=10ms"}));
   for (size_t i = 0; i < kFiles; ++i) read_file(at(name(i)));
   wait_until_stored();
   ASSERT_GT(mount_->metric("/other/evictions"), 0);
+  // Until the janitor has nothing left to do: what it is about to make room for counts.
+  int64_t steps = -1;
+  EXPECT_TRUE(LarderMount::eventually([&] {
+    const int64_t before = std::exchange(steps, mount_->metric("/janitor/steps"));
+    return before == steps;
+  }));
   mount_->kill();
   const size_t left = object_count();
   ASSERT_TRUE(mount_->start()) << mount_->problem();
@@ -377,7 +383,9 @@ TEST_F(MappedLimits, WhatIsReplacedCountsAlsoAfterAKill) {
     EXPECT_TRUE(comes_to([&] { return used() > kLarge; }));
     EXPECT_TRUE(mapped.bytes() == data_);
   }
-  EXPECT_TRUE(comes_to([&] { return used() < kLarge; }));
+  EXPECT_TRUE(LarderMount::eventually([&] { return used() < kLarge; }));
+  EXPECT_TRUE(comes_to([] { return true; }));
+  EXPECT_LT(used(), kLarge);
 }
 
 TEST_F(Limits, WrittenFilesCountToo) {
@@ -537,10 +545,9 @@ TEST_F(SmallDisk, LimitsHoldInEachSample) {
   settle();
   for (const bool has_size : {true, false}) {
     const uint64_t before = free_bytes();
-    std::atomic<bool> done{false};
     uint64_t least = before, samples = 0;
-    std::jthread watcher([&] {
-      for (; !done; ++samples) least = std::min<uint64_t>(least, free_bytes());
+    std::jthread watcher([&](const std::stop_token& done) {
+      for (; !done.stop_requested(); ++samples) least = std::min<uint64_t>(least, free_bytes());
     });
     ASSERT_TRUE(mount({"cache_dir=" + disk_ + "/cache", has_size ? "size=24M" : "size=1T",
                        has_size ? "min_free=0" : "min_free=14M", "memory=4M"}));
@@ -553,10 +560,12 @@ TEST_F(SmallDisk, LimitsHoldInEachSample) {
       mount_->kill();
       ASSERT_TRUE(mount_->start()) << mount_->problem();
     }
-    EXPECT_GT(mount_->metric("/other/opens/passthrough"), 0);
+    if (mount_->stats()["passthrough"] == "on") {
+      EXPECT_GT(mount_->metric("/other/opens/passthrough"), 0);
+    }
     EXPECT_GT(mount_->metric("/other/evictions"), 0);
     EXPECT_EQ(mount_->stop(), 0);
-    done = true;
+    watcher.request_stop();
     watcher.join();
     EXPECT_GT(samples, 1000U);
     if (has_size) {

@@ -158,6 +158,24 @@ TEST_F(PunchTest, WhereTheDiskDoesNotTellWhatMayBeMappedGoesWhole) {
   EXPECT_TRUE(file().punch(1));
 }
 
+// Through the mount that was killed: nobody has pinned it in this run.
+TEST_F(PunchTest, WhatMayBeMappedAfterACrashIsAskedFor) {
+  make_large();
+  stack_->claim();
+  kill_and_restart();
+  const auto use = disk_.use_elsewhere(object::Objects::path(file().object()));
+  EXPECT_FALSE(file().evict());
+  EXPECT_GT(counted_blocks(), 0U);
+  file().drop();
+  EXPECT_EQ(stack_->mapped->count(), 1U);
+  EXPECT_GT(counted_blocks(), 0U);
+  use(false);
+  stack_->mapped->step();
+  EXPECT_EQ(counted_blocks(), 0U);
+  EXPECT_EQ(read_all(), content_);
+  EXPECT_TRUE(file().evict());
+}
+
 // It may have been opened through a mount whose daemon was killed.
 TEST_F(PunchTest, WhatIsUsedByWhoeverItIsIsNotPunched) {
   make_large();

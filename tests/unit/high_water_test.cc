@@ -73,8 +73,11 @@ TEST_F(HighWaterTest, IsLoweredToWhatTheLimitsLeave) {
   HighWater high_water = load(true);
   ASSERT_TRUE(high_water.cover({.bytes = 95 * kMiB, .objects = 10}));
   ASSERT_EQ(high_water.mark().bytes, 100 * kMiB);
+  EXPECT_FALSE(high_water.is_loose());
   overhead_.journal_bytes = 10 * kMiB;
+  EXPECT_TRUE(high_water.is_loose());
   high_water.tighten();
+  EXPECT_FALSE(high_water.is_loose());
   EXPECT_EQ(high_water.mark().bytes, 90 * kMiB);
   const uint64_t objects = high_water.mark().objects;
   const uint64_t steps = disk_.step_count();

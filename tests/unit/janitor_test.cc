@@ -164,13 +164,18 @@ TEST_F(JanitorThreadTest, APokeWakesIt) {
 }
 
 TEST_F(JanitorThreadTest, AReleaseWakesIt) {
-  std::promise<void> stepped;
+  std::promise<void> stepped, looked;
   const auto duty = janitor_.add({.name = "a", .is_held = true, .step = [&] {
                                     stepped.set_value();
                                     return kWhenPoked;
                                   }});
+  janitor_.add({.name = "b", .first = kAtOnce, .step = [&] {
+                  looked.set_value();
+                  return kWhenPoked;
+                }});
   janitor_.poke(duty);
   janitor_.start();
+  looked.get_future().get();  // after which it sleeps
   janitor_.release(duty);
   stepped.get_future().get();
 }
