@@ -145,6 +145,77 @@ TEST_F(JournalCrashTest, MixedCrashesAtRandomSteps) {
   }
 }
 
+// So many keys that the index grows with nearly each one from kGrowing on, through crashes at any
+// step of the appends, checkpoints and increments meanwhile.
+class JournalGrowthTest : public JournalCrashTest {
+ protected:
+  static constexpr uint64_t kGrowing = 38'000, kKeys = 70'000, kBatch = 500;
+
+  static std::string key_of(uint64_t number) { return "key-" + std::to_string(number); }
+
+  // Keys are put in the order of their numbers, until so many are there or the disk is gone.
+  static void grow(Store& store, uint64_t keys, uint64_t& applied, uint64_t& committed,
+                   Random& random) {
+    while (applied < keys) {
+      std::vector<Change> batch;
+      for (uint64_t i = 0; i < kBatch; ++i) batch.push_back(put(key_of(applied + i), "v"));
+      if (!store.apply(batch)) return;
+      applied += kBatch;
+      while (store.is_maintenance_due())
+        if (!store.maintain()) return;
+      if (!random.one_in(4)) continue;
+      if (!store.commit()) return;
+      committed = applied;
+    }
+  }
+  static uint64_t expect_prefix(Store& store, uint64_t committed, Random& random) {
+    const uint64_t found = store.key_count();
+    EXPECT_EQ(found % kBatch, 0U) << "half a batch";
+    EXPECT_GE(found, committed);
+    for (int i = 0; i < 300; ++i) {
+      const uint64_t number = random.below(kKeys);
+      const auto value = store.get(key_of(number));
+      EXPECT_TRUE(value) << value.error().message();
+      if (!value) continue;
+      EXPECT_EQ(value->has_value(), number < found) << number << " of " << found;
+    }
+    return found;
+  }
+};
+
+TEST_F(JournalGrowthTest, ACrashWhileTheIndexGrowsLeavesACommittedPrefix) {
+  for (const uint64_t seed : seeds(4)) {
+    SCOPED_TRACE("LARDER_TEST_SEED=" + std::to_string(seed));
+    StoreOptions options;
+    options.segment_bytes = 64 << 10;
+    options.checkpoint_after_bytes = 128 << 10;
+    options.increments_share = seed % 2 == 0 ? 0 : 100;
+    testing::SimDisk disk;
+    Random random(seed);
+    uint64_t applied = 0, committed = 0, crashes_in_growth = 0;
+    while (committed < kKeys) {
+      auto store = Store::open(disk, "journal", options, registry_, clock_);
+      ASSERT_TRUE(store) << store.error().message();
+      const uint64_t found = expect_prefix(**store, committed, random);
+      if (HasFailure()) return;
+      applied = committed = found;
+      const uint64_t bytes_before = (*store)->index_bytes();
+      const bool is_growing = applied >= kGrowing;
+      if (is_growing) disk.crash_at_step(1 + random.below(120));
+      grow(**store, is_growing ? kKeys : kGrowing, applied, committed, random);
+      if (applied > found) crashes_in_growth += (*store)->index_bytes() > bytes_before ? 1 : 0;
+      const bool is_power_loss = random.one_in(2);
+      if (!is_power_loss) committed = applied;
+      is_power_loss ? disk.power_loss(random.next()) : disk.process_death();
+    }
+    EXPECT_GT(crashes_in_growth, 0U);
+    disk.process_death();
+    auto store = Store::open(disk, "journal", options, registry_, clock_);
+    ASSERT_TRUE(store) << store.error().message();
+    EXPECT_EQ(expect_prefix(**store, kKeys, random), kKeys);
+  }
+}
+
 // A short history that has everything in it: several segments, a full checkpoint, increments,
 // compaction, and removed segments and checkpoints.
 class JournalEveryStepTest : public JournalCrashTest {
