@@ -19,13 +19,24 @@ uint64_t ahead_of(uint64_t taken, uint64_t step_min, uint64_t most) {
   return std::max(taken, std::min(most, taken + std::max(step_min, taken / 8)));
 }
 
+Result<void> put(catalog::Catalog& catalog, const Budget::Amount& mark) {
+  catalog::Batch batch;
+  batch.put_number(kBytesRecord, mark.bytes);
+  batch.put_number(kObjectsRecord, mark.objects);
+  return catalog.apply(batch);
+}
+
 }  // namespace
 
 Result<HighWater> HighWater::load(catalog::Catalog& catalog, const Budget& budget, bool is_empty) {
   TRY_ASSIGN(const auto bytes, catalog.number(kBytesRecord));
   TRY_ASSIGN(const auto objects, catalog.number(kObjectsRecord));
   if (bytes && objects) return HighWater(catalog, budget, {.bytes = *bytes, .objects = *objects});
-  return HighWater(catalog, budget, is_empty ? Budget::Amount{} : budget.most_objects());
+  if (!is_empty) return HighWater(catalog, budget, budget.most_objects());
+  // Before anything is cached, or a kill would leave the next run without a word.  Need not be
+  // durable: what is noted before something is cached is.
+  TRY(put(catalog, {}));
+  return HighWater(catalog, budget, Budget::Amount{});
 }
 
 HighWater::HighWater(catalog::Catalog& catalog, const Budget& budget, const Budget::Amount& mark)
@@ -80,10 +91,7 @@ Result<void> HighWater::lower(const Budget::Amount& taken) {
 }
 
 Result<void> HighWater::store(const Budget::Amount& mark) {
-  catalog::Batch batch;
-  batch.put_number(kBytesRecord, mark.bytes);
-  batch.put_number(kObjectsRecord, mark.objects);
-  TRY(catalog_.apply(batch));
+  TRY(put(catalog_, mark));
   TRY(catalog_.commit());
   bytes_ = mark.bytes;
   objects_ = mark.objects;

@@ -22,7 +22,7 @@ namespace larder::cache {
 class HighWater {
  public:
   // Of the runs before.  Where they did not say it is what the limits leave; is_empty: nothing, as
-  // there were none.  Both outlive it.
+  // there were none, which is noted.  Both outlive it.
   static Result<HighWater> load(catalog::Catalog& catalog, const Budget& budget, bool is_empty);
   HighWater(catalog::Catalog& catalog, const Budget& budget, const Budget::Amount& mark);
   HighWater(HighWater&& other) noexcept;

@@ -262,6 +262,9 @@ std::string KillLoop::end_of_all() {
   });
   for (int i = 0; i < 2; ++i) {
     if (std::string wrong = start({}); !wrong.empty()) return wrong;
+    // What the audit tidies up after a kill is not stored in that moment.
+    if (!LarderMount::eventually([&] { return mount_->metric("/cache/expected_bytes") == 0; }))
+      return "the audit does not come to its end" + said();
     if (std::string wrong = check_mount(); !wrong.empty()) return "in the end: " + wrong;
     if (const uint64_t reads = source_.requests("read"); i == 1 && reads != 0)
       return fmt::format("in the end: {} reads of the source, all was read before", reads) + said();

@@ -50,6 +50,15 @@ TEST_F(HighWaterTest, WhereNothingIsNotedItIsWhatTheLimitsLeave) {
   EXPECT_TRUE(load(true).mark().is_zero());
 }
 
+// A kill may come before anything is cached.
+TEST_F(HighWaterTest, OfANewCacheItIsNothingAlsoAfterAKill) {
+  limit({.size_bytes = 100 * kMiB});
+  EXPECT_TRUE(load(true).mark().is_zero());
+  disk_.process_death();
+  open();
+  EXPECT_TRUE(load().mark().is_zero());
+}
+
 // So the next run does not reckon with more than there can have been.
 TEST_F(HighWaterTest, IsNotAboveWhatTheLimitsLeave) {
   limit({.size_bytes = 100 * kMiB, .objects = 2000});
