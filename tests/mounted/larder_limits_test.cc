@@ -141,7 +141,7 @@ TEST_F(Limits, WhereInodesAreNotCountedThereIsNoLimit) {
   ASSERT_EQ(mkdir(disk.c_str(), 0755), 0);
   if (::mount("none", disk.c_str(), "tmpfs", 0, "size=64M,nr_inodes=0") != 0)
     GTEST_SKIP() << "no tmpfs here";
-  ASSERT_EQ(std::filesystem::space(disk).available, 64 * kMiB);
+  EXPECT_EQ(std::filesystem::space(disk).available, 64 * kMiB);
   for (size_t i = 0; i < 100; ++i) put(name(i), pattern(100, i));
   settle();
   if (mount({"cache_dir=" + disk + "/cache", "size=50%", "memory=0"})) {

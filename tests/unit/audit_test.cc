@@ -54,6 +54,15 @@ class AuditTest : public FsTest {
     EXPECT_EQ(audit_->status().error, "");
     return audit_->status().findings;
   }
+  void cache_in_an_earlier_run(const std::string& path) {
+    let_ttl_pass();
+    mount();
+    read_path(path);
+    fs_->stack.claim();
+    forget_all();
+    audit_.reset();
+    remount();
+  }
   void end() {
     audit_.reset();
     fs_->close();
@@ -269,13 +278,7 @@ TEST_F(AuditTest, AnOrphanThatIsMappedCountsUntilItIsMappedNoMore) {
 // What was removed in this mount while it was mapped is none of the audit's business.
 TEST_F(AuditTest, WhatIsKeptForAMappingIsNoOrphan) {
   source_.put("a", random_text(1, 2 * kBlock));
-  let_ttl_pass();
-  mount();
-  read_path("a");
-  fs_->stack.claim();
-  forget_all();
-  audit_.reset();
-  remount();
+  cache_in_an_earlier_run("a");
   const auto owner = files().owner_of(NodeId{walk("a").id.node()});
   const ObjectId object = owner->file().object();
   {
@@ -295,13 +298,7 @@ TEST_F(AuditTest, WhatIsKeptForAMappingIsNoOrphan) {
 TEST_F(AuditTest, AnUnlinkedFileThatIsOpenKeepsItsObject) {
   source_.put("a", random_text(1, 2 * kBlock));
   const std::string text = source_.content("a");
-  let_ttl_pass();
-  mount();
-  read_path("a");
-  fs_->stack.claim();
-  forget_all();
-  audit_.reset();
-  remount();
+  cache_in_an_earlier_run("a");
   const OpenReply opened = open(walk("a").id);
   ASSERT_TRUE(fs_->run(files().unlink(kRoot, "a")));
   EXPECT_EQ(audit().orphans, 0U);
@@ -336,7 +333,7 @@ TEST_F(AuditTest, ACrashAtAnyStepLosesNothingAndTheNextPassFindsTheRest) {
   fs_->stack.claim();
   end();
   for (const uint64_t id : {77, 333, 589}) {  // one directory
-    (void)sim_disk_.make_directory("objects/4d");
+    ASSERT_TRUE(sim_disk_.make_directory("objects/4d"));
     sim_disk_.put(object_path(id), random_text(id, kBlock));
   }
   ASSERT_TRUE(sim_disk_.sync_all());
