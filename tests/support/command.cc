@@ -35,7 +35,7 @@ std::vector<char*> argument_vector(std::vector<std::string>& words) {
   if (options.uid != 0 &&
       (setgroups(0, nullptr) != 0 || setgid(options.gid) != 0 || setuid(options.uid) != 0))
     _exit(126);
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  prctl(PR_SET_PDEATHSIG, options.death_signal);
   execvp(argv[0], argv.data());
   _exit(127);
 }

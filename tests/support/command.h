@@ -1,6 +1,7 @@
 // Runs a program to its end and collects what it says.
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <string>
@@ -20,14 +21,15 @@ struct CommandOptions {
   uid_t uid = 0;               // 0: the caller's
   gid_t gid = 0;
   std::vector<std::string> environment = {};  // NAME=VALUE, added to the caller's
+  int death_signal = SIGKILL;                 // sent to it when the calling thread ends
 };
 
 // A program that takes more than a minute is killed.
 CommandResult run_command(const std::vector<std::string>& words,
                           const CommandOptions& options = {});
 
-// Starts it with its output going to the file `log`; it is killed when the calling thread ends.
-// -1 when it could not be started.
+// Starts it with its output going to the file `log`; it is sent `death_signal` when the calling
+// thread ends.  -1 when it could not be started.
 pid_t start_command(const std::vector<std::string>& words, const std::string& log,
                     const CommandOptions& options = {});
 
