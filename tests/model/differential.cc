@@ -1,7 +1,11 @@
 // Random operations on a larder mount and on a plain directory, side by side.
 //
 //   differential [--seconds N | --seeds N] [--from S] [--operations N] [--noise N] [--verbose]
+//   differential --outside [--source disk|tmpfs|sshfs] [--seconds N | --seeds N] ...
 //   LARDER_TEST_SEED=S differential      that seed alone
+//
+// With --outside the source is changed behind the mount while programs keep files and directories
+// open, and the yardstick is what the same programs see without larder on a second source.
 //
 // A failing seed is shrunk, and the line that repeats it is printed.
 #include <fmt/format.h>
@@ -10,11 +14,18 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
+#include <map>
+#include <numeric>
 #include <optional>
 #include <random>
+#include <string>
+#include <vector>
 
+#include "model/outside_run.h"
 #include "model/run.h"
+#include "model/trial.h"
 #include "support/larder_mount.h"
+#include "support/source_directory.h"
 
 namespace larder::model {
 namespace {
@@ -30,42 +41,57 @@ struct Arguments {
   unsigned noise = 0;
   bool verbose = false;
   bool no_shrink = false;
+  bool go_on = false;  // after a seed that fails
+  bool outside = false;
+  testing_support::SourceKind source = testing_support::SourceKind::kDisk;
+  bool native = false;
 };
 
-void report(uint64_t seed, const Arguments& arguments, const Setup& setup,
-            const std::vector<Operation>& operations, const Mounted& result) {
+Trial trial_of(uint64_t seed, const Arguments& arguments) {
+  if (!arguments.outside) return make_trial(seed, arguments.operations, arguments.noise);
+  return outside::make_trial(seed, arguments.operations, arguments.source, arguments.native);
+}
+
+std::string arguments_of(const Arguments& arguments) {
+  if (!arguments.outside)
+    return fmt::format("--operations {} --noise {}", arguments.operations, arguments.noise);
+  return fmt::format("--outside --source {}{} --operations {}",
+                     testing_support::name_of(arguments.source),
+                     arguments.native ? " --native" : "", arguments.operations);
+}
+
+void report(uint64_t seed, const Arguments& arguments, const Trial& trial,
+            const std::vector<size_t>& all, const Mounted& result) {
   const size_t step = result.failure->step;
-  fmt::print("seed {} failed after operation {}, {}\n  {}\n  options: {}; noise: {}\n", seed, step,
-             describe(operations[step]), result.failure->text, fmt::join(setup.options, ","),
-             setup.noise);
-  fmt::print("repeat with: LARDER_TEST_SEED={} {} --operations {} --noise {}\n", seed,
-             program_invocation_name, arguments.operations, arguments.noise);
+  fmt::print("seed {} failed after operation {}, {}\n  {}\n  options: {}\n", seed, step,
+             trial.operations[step], result.failure->text, trial.setup);
+  fmt::print("repeat with: LARDER_TEST_SEED={} {} {}\n", seed, program_invocation_name,
+             arguments_of(arguments));
   if (!result.log.empty()) fmt::print("larder says:\n{}\n", result.log);
   std::fflush(stdout);
-  std::vector<Operation> few(operations.begin(),
-                             operations.begin() + static_cast<ptrdiff_t>(step) + 1);
-  if (!arguments.no_shrink) few = shrink(setup, std::move(few), kShrinkSeconds);
+  std::vector<size_t> few(all.begin(), all.begin() + static_cast<ptrdiff_t>(step) + 1);
+  if (!arguments.no_shrink) few = shrink(trial, std::move(few), kShrinkSeconds);
   fmt::print("{} operations:\n", few.size());
-  for (size_t i = 0; i < few.size(); ++i) fmt::print("  {:4} {}\n", i, describe(few[i]));
-  const Mounted again = run(setup, few);
+  for (const size_t i : few) fmt::print("  {:4} {}\n", i, trial.operations[i]);
+  const Mounted again = trial.run(few, false);
   fmt::print("which end with: {}\n", again.failure ? again.failure->text : "no failure this time");
 }
 
 int test(uint64_t seed, const Arguments& arguments) {
-  Setup setup = make_setup(seed);
-  setup.noise = arguments.noise;
-  const auto operations = make_operations(seed, arguments.operations, setup.shape);
+  const Trial trial = trial_of(seed, arguments);
   if (arguments.verbose) {
-    fmt::print("seed {}: {}; noise: {}\n", seed, fmt::join(setup.options, ","), setup.noise);
+    fmt::print("seed {}: {}\n", seed, trial.setup);
     std::fflush(stdout);
   }
-  const Mounted result = run(setup, operations);
+  std::vector<size_t> all(trial.operations.size());
+  std::iota(all.begin(), all.end(), size_t{0});
+  const Mounted result = trial.run(all, false);
   if (!result.problem.empty()) {
     fmt::print("cannot mount: {}\n", result.problem);
     return 1;
   }
   if (!result.failure) return 0;
-  report(seed, arguments, setup, operations, result);
+  report(seed, arguments, trial, all, result);
   return 1;
 }
 
@@ -75,13 +101,18 @@ int test_all(const Arguments& arguments) {
     return test(strtoull(seed, nullptr, 10), arguments);
   const auto until = steady_clock::now() + std::chrono::seconds(arguments.seconds);
   uint64_t seed = arguments.from ? *arguments.from : std::random_device()();
-  size_t runs = 0;
+  size_t runs = 0, failures = 0;
   do {
-    if (const int failed = test(seed++, arguments)) return failed;
+    failures += test(seed++, arguments) == 0 ? 0 : 1;
     ++runs;
+    if (failures != 0 && !arguments.go_on) return 1;
   } while (arguments.seeds != 0 ? runs < arguments.seeds : steady_clock::now() < until);
-  fmt::print("{} seeds of {} operations passed\n", runs, arguments.operations);
-  return 0;
+  fmt::print("{} of {} seeds of {} operations passed\n", runs - failures, runs,
+             arguments.operations);
+  if (arguments.outside)
+    fmt::print("a change in place came through to open files after {} ms at most\n",
+               outside::slowest_ms());
+  return failures == 0 ? 0 : 1;
 }
 
 }  // namespace
@@ -97,8 +128,21 @@ int main(int argc, char** argv) {
   app.add_option("--noise", arguments.noise, "Threads that read the mount all the while");
   app.add_flag("--verbose", arguments.verbose, "Say what each seed chooses");
   app.add_flag("--no-shrink", arguments.no_shrink, "Leave a failing run as long as it is");
+  app.add_flag("--go-on", arguments.go_on, "Go on after a seed that fails");
+  app.add_flag("--outside", arguments.outside,
+               "With changes behind the mount while programs keep files and directories open");
+  const std::map<std::string, larder::testing_support::SourceKind> kinds = {
+      {"disk", larder::testing_support::SourceKind::kDisk},
+      {"tmpfs", larder::testing_support::SourceKind::kTmpfs},
+      {"sshfs", larder::testing_support::SourceKind::kSshfs}};
+  app.add_option("--source", arguments.source, "What --outside changes behind the mount")
+      ->transform(CLI::CheckedTransformer(kinds));
+  app.add_flag("--native", arguments.native,
+               "With --outside: the source itself in the mount's place, to test the test");
   CLI11_PARSE(app, argc, argv);
-  const std::string why = larder::testing_support::LarderMount::why_unavailable();
+  std::string why = larder::testing_support::LarderMount::why_unavailable();
+  if (why.empty() && arguments.outside)
+    why = larder::testing_support::why_unavailable(arguments.source);
   if (!why.empty()) {
     fmt::print("skipped: {}\n", why);
     return larder::model::kSkipped;

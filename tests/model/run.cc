@@ -249,30 +249,20 @@ Mounted run(const Setup& setup, const std::vector<Operation>& operations) {
   return Runner(setup).run(operations);
 }
 
-std::vector<Operation> shrink(const Setup& setup, std::vector<Operation> operations,
-                              unsigned seconds_max) {
-  using std::chrono::steady_clock;
-  const auto until = steady_clock::now() + std::chrono::seconds(seconds_max);
-  Setup eager = setup;
-  eager.compare_every = std::max<size_t>(1, setup.compare_every / 4);
-  const auto fails = [&](const std::vector<Operation>& some) {
-    return run(eager, some).failure.has_value();
+Trial make_trial(uint64_t seed, size_t count, unsigned noise) {
+  Setup setup = make_setup(seed);
+  setup.noise = noise;
+  const auto operations = make_operations(seed, count, setup.shape);
+  Trial trial{.setup = fmt::format("{}; noise: {}", fmt::join(setup.options, ","), noise)};
+  for (const Operation& operation : operations) trial.operations.push_back(describe(operation));
+  trial.run = [setup, operations](const std::vector<size_t>& chosen, bool eager) {
+    Setup used = setup;
+    if (eager) used.compare_every = std::max<size_t>(1, setup.compare_every / 4);
+    std::vector<Operation> some;
+    for (const size_t i : chosen) some.push_back(operations[i]);
+    return run(used, some);
   };
-  // Halves, quarters ... down to single operations are left out while it still fails.
-  for (size_t part = operations.size() / 2; part > 0; part /= 2) {
-    for (size_t from = 0; from < operations.size() && operations.size() > 1;) {
-      if (steady_clock::now() > until) return operations;
-      std::vector<Operation> fewer(operations.begin(),
-                                   operations.begin() + static_cast<ptrdiff_t>(from));
-      const size_t to = std::min(operations.size(), from + part);
-      fewer.insert(fewer.end(), operations.begin() + static_cast<ptrdiff_t>(to), operations.end());
-      if (!fewer.empty() && fails(fewer))
-        operations = std::move(fewer);
-      else
-        from = to;
-    }
-  }
-  return operations;
+  return trial;
 }
 
 }  // namespace larder::model

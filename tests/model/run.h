@@ -2,11 +2,11 @@
 // plain directory.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "model/operation.h"
+#include "model/trial.h"
 
 namespace larder::model {
 
@@ -19,21 +19,9 @@ struct Setup {
 };
 Setup make_setup(uint64_t seed);
 
-struct Failure {
-  size_t step = 0;  // the operation after which it showed
-  std::string text;
-};
-
-struct Mounted {
-  std::string problem;  // why nothing could be run; empty when it could
-  std::optional<Failure> failure;
-  std::string log;  // the mount's
-};
-
 Mounted run(const Setup& setup, const std::vector<Operation>& operations);
 
-// The fewest operations found within the time that still fail.
-std::vector<Operation> shrink(const Setup& setup, std::vector<Operation> operations,
-                              unsigned seconds_max);
+// The same as a trial.
+Trial make_trial(uint64_t seed, size_t operations, unsigned noise);
 
 }  // namespace larder::model
