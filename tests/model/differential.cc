@@ -70,7 +70,8 @@ void report(uint64_t seed, const Arguments& arguments, const Trial& trial,
   if (!result.log.empty()) fmt::print("larder says:\n{}\n", result.log);
   std::fflush(stdout);
   std::vector<size_t> few(all.begin(), all.begin() + static_cast<ptrdiff_t>(step) + 1);
-  if (!arguments.no_shrink) few = shrink(trial, std::move(few), kShrinkSeconds);
+  if (arguments.no_shrink) return;
+  few = shrink(trial, std::move(few), kShrinkSeconds);
   fmt::print("{} operations:\n", few.size());
   for (const size_t i : few) fmt::print("  {:4} {}\n", i, trial.operations[i]);
   const Mounted again = trial.run(few, false);
@@ -127,7 +128,7 @@ int main(int argc, char** argv) {
   app.add_option("--operations", arguments.operations, "Operations of each seed");
   app.add_option("--noise", arguments.noise, "Threads that read the mount all the while");
   app.add_flag("--verbose", arguments.verbose, "Say what each seed chooses");
-  app.add_flag("--no-shrink", arguments.no_shrink, "Leave a failing run as long as it is");
+  app.add_flag("--no-shrink", arguments.no_shrink, "Leave a failing run as it is");
   app.add_flag("--go-on", arguments.go_on, "Go on after a seed that fails");
   app.add_flag("--outside", arguments.outside,
                "With changes behind the mount while programs keep files and directories open");

@@ -18,6 +18,7 @@ struct Setup {
   unsigned ttl_ms = 0;                    // attr_ttl and negative_ttl
   uint64_t file_bytes_max = 0;
   uint64_t seed = 0;
+  bool is_eager = false;  // does not wait long for what does not come
 };
 Setup make_setup(uint64_t seed, testing_support::SourceKind source);
 

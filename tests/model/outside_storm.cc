@@ -96,9 +96,11 @@ void replay(const std::vector<Step>& steps, Place& place, bool slowly, Finding& 
 std::string read_by_name(const std::string& path, uint32_t newest) {
   const Descriptor file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   struct stat status;
-  if (!file.valid())  // a directory above is elsewhere, or it is a link just now
-    return file.error() == ENOENT || file.error() == ELOOP ? std::string()
-                                                           : std::strerror(file.error());
+  if (!file.valid()) {  // a directory above is elsewhere, or something else has the name just now
+    const bool is_absent =
+        file.error() == ENOENT || file.error() == ELOOP || file.error() == ENOTDIR;
+    return is_absent ? std::string() : std::strerror(file.error());
+  }
   if (fstat(file.get(), &status) != 0) return std::strerror(errno);
   if (!S_ISREG(status.st_mode)) return {};
   const Outcome got = read_from(file.get(), 0, 1 << 24);
