@@ -132,9 +132,10 @@ class Runner {
 
   std::string do_to_both(const Operation& operation) {
     const Action action = twin_.plan(operation, version_);
+    const bool is_new = !twin_.exists(operation.path);
     const Outcome expected = twin_.apply(action, operation.outside, version_);
     const Outcome got = (operation.outside ? behind_ : *place_).apply(action);
-    if (operation.outside) note_outside(operation.kind);
+    if (operation.outside) note_outside(operation.kind, is_new);
     if (operation.kind == Kind::kOpen) {
       witnesses_.close(operation.slot);
       if (operation.seed % 2 == 0 && got.error == 0)
@@ -147,10 +148,10 @@ class Runner {
                        first_difference(expected.data, got.data));
   }
 
-  void note_outside(Kind kind) {
+  void note_outside(Kind kind, bool is_new) {
     const auto now = steady_clock::now();
     believed_.anything = now;
-    if (changes_names(kind)) believed_.names = now;
+    if (changes_names(kind) || is_new) believed_.names = now;
     if (is_directory_move(kind) || kind == Kind::kRename || kind == Kind::kExchange)
       believed_.directories = now;
     if (changes_names(kind) || kind == Kind::kReplace) believed_.files = now;

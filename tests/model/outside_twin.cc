@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "support/files.h"
+
 namespace larder::model::outside {
 namespace {
 
@@ -24,9 +26,14 @@ bool is_at_end(const Action& action, int flags) {
 
 Twin::Twin(testing_support::SourceKind kind, uint64_t file_bytes_max)
     : file_bytes_max_(file_bytes_max),
+      sizes_are_current_(kind != testing_support::SourceKind::kSshfs),
       directory_(testing_support::make_source_directory(kind)),
       place_(directory_->directory()),
       behind_(directory_->behind()) {}
+
+bool Twin::exists(const std::string& path) const {
+  return testing_support::stat_error(behind_.at(path)) == 0;
+}
 
 uint32_t Twin::file_number(const std::string& path) const {
   struct stat status;
@@ -158,7 +165,8 @@ Outcome Twin::apply(const Action& action, bool outside, uint32_t version) {
 
 void Twin::see(OpenFile& open_file, const std::string& data) const {
   open_file.oldest = versions_of(data);
-  open_file.size_min = open_file.size_max = data.size();
+  open_file.size_max = data.size();
+  open_file.size_min = sizes_are_current_ ? data.size() : 0;
 }
 
 void Twin::all_is_seen() {
@@ -167,7 +175,8 @@ void Twin::all_is_seen() {
     if (fd < 0) continue;
     OpenFile& open = open_files_.at(slot);
     const uint64_t size = size_of(fd);
-    open.size_min = open.size_max = size;
+    open.size_max = size;
+    open.size_min = sizes_are_current_ ? size : 0;
     if ((fcntl(fd, F_GETFL) & O_ACCMODE) != O_WRONLY)
       open.oldest = versions_of(read_from(fd, 0, size).data);
   }

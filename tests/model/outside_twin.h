@@ -39,6 +39,7 @@ class Twin {
   // `version` is greater than that of any change before.
   Action plan(const Operation& operation, uint32_t version) const;
   Outcome apply(const Action& action, bool outside, uint32_t version);
+  bool exists(const std::string& path) const;
   const Place& place() const { return place_; }
   const OpenFile& open_file(uint32_t slot) const { return open_files_.at(slot); }
   void close_all() { place_.close_all(); }
@@ -57,6 +58,8 @@ class Twin {
   void see(OpenFile& open_file, const std::string& data) const;
 
   const uint64_t file_bytes_max_;
+  // sshfs itself shows sizes that are past.
+  const bool sizes_are_current_;
   std::unique_ptr<testing_support::SourceDirectory> directory_;
   Place place_;   // as programs see it
   Place behind_;  // as others do
