@@ -19,6 +19,12 @@ uint64_t descriptors_allowed();
 // than that; one line in detail().
 Result<uint64_t> descriptors_for_files(const Config& config, uint64_t allowed);
 
+// How many of these may be directories of the source that are kept open to be worked in: an eighth.
+constexpr uint64_t directories_held_open(uint64_t for_files) {
+  return for_files / 8;
+}
+static_assert(directories_held_open(kDescriptorsForFilesMin) > 0);
+
 // Has the kernel hold the process to what the configuration says.
 void limit_descriptors(const Config& config, uint64_t allowed);
 

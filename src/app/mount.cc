@@ -345,7 +345,8 @@ Result<void> RunningMount::build() {
   std::vector<io::Reactor*> reactors;
   for (const auto& reactor : reactors_) reactors.push_back(reactor.get());
   files_ = std::make_unique<fs::CachedFileSystem>(*environment_, *source_, reactors,
-                                                  coherence_of(config), registry_);
+                                                  coherence_of(config), registry_,
+                                                  directories_held_open(descriptors_->max()));
   residents_->set_evict(
       [this](NodeId node, uint64_t wanted_bytes) { return files_->evict(node, wanted_bytes); });
   TRY(load_root());

@@ -51,13 +51,15 @@ FileMetrics::FileMetrics(Registry& r)
 
 CachedFileSystem::CachedFileSystem(cache::Environment& environment, source::Source& source,
                                    std::vector<io::Reactor*> reactors,
-                                   const CoherenceOptions& coherence, Registry& registry)
+                                   const CoherenceOptions& coherence, Registry& registry,
+                                   size_t directories_max)
     : env_(environment),
       source_(source),
       reactors_(std::move(reactors)),
       coherence_(coherence),
       metrics_(registry),
-      recorder_(environment.clock, registry) {
+      recorder_(environment.clock, registry),
+      directories_(directories_max, registry) {
   registry.gauge_callback("larder_nodes_in_memory", "Nodes the kernel or a request knows.",
                           [this] { return static_cast<int64_t>(table_.size()); });
 }
@@ -71,7 +73,7 @@ io::Reactor& CachedFileSystem::home(KernelId id) {
 io::Task<Result<void>> CachedFileSystem::load_root() {
   NodePtr root = load(kRootNode);
   const uint64_t asked_at = changes().tick();
-  source::Outcome<Attributes> asking = source_.attributes("");
+  source::Outcome<Attributes> asking = source_.attributes({source_.root(), {}});
   const Result<Attributes> attributes = co_await std::move(asking);
   if (!attributes && (!root || !is_outage(attributes.error()))) co_return fail(attributes.error());
   if (!root)
@@ -91,6 +93,7 @@ void CachedFileSystem::shut_down() {
   for (const auto& open : open_files_.take_all()) close_inode(*open->node, *open);
   open_directories_.take_all();
   sent_back_.clear();
+  directories_.clear();
   std::vector<NodePtr> nodes = table_.all();  // alive until no node refers to another
   for (const NodePtr& node : nodes) {
     {
@@ -158,14 +161,6 @@ std::optional<std::string> CachedFileSystem::path_in_memory(NodeId id) const {
   if (!node) return std::nullopt;
   Result<std::string> path = path_of(*node);
   return path ? std::optional(std::move(*path)) : std::nullopt;
-}
-
-Result<std::string> CachedFileSystem::child_path(const Node& parent,
-                                                 const std::string& name) const {
-  if (name.size() > NAME_MAX) return fail(static_cast<Code>(ENAMETOOLONG));
-  TRY_ASSIGN(std::string path, path_of(parent));
-  if (!path.empty()) path += '/';
-  return path + name;
 }
 
 Name CachedFileSystem::first_name(const Node& node, bool* was_lost) const {
@@ -373,9 +368,11 @@ void CachedFileSystem::invalidate_kernel(Node& node, std::optional<uint64_t> exc
 io::Task<Result<Attributes>> CachedFileSystem::ask_attributes(NodePtr node, source::Wait wait) {
   for (;;) {
     const Name name = first_name(*node);
-    Result<std::string> path = path_of(*node);
+    const Result<std::string> path = path_of(*node);
     if (!path) break;
-    source::Outcome<Attributes> asking = source_.attributes(*path, wait);
+    io::Task<Result<Attributes>> asking = ask_at<Attributes>(
+        node,
+        [this, wait](source::Place place) { return source_.attributes(std::move(place), wait); });
     Result<Attributes> attributes = co_await std::move(asking);
     const bool found = attributes.has_value();
     if (found ? same_file(*node, *attributes) : !attributes.error().is(Code::kNotFound))

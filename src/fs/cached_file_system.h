@@ -3,6 +3,7 @@
 // Changes go through to the source; what the catalog and the cache know follows.  The rules of
 // coherence are in docs/SEMANTICS.md.  Split by concern:
 //   cached_file_system.cc  nodes, paths, attributes and how answers of the source are taken in
+//   places.cc              where things are at the source
 //   lookup.cc              names: look-ups, also while the source is down
 //   namespace.cc           making, removing, renaming
 //   files.cc               open, create, release, and how the kernel reads a file
@@ -33,6 +34,7 @@
 #include "fs/node.h"
 #include "fs/node_table.h"
 #include "fs/sent_back.h"
+#include "fs/source_directories.h"
 #include "source/source.h"
 
 namespace larder::fs {
@@ -60,10 +62,11 @@ struct FileMetrics {
 
 class CachedFileSystem final : public FileSystem {
  public:
-  // All of these outlive the file system.
+  static constexpr size_t kDirectoriesMax = 1024;
+  // All of these outlive the file system.  directories_max: of the source's, held open.
   CachedFileSystem(cache::Environment& environment, source::Source& source,
                    std::vector<io::Reactor*> reactors, const CoherenceOptions& coherence,
-                   Registry& registry);
+                   Registry& registry, size_t directories_max = kDirectoriesMax);
   ~CachedFileSystem() override;
 
   // Asks the source for the root's attributes, or takes what the catalog knows; kNotFound when
@@ -169,6 +172,12 @@ class CachedFileSystem final : public FileSystem {
   cache::ChangeClock& changes() { return env_.changes; }
   NodeTable& table() { return table_; }
   Result<std::string> path_of(const Node& node) const;
+  // Asks the source about the node, by what `ask` makes of the node's place.  kStale when it has no
+  // name.
+  template <class T>
+  using Ask = std::move_only_function<source::Outcome<T>(source::Place)>;
+  template <class T>
+  io::Task<Result<T>> ask_at(std::shared_ptr<Node> node, Ask<T> ask);
   // was_lost: it had one in this run and has none left.
   Name first_name(const Node& node, bool* was_lost = nullptr) const;
   // While the catalog has no room only what has data is recorded, and directories, by which that is
@@ -198,8 +207,18 @@ class CachedFileSystem final : public FileSystem {
   }
   Nanos now() const { return env_.clock.monotonic(); }
 
+  // places
+  bool has_name(const Node& node) const;  // or is the root
+  // By its first name; kStale when it has none.
+  io::Task<Result<source::Place>> place_of(NodePtr node);
+  io::Task<Result<source::Place>> place_in(NodePtr parent, std::string name);
+  // The directory itself, open.
+  io::Task<Result<source::DirectoryPtr>> directory_at(NodePtr node);
+  source::DirectoryPtr find_directory(Node& node);  // null: it is not open
+  io::Task<Result<source::DirectoryPtr>> open_beneath(source::DirectoryPtr directory,
+                                                      std::string name);
+
   // names
-  Result<std::string> child_path(const Node& parent, const std::string& name) const;
   std::optional<NodeId> known_child(Node& parent, std::string_view name);
   void recall_names(NodePtr node);
   NodePtr adopt(const NodePtr& parent, const std::string& name, const Attributes& attributes,
@@ -224,8 +243,7 @@ class CachedFileSystem final : public FileSystem {
   io::Task<Result<NodePtr>> resolve(NodePtr parent, std::string name);
   Result<NodePtr> resolve_offline(const NodePtr& parent, const std::string& name, Error error);
   NodePtr fresh_child(Node& parent, std::string_view name, bool* negative);
-  io::Task<Result<NodeReply>> finish_making(NodePtr parent, std::string name,
-                                            source::Outcome<Attributes> making);
+  io::Task<Result<NodeReply>> finish_making(NodePtr parent, std::string name, Ask<Attributes> make);
   void after_unlink(const NodePtr& node);
   io::Task<void> hold_data(NodePtr node);
 
@@ -276,6 +294,7 @@ class CachedFileSystem final : public FileSystem {
 
   // directories
   io::Task<Result<void>> load_listing(OpenDirectory* open);
+  io::Task<Result<std::vector<source::DirectoryEntry>>> list_at(NodePtr node, source::Wait wait);
   std::vector<catalog::ListingEntry> number_entries(Node& directory,
                                                     std::vector<source::DirectoryEntry> entries);
   void store_listing(const NodePtr& directory, const std::vector<catalog::ListingEntry>& entries,
@@ -306,6 +325,7 @@ class CachedFileSystem final : public FileSystem {
   FileMetrics metrics_;
   AccessRecorder recorder_;
   KernelPort* kernel_ = nullptr;
+  SourceDirectories directories_;
   NodeTable table_;
   HandleSet<OpenFile> open_files_;
   HandleSet<OpenDirectory> open_directories_;
@@ -322,6 +342,14 @@ class CachedFileSystem final : public FileSystem {
   std::optional<struct statvfs> space_ GUARDED_BY(space_mutex_);
   Nanos space_valid_until_ GUARDED_BY(space_mutex_){0};
 };
+
+template <class T>
+io::Task<Result<T>> CachedFileSystem::ask_at(NodePtr node, Ask<T> ask) {
+  io::Task<Result<source::Place>> placing = place_of(std::move(node));
+  CO_TRY_ASSIGN(source::Place place, co_await std::move(placing));
+  source::Outcome<T> asking = ask(std::move(place));
+  co_return co_await std::move(asking);
+}
 
 // The name does not lead to the file any more.
 bool is_gone(const Error& error);

@@ -46,9 +46,11 @@ void CachedFileSystem::release_directory(uint64_t handle) {
 }
 
 io::Task<Result<void>> CachedFileSystem::sync_directory(uint64_t handle, bool data_only) {
-  Result<std::string> path = path_of(*directory_of(handle).node);
-  if (!path) co_return Result<void>();  // removed while open: there is nothing left to sync
-  source::Outcome<void> syncing = source_.sync_directory(std::move(*path), data_only);
+  const NodePtr node = directory_of(handle).node;
+  if (!has_name(*node)) co_return Result<void>();  // removed while open: nothing is left to sync
+  io::Task<Result<source::DirectoryPtr>> opening = directory_at(node);
+  CO_TRY_ASSIGN(source::DirectoryPtr directory, co_await std::move(opening));
+  source::Outcome<void> syncing = source_.sync_directory(std::move(directory), data_only);
   co_return co_await std::move(syncing);
 }
 
@@ -81,10 +83,9 @@ io::Task<Result<void>> CachedFileSystem::load_listing(OpenDirectory* open) {
       co_return Result<void>();
     }
   }
-  Result<std::string> path = path_of(*node);
-  if (!path) co_return Result<void>();  // removed while open: empty
-  source::Outcome<std::vector<source::DirectoryEntry>> listing = source_.list(
-      std::move(*path), stored_parts != 0 ? source::Wait::kPatiently : source::Wait::kForAnswer);
+  if (!has_name(*node)) co_return Result<void>();  // removed while open: empty
+  io::Task<Result<std::vector<source::DirectoryEntry>>> listing =
+      list_at(node, stored_parts != 0 ? source::Wait::kPatiently : source::Wait::kForAnswer);
   Result<std::vector<source::DirectoryEntry>> listed = co_await std::move(listing);
   if (!listed) {
     if (!is_outage(listed.error()) || stored_parts == 0) co_return fail(listed.error());
@@ -97,6 +98,15 @@ io::Task<Result<void>> CachedFileSystem::load_listing(OpenDirectory* open) {
   open->entries = number_entries(*node, std::move(*listed));
   store_listing(node, open->entries, attributes, asked_at);
   co_return Result<void>();
+}
+
+io::Task<Result<std::vector<source::DirectoryEntry>>> CachedFileSystem::list_at(NodePtr node,
+                                                                                source::Wait wait) {
+  io::Task<Result<source::DirectoryPtr>> opening = directory_at(std::move(node));
+  CO_TRY_ASSIGN(source::DirectoryPtr directory, co_await std::move(opening));
+  source::Outcome<std::vector<source::DirectoryEntry>> listing =
+      source_.list(std::move(directory), wait);
+  co_return co_await std::move(listing);
 }
 
 // Gives each name its node id, known or new.

@@ -41,11 +41,13 @@ io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::stri
       co_return fail(static_cast<Code>(ENODATA));
     }
   }
-  Result<std::string> path = path_of(*node);
-  const std::shared_ptr<source::SourceFile> held = path ? nullptr : held_source(*node);
-  if (!path && !held) co_return fail(static_cast<Code>(ENODATA));
-  source::Outcome<std::string> getting =
-      held ? held->get_xattr(name) : source_.get_xattr(std::move(*path), name);
+  const bool named = has_name(*node);
+  const std::shared_ptr<source::SourceFile> held = named ? nullptr : held_source(*node);
+  if (!named && !held) co_return fail(static_cast<Code>(ENODATA));
+  io::Task<Result<std::string>> getting =
+      held ? held->get_xattr(name) : ask_at<std::string>(node, [this, name](source::Place place) {
+        return source_.get_xattr(std::move(place), name);
+      });
   const Result<std::string> got = co_await std::move(getting);
   if (got ? got->size() > kXattrBytesMax : !says_none(got.error())) co_return got;
   MutexLock lock(node->mutex_);
@@ -60,14 +62,15 @@ io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::stri
 io::Task<Result<void>> CachedFileSystem::set_xattr(KernelId id, std::string name, std::string value,
                                                    int flags, std::optional<Credentials> as) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
-  Result<std::string> path = path_of(*node);
-  const std::shared_ptr<source::SourceFile> held = path ? nullptr : held_source(*node);
-  if (!path && !held) co_return fail(Code::kNotSupported);
+  const bool named = has_name(*node);
+  const std::shared_ptr<source::SourceFile> held = named ? nullptr : held_source(*node);
+  if (!named && !held) co_return fail(Code::kNotSupported);
   expire(*node);
-  source::Outcome<void> setting =
+  io::Task<Result<void>> setting =
       held ? held->set_xattr(std::move(name), std::move(value), flags, std::move(as))
-           : source_.set_xattr(std::move(*path), std::move(name), std::move(value), flags,
-                               std::move(as));
+           : ask_at<void>(node, [this, name, value, flags, as](source::Place place) {
+               return source_.set_xattr(std::move(place), name, value, flags, as);
+             });
   const Result<void> set = co_await std::move(setting);
   if (cache::CachedFile* file = node->cached_file()) file->expect_ctime_change();
   expire(*node);  // an ACL moves the mode, any of them ctime
@@ -76,22 +79,27 @@ io::Task<Result<void>> CachedFileSystem::set_xattr(KernelId id, std::string name
 
 io::Task<Result<std::vector<std::string>>> CachedFileSystem::list_xattr(KernelId id) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
-  Result<std::string> path = path_of(*node);
-  const std::shared_ptr<source::SourceFile> held = path ? nullptr : held_source(*node);
-  if (!path && !held) co_return std::vector<std::string>();
-  source::Outcome<std::vector<std::string>> listing =
-      held ? held->list_xattr() : source_.list_xattr(std::move(*path));
+  using Names = std::vector<std::string>;
+  const bool named = has_name(*node);
+  const std::shared_ptr<source::SourceFile> held = named ? nullptr : held_source(*node);
+  if (!named && !held) co_return Names();
+  io::Task<Result<Names>> listing =
+      held ? held->list_xattr() : ask_at<Names>(node, [this](source::Place place) {
+        return source_.list_xattr(std::move(place));
+      });
   co_return co_await std::move(listing);
 }
 
 io::Task<Result<void>> CachedFileSystem::remove_xattr(KernelId id, std::string name) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
-  Result<std::string> path = path_of(*node);
-  const std::shared_ptr<source::SourceFile> held = path ? nullptr : held_source(*node);
-  if (!path && !held) co_return fail(static_cast<Code>(ENODATA));
+  const bool named = has_name(*node);
+  const std::shared_ptr<source::SourceFile> held = named ? nullptr : held_source(*node);
+  if (!named && !held) co_return fail(static_cast<Code>(ENODATA));
   expire(*node);
-  source::Outcome<void> removing = held ? held->remove_xattr(std::move(name))
-                                        : source_.remove_xattr(std::move(*path), std::move(name));
+  io::Task<Result<void>> removing = held ? held->remove_xattr(std::move(name))
+                                         : ask_at<void>(node, [this, name](source::Place place) {
+                                             return source_.remove_xattr(std::move(place), name);
+                                           });
   const Result<void> removed = co_await std::move(removing);
   if (cache::CachedFile* file = node->cached_file()) file->expect_ctime_change();
   expire(*node);

@@ -143,7 +143,7 @@ io::Task<Result<void>> CachedFileSystem::sync(uint64_t handle, bool data_only) {
       co_return co_await std::move(syncing);
     }
     // Without a name and not held open, it is no more on the source: there is nothing to sync.
-    if (!path_of(*node)) co_return Result<void>();
+    if (!has_name(*node)) co_return Result<void>();
     if (!opened.error().is(Code::kStale) || attempt == kStaleReadsMax)
       co_return fail(opened.error());
     io::Task<Result<void>> refreshing = refresh(node);
@@ -263,13 +263,12 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
   std::shared_ptr<source::SourceFile> through;
   if (handle != 0) through = file_of(handle).source;
-  Result<std::string> path = path_of(*node);
-  if (!path && !through) {
+  if (!through && !has_name(*node)) {
     // Unlinked, still open, changed through a read-only handle or by path of a descriptor.
     through = held_source(*node);
     if (!through) {
       if (const auto changed = change_nameless(*node, change)) co_return *changed;
-      co_return fail(path.error());
+      co_return fail(Code::kStale, "no known name");
     }
   }
   io::AsyncMutex::Guard changing = co_await node->changing.lock();
@@ -287,8 +286,11 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
     io::Task<void> beginning = file->begin_change(from, UINT64_MAX);
     co_await std::move(beginning);
   }
-  source::Outcome<Attributes> setting =
-      through ? through->set_attributes(change) : source_.set_attributes(std::move(*path), change);
+  io::Task<Result<Attributes>> setting =
+      through ? through->set_attributes(change)
+              : ask_at<Attributes>(node, [this, change](source::Place place) {
+                  return source_.set_attributes(std::move(place), change);
+                });
   const Result<Attributes> set = co_await std::move(setting);
   if (file != nullptr && new_size) {
     if (set)

@@ -103,9 +103,7 @@ std::shared_ptr<source::SourceFile> CachedFileSystem::held_source(Node& node) {
 
 io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for_writing(
     NodePtr node, Opening how) {
-  const Result<std::string> path = path_of(*node);
-  const std::shared_ptr<source::SourceFile> held = path ? nullptr : held_source(*node);
-  if (!path && !held) co_return fail(path.error());
+  const std::shared_ptr<source::SourceFile> held = has_name(*node) ? nullptr : held_source(*node);
   const bool truncates = how.truncates();
   cache::CachedFile& file = node->file();
   io::AsyncMutex::Guard changing;
@@ -116,14 +114,17 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
     co_await std::move(beginning);
   }
   const uint64_t asked_at = changes().tick();
-  const auto open_with = [&](int flags) {
-    return held ? held->reopen(flags) : source_.open_file(*path, flags);
+  const auto open_with = [&](int flags) -> io::Task<Result<source::Opened>> {
+    if (held) return held->reopen(flags);
+    return ask_at<source::Opened>(node, [this, flags](source::Place place) {
+      return source_.open_file(std::move(place), flags);
+    });
   };
-  source::Outcome<source::Opened> asking = open_with(how.flags & (O_ACCMODE | O_TRUNC));
+  io::Task<Result<source::Opened>> asking = open_with(how.flags & (O_ACCMODE | O_TRUNC));
   Result<source::Opened> opened = co_await std::move(asking);
   if (!opened && opened.error().is(static_cast<Code>(EPERM)) && (how.flags & O_APPEND) != 0) {
     // Append-only (chattr +a).
-    source::Outcome<source::Opened> again = open_with(how.flags & (O_ACCMODE | O_APPEND));
+    io::Task<Result<source::Opened>> again = open_with(how.flags & (O_ACCMODE | O_APPEND));
     opened = co_await std::move(again);
   }
   if (truncates) {
@@ -158,13 +159,10 @@ io::Task<Result<void>> CachedFileSystem::revalidate_for_reading(NodePtr node, bo
     if (!returned) co_return fail(look_again(*node, refreshed.error(), false));
   }
   // It will be read from the source: opening it there answers both questions at once.
-  Result<std::string> path = path_of(*node);
-  if (!path) {
-    if (file.source_file()) co_return Result<void>();  // unlinked, and held
-    co_return fail(path.error());
-  }
+  if (!has_name(*node) && file.source_file()) co_return Result<void>();  // unlinked, and held
   const uint64_t asked_at = changes().tick();
-  source::Outcome<source::Opened> opening = source_.open_file(std::move(*path), O_RDONLY);
+  io::Task<Result<source::Opened>> opening = ask_at<source::Opened>(
+      node, [this](source::Place place) { return source_.open_file(std::move(place), O_RDONLY); });
   Result<source::Opened> opened = co_await std::move(opening);
   if (!opened) {
     if (is_outage(opened.error())) {
@@ -303,10 +301,11 @@ Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, const Openi
 io::Task<Result<CreateReply>> CachedFileSystem::create(KernelId parent_id, std::string name,
                                                        uint32_t mode, int flags, Caller caller) {
   CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
-  CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
+  io::Task<Result<source::Place>> placing = place_in(parent, name);
+  CO_TRY_ASSIGN(source::Place place, co_await std::move(placing));
   change_directory(*parent);
   source::Outcome<source::Opened> creating =
-      source_.create_file(std::move(path), flags & (O_ACCMODE | O_EXCL | O_TRUNC), mode, caller);
+      source_.create_file(std::move(place), flags & (O_ACCMODE | O_EXCL | O_TRUNC), mode, caller);
   Result<source::Opened> created = co_await std::move(creating);
   change_directory(*parent);
   if (!created) co_return fail(created.error());

@@ -143,11 +143,16 @@ io::Task<Result<CachedFileSystem::NodePtr>> CachedFileSystem::resolve(NodePtr pa
   for (int attempt = 0; attempt < kOvertakenMax; ++attempt) {
     known = known_child(*parent, name);
     asked_at = changes().tick();
-    CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
     const source::Wait wait =
         known && load(*known) ? source::Wait::kPatiently : source::Wait::kForAnswer;
-    source::Outcome<Attributes> asking = source_.attributes(std::move(path), wait);
-    attributes = co_await std::move(asking);
+    io::Task<Result<source::Place>> placing = place_in(parent, name);
+    Result<source::Place> place = co_await std::move(placing);
+    if (place) {
+      source::Outcome<Attributes> asking = source_.attributes(std::move(*place), wait);
+      attributes = co_await std::move(asking);
+    } else {
+      attributes = fail(place.error());
+    }
     if (known_child(*parent, name) == known) break;
   }
   if (attributes) co_return adopt(parent, name, *attributes, asked_at);
@@ -234,6 +239,10 @@ CachedFileSystem::NodePtr CachedFileSystem::adopt(const NodePtr& parent, const s
     if (is_new) node->attributes_ = attributes;  // the type must be known from the start
   }
   add_name(node, parent, name);
+  // On a source whose numbers are not stable the node may be another directory from now on.
+  if (const auto open = directories_.find(node->id());
+      open && open->number() != 0 && open->number() != attributes.inode)
+    directories_.remove(node->id());
   apply(*node, attributes, asked_at);
   remember_child(*parent, name, node->id(), coherence_.attributes_ttl, asked_at);
   catalog::Batch batch;
@@ -255,8 +264,8 @@ io::Task<Result<std::string>> CachedFileSystem::read_link(KernelId id) {
         node->attributes_.inode != 0)
       co_return node->symlink_target_;
   }
-  CO_TRY_ASSIGN(std::string path, path_of(*node));
-  source::Outcome<std::string> reading = source_.read_link(std::move(path));
+  io::Task<Result<std::string>> reading = ask_at<std::string>(
+      node, [this](source::Place place) { return source_.read_link(std::move(place)); });
   const Result<std::string> target = co_await std::move(reading);
   MutexLock lock(node->mutex_);
   if (target) {

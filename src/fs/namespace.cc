@@ -7,8 +7,11 @@
 namespace larder::fs {
 
 io::Task<Result<NodeReply>> CachedFileSystem::finish_making(NodePtr parent, std::string name,
-                                                            source::Outcome<Attributes> making) {
+                                                            Ask<Attributes> make) {
+  io::Task<Result<source::Place>> placing = place_in(parent, name);
+  CO_TRY_ASSIGN(source::Place place, co_await std::move(placing));
   change_directory(*parent);
+  source::Outcome<Attributes> making = make(std::move(place));
   const Result<Attributes> made = co_await std::move(making);
   change_directory(
       *parent);  // also after a failure: a call that timed out may have been carried out
@@ -22,27 +25,30 @@ io::Task<Result<NodeReply>> CachedFileSystem::make_node(KernelId parent_id, std:
                                                         uint32_t mode, uint64_t rdev,
                                                         Caller caller) {
   CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
-  CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
-  io::Task<Result<NodeReply>> making = finish_making(
-      parent, std::move(name), source_.make_node(std::move(path), mode, rdev, caller));
+  io::Task<Result<NodeReply>> making =
+      finish_making(parent, std::move(name), [this, mode, rdev, caller](source::Place place) {
+        return source_.make_node(std::move(place), mode, rdev, caller);
+      });
   co_return co_await std::move(making);
 }
 
 io::Task<Result<NodeReply>> CachedFileSystem::make_directory(KernelId parent_id, std::string name,
                                                              uint32_t mode, Caller caller) {
   CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
-  CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
   io::Task<Result<NodeReply>> making =
-      finish_making(parent, std::move(name), source_.make_directory(std::move(path), mode, caller));
+      finish_making(parent, std::move(name), [this, mode, caller](source::Place place) {
+        return source_.make_directory(std::move(place), mode, caller);
+      });
   co_return co_await std::move(making);
 }
 
 io::Task<Result<NodeReply>> CachedFileSystem::make_symlink(KernelId parent_id, std::string name,
                                                            std::string target, Caller caller) {
   CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
-  CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
-  io::Task<Result<NodeReply>> making = finish_making(
-      parent, std::move(name), source_.make_symlink(std::move(target), std::move(path), caller));
+  io::Task<Result<NodeReply>> making =
+      finish_making(parent, std::move(name), [this, target, caller](source::Place place) {
+        return source_.make_symlink(target, std::move(place), caller);
+      });
   co_return co_await std::move(making);
 }
 
@@ -50,11 +56,13 @@ io::Task<Result<NodeReply>> CachedFileSystem::link(KernelId id, KernelId new_par
                                                    std::string new_name) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
   CO_TRY_ASSIGN(const NodePtr parent, this->node(new_parent_id));
-  CO_TRY_ASSIGN(std::string path, path_of(*node));
-  CO_TRY_ASSIGN(std::string new_path, child_path(*parent, new_name));
+  io::Task<Result<source::Place>> finding = place_of(node);
+  CO_TRY_ASSIGN(source::Place place, co_await std::move(finding));
+  io::Task<Result<source::Place>> placing = place_in(parent, new_name);
+  CO_TRY_ASSIGN(source::Place new_place, co_await std::move(placing));
   change_directory(*parent);
   expire(*node);
-  source::Outcome<Attributes> linking = source_.link(std::move(path), std::move(new_path));
+  source::Outcome<Attributes> linking = source_.link(std::move(place), std::move(new_place));
   const Result<Attributes> linked = co_await std::move(linking);
   change_directory(*parent);
   expire(*node);
@@ -108,7 +116,8 @@ void CachedFileSystem::after_unlink(const NodePtr& node) {
 
 io::Task<Result<void>> CachedFileSystem::unlink(KernelId parent_id, std::string name) {
   CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
-  CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
+  io::Task<Result<source::Place>> placing = place_in(parent, name);
+  CO_TRY_ASSIGN(source::Place place, co_await std::move(placing));
   // Also one that nobody uses: its record and its object go with it.
   const auto id = known_child(*parent, name);
   const NodePtr child = id ? load(*id) : nullptr;
@@ -118,7 +127,7 @@ io::Task<Result<void>> CachedFileSystem::unlink(KernelId parent_id, std::string 
     expire(*child);
   }
   change_directory(*parent);
-  source::Outcome<void> removing = source_.unlink(std::move(path));
+  source::Outcome<void> removing = source_.unlink(std::move(place));
   const Result<void> removed = co_await std::move(removing);
   change_directory(*parent);
   if (!removed) co_return fail(removed.error());
@@ -132,12 +141,13 @@ io::Task<Result<void>> CachedFileSystem::unlink(KernelId parent_id, std::string 
 
 io::Task<Result<void>> CachedFileSystem::remove_directory(KernelId parent_id, std::string name) {
   CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
-  CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
+  io::Task<Result<source::Place>> placing = place_in(parent, name);
+  CO_TRY_ASSIGN(source::Place place, co_await std::move(placing));
   const auto id = known_child(*parent, name);
   const NodePtr child = id ? load(*id) : nullptr;
   if (child) expire(*child);
   change_directory(*parent);
-  source::Outcome<void> removing = source_.remove_directory(std::move(path));
+  source::Outcome<void> removing = source_.remove_directory(std::move(place));
   const Result<void> removed = co_await std::move(removing);
   change_directory(*parent);
   if (!removed) co_return fail(removed.error());
@@ -174,8 +184,10 @@ io::Task<Result<void>> CachedFileSystem::rename(KernelId parent_id, std::string 
                                                 unsigned flags) {
   CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
   CO_TRY_ASSIGN(const NodePtr new_parent, node(new_parent_id));
-  CO_TRY_ASSIGN(std::string path, child_path(*parent, name));
-  CO_TRY_ASSIGN(std::string new_path, child_path(*new_parent, new_name));
+  io::Task<Result<source::Place>> placing = place_in(parent, name);
+  CO_TRY_ASSIGN(source::Place place, co_await std::move(placing));
+  io::Task<Result<source::Place>> placing_new = place_in(new_parent, new_name);
+  CO_TRY_ASSIGN(source::Place new_place, co_await std::move(placing_new));
   const auto moved_id = known_child(*parent, name);
   const auto other_id = known_child(*new_parent, new_name);
   const NodePtr moved = moved_id ? load(*moved_id) : nullptr;
@@ -190,7 +202,7 @@ io::Task<Result<void>> CachedFileSystem::rename(KernelId parent_id, std::string 
   change_directory(*parent);
   change_directory(*new_parent);
   const RenameUnderWay under_way(*this);
-  source::Outcome<void> renaming = source_.rename(std::move(path), std::move(new_path), flags);
+  source::Outcome<void> renaming = source_.rename(std::move(place), std::move(new_place), flags);
   const Result<void> renamed = co_await std::move(renaming);
   change_directory(*parent);
   change_directory(*new_parent);

@@ -42,9 +42,10 @@ uint32_t Node::type() const {
 }
 
 io::Task<Result<std::shared_ptr<source::SourceFile>>> Node::open_source() {
-  CO_TRY_ASSIGN(std::string path, fs_.path_of(*this));
   const uint64_t asked_at = fs_.changes().tick();
-  source::Outcome<source::Opened> asking = fs_.source().open_file(std::move(path), O_RDONLY);
+  io::Task<Result<source::Opened>> asking = fs_.ask_at<source::Opened>(
+      shared_from_this(),
+      [this](source::Place place) { return fs_.source().open_file(std::move(place), O_RDONLY); });
   CO_TRY_ASSIGN(source::Opened opened, co_await std::move(asking));
   if (!fs_.same_file(*this, opened.attributes)) co_return fail(Code::kStale, "replaced outside");
   if (fs_.apply(*this, opened.attributes, asked_at))

@@ -5,7 +5,10 @@
 
 #include <utility>
 
+#include "base/check.h"
+#include "source/directory_fd.h"
 #include "source/dispatcher.h"
+#include "source/open_beneath.h"
 #include "source/operations.h"
 #include "source/source.h"
 #include "source/source_file.h"
@@ -13,7 +16,23 @@
 namespace larder::source {
 namespace {
 
+using operations::At;
 using operations::Creator;
+using operations::OpenedFd;
+
+// A place during a call, which holds the place itself.
+struct Located {
+  Root::AttachmentPtr attachment;
+  At at;
+};
+
+Result<Located> locate(const Place& place) {
+  TRY(check_name(place.name));
+  const auto* directory = dynamic_cast<const DirectoryFd*>(place.directory.get());
+  CHECK(directory != nullptr);  // there is one kind of source under one mount
+  TRY_ASSIGN(DirectoryFd::Held held, directory->hold());
+  return Located{std::move(held.attachment), {held.fd, place.name, place.number}};
+}
 
 class DirectorySource final : public Source {
  public:
@@ -23,118 +42,150 @@ class DirectorySource final : public Source {
   ~DirectorySource() override { dispatcher_->stop(); }
   void stop() override { dispatcher_->stop(); }
 
-  Outcome<Attributes> attributes(std::string path, Wait wait) override {
-    return call<Attributes>(
-        CallKind::kAttributes,
-        [root = root_, path = std::move(path)] { return operations::attributes(*root, path); },
-        wait);
+  DirectoryPtr root() const override { return root_directory_; }
+  Outcome<DirectoryPtr> open_directory(Place place) override {
+    struct Opened {
+      CountedFd fd;
+      uint64_t number = 0;
+      Root::AttachmentPtr attachment;
+    };
+    // What comes after the answer must not need this object.
+    const std::shared_ptr<Root> root = root_;
+    const std::shared_ptr<Dispatcher> dispatcher = dispatcher_;
+    Result<DescriptorLimit::Slot> slot;
+    if (DescriptorLimit* limit = dispatcher->descriptors())
+      slot = limit->take(DescriptorLimit::Use::kReopenable);
+    if (!slot) co_return fail(slot.error());
+    Work<Opened> work = [root, place = std::move(place),
+                         slot = std::move(*slot)]() mutable -> Result<Opened> {
+      TRY_ASSIGN(Located at, locate(place));
+      TRY_ASSIGN(operations::OpenedDirectory opened, operations::open_directory(*root, at.at));
+      return Opened{
+          {std::move(slot), std::move(opened.fd)}, opened.number, std::move(at.attachment)};
+    };
+    Outcome<Opened> opening = call<Opened>(CallKind::kOpenDirectory, std::move(work));
+    CO_TRY_ASSIGN(Opened opened, co_await std::move(opening));
+    co_return std::make_shared<const DirectoryFd>(root, std::move(opened.attachment), opened.number,
+                                                  std::move(opened.fd), dispatcher->closer());
   }
-  Outcome<std::string> read_link(std::string path) override {
-    return call<std::string>(CallKind::kReadLink, [root = root_, path = std::move(path)] {
-      return operations::read_link(*root, path);
-    });
+  Outcome<Attributes> attributes(Place place, Wait wait) override {
+    return call_at<Attributes>(
+        CallKind::kAttributes, std::move(place),
+        [root = root_](const At& at) { return operations::attributes(*root, at); }, wait);
   }
-  Outcome<std::vector<DirectoryEntry>> list(std::string path, Wait wait) override {
-    return call<std::vector<DirectoryEntry>>(
-        CallKind::kList,
-        [root = root_, path = std::move(path)] { return operations::list(*root, path); }, wait);
+  Outcome<std::string> read_link(Place place) override {
+    return call_at<std::string>(
+        CallKind::kReadLink, std::move(place),
+        [root = root_](const At& at) { return operations::read_link(*root, at); });
   }
-  Outcome<Opened> open_file(std::string path, int flags) override {
+  Outcome<std::vector<DirectoryEntry>> list(DirectoryPtr directory, Wait wait) override {
+    return call_at<std::vector<DirectoryEntry>>(
+        CallKind::kList, itself(std::move(directory)),
+        [](const At& at) { return operations::list(at.directory); }, wait);
+  }
+  Outcome<Opened> open_file(Place place, int flags) override {
     return open_by(dispatcher_, root_, CallKind::kOpen, flags,
-                   [root = root_, path = std::move(path), flags] {
-                     return operations::open_file(*root, path, flags);
+                   [root = root_, place = std::move(place), flags]() -> Result<OpenedFd> {
+                     TRY_ASSIGN(const Located at, locate(place));
+                     return operations::open_file(*root, at.at, flags);
                    });
   }
-  Outcome<Opened> create_file(std::string path, int flags, uint32_t mode, Caller caller) override {
+  Outcome<Opened> create_file(Place place, int flags, uint32_t mode, Caller caller) override {
     return open_by(dispatcher_, root_, CallKind::kCreate, flags,
-                   [root = root_, path = std::move(path), flags, mode, creator = creator(caller)] {
-                     return operations::create_file(*root, path, flags, mode, creator);
+                   [root = root_, place = std::move(place), flags, mode,
+                    creator = creator(caller)]() -> Result<OpenedFd> {
+                     TRY_ASSIGN(const Located at, locate(place));
+                     return operations::create_file(*root, at.at, flags, mode, creator);
                    });
   }
-  Outcome<Attributes> make_directory(std::string path, uint32_t mode, Caller caller) override {
-    return call<Attributes>(CallKind::kMakeDirectory, [root = root_, path = std::move(path), mode,
-                                                       creator = creator(caller)] {
-      return operations::make_directory(*root, path, mode, creator);
-    });
+  Outcome<Attributes> make_directory(Place place, uint32_t mode, Caller caller) override {
+    return call_at<Attributes>(CallKind::kMakeDirectory, std::move(place),
+                               [root = root_, mode, creator = creator(caller)](const At& at) {
+                                 return operations::make_directory(*root, at, mode, creator);
+                               });
   }
-  Outcome<Attributes> make_node(std::string path, uint32_t mode, uint64_t rdev,
-                                Caller caller) override {
-    return call<Attributes>(CallKind::kMakeNode, [root = root_, path = std::move(path), mode, rdev,
-                                                  creator = creator(caller)] {
-      return operations::make_node(*root, path, mode, rdev, creator);
-    });
+  Outcome<Attributes> make_node(Place place, uint32_t mode, uint64_t rdev, Caller caller) override {
+    return call_at<Attributes>(CallKind::kMakeNode, std::move(place),
+                               [root = root_, mode, rdev, creator = creator(caller)](const At& at) {
+                                 return operations::make_node(*root, at, mode, rdev, creator);
+                               });
   }
-  Outcome<Attributes> make_symlink(std::string target, std::string path, Caller caller) override {
-    return call<Attributes>(CallKind::kMakeSymlink,
-                            [root = root_, target = std::move(target), path = std::move(path),
-                             creator = creator(caller)] {
-                              return operations::make_symlink(*root, target, path, creator);
-                            });
+  Outcome<Attributes> make_symlink(std::string target, Place place, Caller caller) override {
+    return call_at<Attributes>(
+        CallKind::kMakeSymlink, std::move(place),
+        [root = root_, target = std::move(target), creator = creator(caller)](const At& at) {
+          return operations::make_symlink(*root, target, at, creator);
+        });
   }
-  Outcome<Attributes> link(std::string path, std::string new_path) override {
-    return call<Attributes>(CallKind::kLink,
-                            [root = root_, path = std::move(path), new_path = std::move(new_path)] {
-                              return operations::link(*root, path, new_path);
-                            });
+  Outcome<Attributes> link(Place place, Place new_place) override {
+    return call_at<Attributes>(
+        CallKind::kLink, std::move(place), std::move(new_place),
+        [root = root_](const At& at, const At& to) { return operations::link(*root, at, to); });
   }
-  Outcome<void> unlink(std::string path) override {
-    return call<void>(CallKind::kUnlink, [root = root_, path = std::move(path)] {
-      return operations::unlink(*root, path, 0);
-    });
+  Outcome<void> unlink(Place place) override {
+    return call_at<void>(CallKind::kUnlink, std::move(place),
+                         [](const At& at) { return operations::unlink(at, 0); });
   }
-  Outcome<void> remove_directory(std::string path) override {
-    return call<void>(CallKind::kRemoveDirectory, [root = root_, path = std::move(path)] {
-      return operations::unlink(*root, path, AT_REMOVEDIR);
-    });
+  Outcome<void> remove_directory(Place place) override {
+    return call_at<void>(CallKind::kRemoveDirectory, std::move(place),
+                         [](const At& at) { return operations::unlink(at, AT_REMOVEDIR); });
   }
-  Outcome<void> rename(std::string path, std::string new_path, unsigned flags) override {
-    return call<void>(CallKind::kRename,
-                      [root = root_, path = std::move(path), new_path = std::move(new_path),
-                       flags] { return operations::rename(*root, path, new_path, flags); });
+  Outcome<void> rename(Place place, Place new_place, unsigned flags) override {
+    return call_at<void>(
+        CallKind::kRename, std::move(place), std::move(new_place),
+        [flags](const At& at, const At& to) { return operations::rename(at, to, flags); });
   }
-  Outcome<Attributes> set_attributes(std::string path, AttributeChange change) override {
-    return call<Attributes>(CallKind::kSetAttributes,
-                            [root = root_, path = std::move(path), change] {
-                              return operations::set_attributes(*root, path, change);
-                            });
+  Outcome<Attributes> set_attributes(Place place, AttributeChange change) override {
+    return call_at<Attributes>(CallKind::kSetAttributes, std::move(place),
+                               [root = root_, change](const At& at) {
+                                 return operations::set_attributes(*root, at, change);
+                               });
   }
-  Outcome<void> sync_directory(std::string path, bool data_only) override {
-    return call<void>(CallKind::kSyncDirectory, [root = root_, path = std::move(path), data_only] {
-      return operations::sync_directory(*root, path, data_only);
-    });
+  Outcome<void> sync_directory(DirectoryPtr directory, bool data_only) override {
+    return call_at<void>(
+        CallKind::kSyncDirectory, itself(std::move(directory)),
+        [data_only](const At& at) { return operations::sync_directory(at.directory, data_only); });
   }
-  Outcome<std::string> get_xattr(std::string path, std::string name) override {
-    return call<std::string>(CallKind::kGetXattr,
-                             [root = root_, path = std::move(path), name = std::move(name)] {
-                               return operations::get_xattr(*root, path, name);
-                             });
+  Outcome<std::string> get_xattr(Place place, std::string name) override {
+    return call_at<std::string>(
+        CallKind::kGetXattr, std::move(place),
+        [root = root_, name = std::move(name)](const At& at) -> Result<std::string> {
+          TRY_ASSIGN(const UniqueFd node, operations::node(*root, at));
+          return operations::get_xattr(node.get(), name);
+        });
   }
-  Outcome<void> set_xattr(std::string path, std::string name, std::string value, int flags,
+  Outcome<void> set_xattr(Place place, std::string name, std::string value, int flags,
                           std::optional<Credentials> as) override {
     if (!act_as_caller_) as.reset();
-    return call<void>(CallKind::kSetXattr,
-                      [root = root_, path = std::move(path), name = std::move(name),
-                       value = std::move(value), flags, as = std::move(as)] {
-                        return operations::set_xattr(*root, path, name, value, flags, as);
-                      });
+    return call_at<void>(CallKind::kSetXattr, std::move(place),
+                         [root = root_, name = std::move(name), value = std::move(value), flags,
+                          as = std::move(as)](const At& at) -> Result<void> {
+                           TRY_ASSIGN(const UniqueFd node, operations::node(*root, at));
+                           return operations::set_xattr(node.get(), name, value, flags, as);
+                         });
   }
-  Outcome<std::vector<std::string>> list_xattr(std::string path) override {
-    return call<std::vector<std::string>>(
-        CallKind::kListXattr,
-        [root = root_, path = std::move(path)] { return operations::list_xattr(*root, path); });
+  Outcome<std::vector<std::string>> list_xattr(Place place) override {
+    using Names = std::vector<std::string>;
+    return call_at<Names>(CallKind::kListXattr, std::move(place),
+                          [root = root_](const At& at) -> Result<Names> {
+                            TRY_ASSIGN(const UniqueFd node, operations::node(*root, at));
+                            return operations::list_xattr(node.get());
+                          });
   }
-  Outcome<void> remove_xattr(std::string path, std::string name) override {
-    return call<void>(CallKind::kRemoveXattr,
-                      [root = root_, path = std::move(path), name = std::move(name)] {
-                        return operations::remove_xattr(*root, path, name);
-                      });
+  Outcome<void> remove_xattr(Place place, std::string name) override {
+    return call_at<void>(CallKind::kRemoveXattr, std::move(place),
+                         [root = root_, name = std::move(name)](const At& at) -> Result<void> {
+                           TRY_ASSIGN(const UniqueFd node, operations::node(*root, at));
+                           return operations::remove_xattr(node.get(), name);
+                         });
   }
   Outcome<struct statvfs> space() override {
-    return call<struct statvfs>(CallKind::kSpace,
-                                [root = root_] { return operations::space(*root); });
+    return call_at<struct statvfs>(CallKind::kSpace, itself(root_directory_),
+                                   [](const At& at) { return operations::space(at.directory); });
   }
 
   bool inodes_are_stable() const override { return root_->inodes_are_stable(); }
+  bool inodes_stay_while_mounted() const override { return root_->inodes_stay_while_mounted(); }
   bool is_up() const override { return dispatcher_->is_up(); }
   void on_state_change(std::function<void(bool up)> notify) override {
     dispatcher_->on_state_change(std::move(notify));
@@ -145,9 +196,31 @@ class DirectorySource final : public Source {
   Outcome<T> call(CallKind kind, Work<T> work, Wait wait = Wait::kForAnswer) {
     return Dispatcher::call<T>(dispatcher_, kind, std::move(work), wait);
   }
+  template <class T>
+  Outcome<T> call_at(CallKind kind, Place place, std::move_only_function<Result<T>(const At&)> act,
+                     Wait wait = Wait::kForAnswer) {
+    Work<T> work = [place = std::move(place), act = std::move(act)]() mutable -> Result<T> {
+      TRY_ASSIGN(const Located at, locate(place));
+      return act(at.at);
+    };
+    return call<T>(kind, std::move(work), wait);
+  }
+  template <class T>
+  Outcome<T> call_at(CallKind kind, Place place, Place other,
+                     std::move_only_function<Result<T>(const At&, const At&)> act) {
+    Work<T> work = [place = std::move(place), other = std::move(other),
+                    act = std::move(act)]() mutable -> Result<T> {
+      TRY_ASSIGN(const Located at, locate(place));
+      TRY_ASSIGN(const Located other_at, locate(other));
+      return act(at.at, other_at.at);
+    };
+    return call<T>(kind, std::move(work));
+  }
+  static Place itself(DirectoryPtr directory) { return {std::move(directory), {}, 0}; }
   Creator creator(const Caller& caller) const { return {caller, act_as_caller_}; }
 
   const std::shared_ptr<Root> root_;
+  const DirectoryPtr root_directory_ = std::make_shared<const DirectoryFd>(root_);
   const std::shared_ptr<Dispatcher> dispatcher_;
   const bool act_as_caller_;
 };

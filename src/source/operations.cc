@@ -9,6 +9,7 @@
 #include <climits>
 #include <memory>
 
+#include "source/open_beneath.h"
 #include "source/proc_path.h"
 
 namespace larder::source::operations {
@@ -35,9 +36,9 @@ struct timespec new_time(const std::optional<int64_t>& time_ns, bool now) {
 }
 
 // name "" means the descriptor itself.
-Result<Attributes> statx_at(const Root& root, int fd, const char* name) {
+Result<Attributes> statx_at(const Root& root, int fd, const std::string& name) {
   struct statx stat = {};
-  if (::statx(fd, name, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &stat) != 0)
+  if (::statx(fd, name.c_str(), AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &stat) != 0)
     return fail_errno();
   return Attributes{
       .inode = root.file_number(stat.stx_ino, makedev(stat.stx_dev_major, stat.stx_dev_minor)),
@@ -51,6 +52,17 @@ Result<Attributes> statx_at(const Root& root, int fd, const char* name) {
       .times = {nanoseconds(stat.stx_atime), nanoseconds(stat.stx_mtime),
                 nanoseconds(stat.stx_ctime)},
   };
+}
+
+// What is made, removed or renamed is a name in a directory.
+Result<void> check_named(const At& at) {
+  if (at.name.empty()) return fail(Code::kBusy, "the source's root");
+  return {};
+}
+
+Result<void> check_number(const At& at, const Attributes& found) {
+  if (at.number != 0 && at.number != found.inode) return fail(Code::kStale, "another file");
+  return {};
 }
 
 Result<void> truncate_fd(int fd, uint64_t size_bytes) {
@@ -86,9 +98,16 @@ Result<Attributes> attributes(const Root& root, int fd) {
   return statx_at(root, fd, "");
 }
 
-Result<Attributes> attributes(const Root& root, const std::string& path) {
-  TRY_ASSIGN(const UniqueFd node, root.node(path));
-  return attributes(root, node.get());
+Result<Attributes> attributes(const Root& root, const At& at) {
+  return statx_at(root, at.directory, at.name);
+}
+
+Result<UniqueFd> node(const Root& root, const At& at) {
+  TRY_ASSIGN(UniqueFd node, open_beneath(at.directory, at.name, O_PATH | O_NOFOLLOW));
+  if (at.number == 0) return node;
+  TRY_ASSIGN(const Attributes found, attributes(root, node.get()));
+  TRY(check_number(at, found));
+  return node;
 }
 
 Result<Attributes> set_attributes(const Root& root, int fd, const AttributeChange& change) {
@@ -121,27 +140,26 @@ Result<Attributes> set_attributes(const Root& root, int fd, const AttributeChang
   return attributes(root, fd);
 }
 
-Result<Attributes> set_attributes(const Root& root, const std::string& path,
-                                  const AttributeChange& change) {
-  TRY_ASSIGN(const UniqueFd node, root.node(path));
-  return set_attributes(root, node.get(), change);
+Result<Attributes> set_attributes(const Root& root, const At& at, const AttributeChange& change) {
+  TRY_ASSIGN(const UniqueFd file, node(root, at));
+  return set_attributes(root, file.get(), change);
 }
 
-Result<std::string> read_link(const Root& root, const std::string& path) {
-  TRY_ASSIGN(const UniqueFd node, root.node(path));
+Result<std::string> read_link(const Root& root, const At& at) {
+  TRY_ASSIGN(const UniqueFd link, node(root, at));
   std::string target(PATH_MAX, '\0');
-  const ssize_t length = ::readlinkat(node.get(), "", target.data(), target.size());
+  const ssize_t length = ::readlinkat(link.get(), "", target.data(), target.size());
   // An O_PATH descriptor of something else says ENOENT.
   if (length < 0) return errno == ENOENT ? fail(Code::kInvalid) : fail_errno();
   target.resize(static_cast<size_t>(length));
   return target;
 }
 
-Result<std::vector<DirectoryEntry>> list(const Root& root, const std::string& path) {
-  TRY_ASSIGN(UniqueFd directory, root.open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(directory.get()), ::closedir);
+Result<std::vector<DirectoryEntry>> list(int directory) {
+  TRY_ASSIGN(UniqueFd opened, open_beneath(directory, "", O_RDONLY | O_DIRECTORY));
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(opened.get()), ::closedir);
   if (!stream) return fail_errno();
-  directory.release();  // the stream's now
+  opened.release();  // the stream's now
   std::vector<DirectoryEntry> entries;
   while (true) {
     errno = 0;
@@ -156,30 +174,48 @@ Result<std::vector<DirectoryEntry>> list(const Root& root, const std::string& pa
   return entries;
 }
 
-Result<void> sync_directory(const Root& root, const std::string& path, bool data_only) {
-  TRY_ASSIGN(const UniqueFd directory, root.open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  if ((data_only ? ::fdatasync(directory.get()) : ::fsync(directory.get())) != 0)
-    return fail_errno();
+Result<void> sync_directory(int directory, bool data_only) {
+  TRY_ASSIGN(const UniqueFd opened, open_beneath(directory, "", O_RDONLY | O_DIRECTORY));
+  if ((data_only ? ::fdatasync(opened.get()) : ::fsync(opened.get())) != 0) return fail_errno();
   return {};
 }
 
-Result<struct statvfs> space(const Root& root) {
-  TRY_ASSIGN(const UniqueFd node, root.node(""));
+Result<struct statvfs> space(int directory) {
   struct statvfs stat = {};
-  if (::fstatvfs(node.get(), &stat) != 0) return fail_errno();
+  if (::fstatvfs(directory, &stat) != 0) return fail_errno();
   return stat;
 }
 
-Result<OpenedFd> open_file(const Root& root, const std::string& path, int flags) {
-  auto fd = root.open(path, (flags & kOpenFlags) | kOpenAlways);
+Result<OpenedDirectory> open_directory(const Root& root, const At& at) {
+  OpenedDirectory opened;
+  TRY_ASSIGN(opened.fd, open_beneath(at.directory, at.name, O_PATH | O_DIRECTORY));
+  // The number is the kernel's already: a remote source is not asked for it.
+  struct statx stat = {};
+  if (::statx(opened.fd.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &stat) != 0)
+    return fail_errno();
+  opened.number = root.file_number(stat.stx_ino, makedev(stat.stx_dev_major, stat.stx_dev_minor));
+  if (at.number != 0 && at.number != opened.number) return fail(Code::kStale, "another directory");
+  return opened;
+}
+
+Result<OpenedFd> open_file(const Root& root, const At& at, int flags) {
+  // Another file must not be emptied: first seen which one it is, then truncated.
+  const bool truncates_later = (flags & O_TRUNC) != 0 && at.number != 0;
+  const int now = kOpenFlags & (truncates_later ? ~O_TRUNC : ~0) & flags;
+  auto fd = open_beneath(at.directory, at.name, now | kOpenAlways);
   if (!fd && fd.error().is(static_cast<Code>(EAGAIN))) {
     // A lease is being broken (only regular files have any): now wait for it.
-    TRY_ASSIGN(const Attributes found, attributes(root, path));
+    TRY_ASSIGN(const Attributes found, attributes(root, at));
     if (!S_ISREG(found.mode)) return fail(Code::kInvalid, "not a regular file");
-    fd = root.open(path, (flags & kOpenFlags) | (kOpenAlways & ~O_NONBLOCK));
+    fd = open_beneath(at.directory, at.name, now | (kOpenAlways & ~O_NONBLOCK));
   }
   if (!fd) return fail(std::move(fd).error());
-  return opened_file(root, std::move(*fd));
+  TRY_ASSIGN(OpenedFd opened, opened_file(root, std::move(*fd)));
+  if (!truncates_later) return opened;
+  TRY(check_number(at, opened.attributes));
+  TRY(truncate_fd(opened.fd.get(), 0));
+  TRY_ASSIGN(opened.attributes, attributes(root, opened.fd.get()));
+  return opened;
 }
 
 Result<OpenedFd> reopen(const Root& root, int fd, int flags) {
@@ -188,77 +224,74 @@ Result<OpenedFd> reopen(const Root& root, int fd, int flags) {
   return opened_file(root, std::move(again));
 }
 
-Result<OpenedFd> create_file(const Root& root, const std::string& path, int flags, uint32_t mode,
+Result<OpenedFd> create_file(const Root& root, const At& at, int flags, uint32_t mode,
                              const Creator& creator) {
-  TRY_ASSIGN(const Root::Parent parent, root.parent(path));
+  TRY(check_named(at));
   UniqueFd fd;
   {
     const CallerIdentity identity(creator.caller, creator.act_as_caller);
     TRY(identity.status());
-    fd = UniqueFd(::openat(parent.directory.get(), parent.name.c_str(),
+    fd = UniqueFd(::openat(at.directory, at.name.c_str(),
                            (flags & kCreateFlags) | O_CREAT | kOpenAlways, mode & 07777));
     if (!fd) return fail_errno();
   }
   return opened_file(root, std::move(fd));
 }
 
-Result<Attributes> make_directory(const Root& root, const std::string& path, uint32_t mode,
+Result<Attributes> make_directory(const Root& root, const At& at, uint32_t mode,
                                   const Creator& creator) {
-  TRY_ASSIGN(const Root::Parent parent, root.parent(path));
+  TRY(check_named(at));
   {
     const CallerIdentity identity(creator.caller, creator.act_as_caller);
     TRY(identity.status());
-    if (::mkdirat(parent.directory.get(), parent.name.c_str(), mode & 07777) != 0)
-      return fail_errno();
+    if (::mkdirat(at.directory, at.name.c_str(), mode & 07777) != 0) return fail_errno();
   }
-  return statx_at(root, parent.directory.get(), parent.name.c_str());
+  return statx_at(root, at.directory, at.name);
 }
 
-Result<Attributes> make_node(const Root& root, const std::string& path, uint32_t mode,
-                             uint64_t rdev, const Creator& creator) {
-  TRY_ASSIGN(const Root::Parent parent, root.parent(path));
+Result<Attributes> make_node(const Root& root, const At& at, uint32_t mode, uint64_t rdev,
+                             const Creator& creator) {
+  TRY(check_named(at));
   {
     const CallerIdentity identity(creator.caller, creator.act_as_caller);
     TRY(identity.status());
-    if (::mknodat(parent.directory.get(), parent.name.c_str(), mode, rdev) != 0)
-      return fail_errno();
+    if (::mknodat(at.directory, at.name.c_str(), mode, rdev) != 0) return fail_errno();
   }
-  return statx_at(root, parent.directory.get(), parent.name.c_str());
+  return statx_at(root, at.directory, at.name);
 }
 
-Result<Attributes> make_symlink(const Root& root, const std::string& target,
-                                const std::string& path, const Creator& creator) {
-  TRY_ASSIGN(const Root::Parent parent, root.parent(path));
+Result<Attributes> make_symlink(const Root& root, const std::string& target, const At& at,
+                                const Creator& creator) {
+  TRY(check_named(at));
   {
     const CallerIdentity identity(creator.caller, creator.act_as_caller);
     TRY(identity.status());
-    if (::symlinkat(target.c_str(), parent.directory.get(), parent.name.c_str()) != 0)
-      return fail_errno();
+    if (::symlinkat(target.c_str(), at.directory, at.name.c_str()) != 0) return fail_errno();
   }
-  return statx_at(root, parent.directory.get(), parent.name.c_str());
+  return statx_at(root, at.directory, at.name);
 }
 
-Result<Attributes> link(const Root& root, const std::string& path, const std::string& new_path) {
-  TRY_ASSIGN(const Root::Parent from, root.parent(path));
-  TRY_ASSIGN(const Root::Parent to, root.parent(new_path));
-  if (::linkat(from.directory.get(), from.name.c_str(), to.directory.get(), to.name.c_str(), 0) !=
-      0)
+Result<Attributes> link(const Root& root, const At& at, const At& new_at) {
+  TRY(check_named(at));
+  TRY(check_named(new_at));
+  // By its descriptor: the name may lead to another file by now.
+  TRY_ASSIGN(const UniqueFd file, node(root, at));
+  if (::linkat(AT_FDCWD, ProcPath(file.get()).c_str(), new_at.directory, new_at.name.c_str(),
+               AT_SYMLINK_FOLLOW) != 0)
     return fail_errno();
-  return statx_at(root, to.directory.get(), to.name.c_str());
+  return statx_at(root, new_at.directory, new_at.name);
 }
 
-Result<void> unlink(const Root& root, const std::string& path, int flags) {
-  TRY_ASSIGN(const Root::Parent parent, root.parent(path));
-  if (::unlinkat(parent.directory.get(), parent.name.c_str(), flags) != 0) return fail_errno();
+Result<void> unlink(const At& at, int flags) {
+  TRY(check_named(at));
+  if (::unlinkat(at.directory, at.name.c_str(), flags) != 0) return fail_errno();
   return {};
 }
 
-Result<void> rename(const Root& root, const std::string& path, const std::string& new_path,
-                    unsigned flags) {
-  TRY_ASSIGN(const Root::Parent from, root.parent(path));
-  TRY_ASSIGN(const Root::Parent to, root.parent(new_path));
-  if (::renameat2(from.directory.get(), from.name.c_str(), to.directory.get(), to.name.c_str(),
-                  flags) != 0)
+Result<void> rename(const At& at, const At& new_at, unsigned flags) {
+  TRY(check_named(at));
+  TRY(check_named(new_at));
+  if (::renameat2(at.directory, at.name.c_str(), new_at.directory, new_at.name.c_str(), flags) != 0)
     return fail_errno();
   return {};
 }

@@ -1,5 +1,5 @@
-// The blocking calls of the source, one function each.  They run on worker threads, own or share
-// what they touch, follow no symlink, and report the source's errno.  Thread-safe.
+// The blocking calls of the source, one function each.  They run on worker threads, follow no
+// symlink, and report the source's errno.  Thread-safe.
 #pragma once
 
 #include <sys/statvfs.h>
@@ -23,6 +23,13 @@ struct Creator {
   bool act_as_caller = false;
 };
 
+// A place as a call finds it; all of it belongs to the caller.
+struct At {
+  int directory = -1;
+  const std::string& name;
+  uint64_t number = 0;
+};
+
 struct OpenedFd {
   UniqueFd fd;
   Attributes attributes;
@@ -32,35 +39,37 @@ struct OpenedFd {
 Result<Attributes> attributes(const Root& root, int fd);
 Result<Attributes> set_attributes(const Root& root, int fd, const AttributeChange& change);
 
-Result<Attributes> attributes(const Root& root, const std::string& path);
-Result<Attributes> set_attributes(const Root& root, const std::string& path,
-                                  const AttributeChange& change);
-Result<std::string> read_link(const Root& root, const std::string& path);
-Result<std::vector<DirectoryEntry>> list(const Root& root, const std::string& path);
-Result<void> sync_directory(const Root& root, const std::string& path, bool data_only);
-Result<struct statvfs> space(const Root& root);
+Result<Attributes> attributes(const Root& root, const At& at);
+Result<Attributes> set_attributes(const Root& root, const At& at, const AttributeChange& change);
+Result<std::string> read_link(const Root& root, const At& at);
+Result<std::vector<DirectoryEntry>> list(int directory);
+Result<void> sync_directory(int directory, bool data_only);
+Result<struct statvfs> space(int directory);
 
+// An O_PATH descriptor, and the directory's number.
+struct OpenedDirectory {
+  UniqueFd fd;
+  uint64_t number = 0;
+};
+Result<OpenedDirectory> open_directory(const Root& root, const At& at);
 // Regular files only: kInvalid, or EISDIR or ELOOP, for anything else.
-Result<OpenedFd> open_file(const Root& root, const std::string& path, int flags);
+Result<OpenedFd> open_file(const Root& root, const At& at, int flags);
 Result<OpenedFd> reopen(const Root& root, int fd, int flags);
-Result<OpenedFd> create_file(const Root& root, const std::string& path, int flags, uint32_t mode,
+Result<OpenedFd> create_file(const Root& root, const At& at, int flags, uint32_t mode,
                              const Creator& creator);
-Result<Attributes> make_directory(const Root& root, const std::string& path, uint32_t mode,
+Result<Attributes> make_directory(const Root& root, const At& at, uint32_t mode,
                                   const Creator& creator);
-Result<Attributes> make_node(const Root& root, const std::string& path, uint32_t mode,
-                             uint64_t rdev, const Creator& creator);
-Result<Attributes> make_symlink(const Root& root, const std::string& target,
-                                const std::string& path, const Creator& creator);
-Result<Attributes> link(const Root& root, const std::string& path, const std::string& new_path);
-Result<void> unlink(const Root& root, const std::string& path, int flags);  // AT_REMOVEDIR
-Result<void> rename(const Root& root, const std::string& path, const std::string& new_path,
-                    unsigned flags);
+Result<Attributes> make_node(const Root& root, const At& at, uint32_t mode, uint64_t rdev,
+                             const Creator& creator);
+Result<Attributes> make_symlink(const Root& root, const std::string& target, const At& at,
+                                const Creator& creator);
+Result<Attributes> link(const Root& root, const At& at, const At& new_at);
+Result<void> unlink(const At& at, int flags);  // AT_REMOVEDIR
+Result<void> rename(const At& at, const At& new_at, unsigned flags);
 
-Result<std::string> get_xattr(const Root& root, const std::string& path, const std::string& name);
-Result<void> set_xattr(const Root& root, const std::string& path, const std::string& name,
-                       const std::string& value, int flags, const std::optional<Credentials>& as);
-Result<std::vector<std::string>> list_xattr(const Root& root, const std::string& path);
-Result<void> remove_xattr(const Root& root, const std::string& path, const std::string& name);
+// An O_PATH descriptor of the file, directory, symlink ... itself.  kStale when the place says
+// which file it has to be, and it is another.
+Result<UniqueFd> node(const Root& root, const At& at);
 
 // Of the file behind a descriptor, O_PATH ones included.
 Result<std::string> get_xattr(int fd, const std::string& name);

@@ -1,13 +1,9 @@
 #include "source/root.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
-
-#include <climits>
 
 #include "base/checksum.h"
 #include "base/log.h"
@@ -16,7 +12,6 @@
 namespace larder::source {
 namespace {
 
-constexpr uint64_t kResolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 constexpr int kOpenDirectory = O_PATH | O_DIRECTORY | O_CLOEXEC;
 
 // statfs(2) f_type.  Those of linux/magic.h and of file systems outside of the kernel.
@@ -34,37 +29,13 @@ enum FsType : uint64_t {
   kSmb2 = 0xFE534D42,
   k9p = 0x01021997,
   kAfs = 0x5346414F,
+  kTmpfs = 0x01021994,
+  kRamfs = 0x858458F6,
 };
 
 bool is_remote(uint64_t type) {
   return type == kNfs || type == kCeph || type == kFuse || type == kCifs || type == kSmb2 ||
          type == k9p || type == kAfs;
-}
-
-Result<UniqueFd> open_beneath(int directory, std::string_view path, int flags) {
-  struct open_how how = {};
-  how.flags = static_cast<uint64_t>(flags | O_CLOEXEC);
-  how.resolve = kResolve;
-  const std::string piece(path.empty() ? "." : path);
-  long fd = -1;
-  do {
-    fd = ::syscall(SYS_openat2, directory, piece.c_str(), &how, sizeof how);
-  } while (fd < 0 && errno == EINTR);
-  if (fd < 0) return fail_errno();
-  return UniqueFd(static_cast<int>(fd));
-}
-
-Result<void> check_components(std::string_view path) {
-  if (path.empty()) return {};
-  if (path.find('\0') != path.npos) return fail(Code::kInvalid, "NUL in a path");
-  for (size_t begin = 0; begin <= path.size();) {
-    const size_t end = std::min(path.find('/', begin), path.size());
-    const std::string_view name = path.substr(begin, end - begin);
-    if (name.empty() || name == "." || name == "..")
-      return fail(Code::kInvalid, "not a path beneath the source");
-    begin = end + 1;
-  }
-  return {};
 }
 
 }  // namespace
@@ -90,9 +61,23 @@ bool type_has_stable_inodes(uint64_t type) {
   }
 }
 
-std::shared_ptr<const Root::Attached> Root::attached() const {
+bool type_keeps_inodes_while_mounted(uint64_t type) {
+  return type_has_stable_inodes(type) || type == kTmpfs || type == kRamfs;
+}
+
+struct Root::Attached {
+  UniqueFd directory;  // O_PATH
+  Identity identity;
+  dev_t device = 0;
+};
+
+Root::AttachmentPtr Root::attachment() const {
   MutexLock lock(mutex_);
   return attached_;
+}
+
+int Root::descriptor(const Attached& attached) {
+  return attached.directory.get();
 }
 
 Result<Root::Attached> Root::open_root(const std::string& path) {
@@ -114,7 +99,7 @@ Result<Root::Attached> Root::open_root(const std::string& path) {
 
 Result<void> Root::attach() {
   auto opened = open_root(path_);
-  std::shared_ptr<const Attached> replaced;  // closed after the lock is released
+  AttachmentPtr replaced;  // closed after the lock is released
   MutexLock lock(mutex_);
   if (!opened) {
     was_down_ = true;
@@ -137,7 +122,7 @@ bool Root::is_lost(const Attached& root, int statx_flags) const {
 }
 
 Result<void> Root::probe() {
-  const auto root = attached();
+  const auto root = attachment();
   if (root && !is_lost(*root, AT_STATX_FORCE_SYNC)) return {};
   return attach();
 }
@@ -145,7 +130,7 @@ Result<void> Root::probe() {
 Error Root::explain(Error error) const {
   const bool missing = error.is(Code::kNotFound);
   if (!missing && !error.is(Code::kStale)) return error;
-  const auto root = attached();
+  const auto root = attachment();
   // For ENOENT the kernel's own knowledge will do: a negative answer must not cost another round
   // trip.
   if (root && !is_lost(*root, missing ? AT_STATX_DONT_SYNC : AT_STATX_FORCE_SYNC)) return error;
@@ -153,46 +138,19 @@ Error Root::explain(Error error) const {
 }
 
 bool Root::inodes_are_stable() const {
-  const auto root = attached();
+  const auto root = attachment();
   return root && type_has_stable_inodes(root->identity.type);
 }
 
+bool Root::inodes_stay_while_mounted() const {
+  const auto root = attachment();
+  return root && type_keeps_inodes_while_mounted(root->identity.type);
+}
+
 uint64_t Root::file_number(uint64_t inode, dev_t device) const {
-  const auto root = attached();
+  const auto root = attachment();
   if (!root || root->device == device) return inode;
   return type_has_stable_inodes(root->identity.type) ? 0 : mix64(inode ^ mix64(device));
-}
-
-Result<UniqueFd> Root::open(std::string_view path, int flags) const {
-  TRY(check_components(path));
-  const auto root = attached();
-  if (!root) return fail(Code::kSourceDown);
-  UniqueFd directory;
-  int from = root->directory.get();
-  while (path.size() >= PATH_MAX) {
-    const size_t cut = path.rfind('/', PATH_MAX - 1);
-    if (cut == path.npos) return fail(static_cast<Code>(ENAMETOOLONG));
-    TRY_ASSIGN(directory, open_beneath(from, path.substr(0, cut), kOpenDirectory));
-    from = directory.get();
-    path.remove_prefix(cut + 1);
-  }
-  return open_beneath(from, path, flags);
-}
-
-Result<UniqueFd> Root::node(std::string_view path) const {
-  return open(path, O_PATH | O_NOFOLLOW);
-}
-
-Result<Root::Parent> Root::parent(std::string_view path) const {
-  TRY(check_components(path));
-  if (path.empty()) return fail(Code::kBusy, "the source's root");
-  const size_t slash = path.rfind('/');
-  const bool in_root = slash == path.npos;
-  Parent parent;
-  TRY_ASSIGN(parent.directory,
-             open(in_root ? std::string_view() : path.substr(0, slash), kOpenDirectory));
-  parent.name = path.substr(in_root ? 0 : slash + 1);
-  return parent;
 }
 
 }  // namespace larder::source

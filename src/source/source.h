@@ -1,7 +1,8 @@
 // The source: the slow directory, reached only beneath one root descriptor.
 //
-// Paths are relative to the root, "" is the root itself; they may be longer than PATH_MAX.
-// Resolution never leaves the root and never follows a symlink (openat2 RESOLVE_BENEATH |
+// What a call is about is a place (source/place.h): an open directory and one name in it.  So no
+// call depends on what the directories above are called by the time it is carried out.  A name
+// never leads out of its directory and a symlink is never followed (openat2 RESOLVE_BENEATH |
 // RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS); operations on a symlink act on the link.
 //
 // Every call runs on a worker thread of its own bounded pool, because any of them may hang for as
@@ -28,6 +29,7 @@
 #include "buffer/pool.h"
 #include "io/task.h"
 #include "source/breaker.h"
+#include "source/place.h"
 
 namespace larder::source {
 
@@ -121,38 +123,43 @@ class Source {
   // Answers what is under way, and what is asked from now on, with kCancelled.  Idempotent.
   virtual void stop() = 0;
 
-  virtual Outcome<Attributes> attributes(std::string path, Wait wait = Wait::kForAnswer) = 0;
-  virtual Outcome<std::string> read_link(std::string path) = 0;
-  virtual Outcome<std::vector<DirectoryEntry>> list(std::string path,
+  // The source's root as a directory.  It is always current: a lost root is opened again by its
+  // path.
+  virtual DirectoryPtr root() const = 0;
+  // This one, open_file(), create_file() and reopen() fail with kNoDescriptors at the limit.
+  virtual Outcome<DirectoryPtr> open_directory(Place place) = 0;
+  virtual Outcome<Attributes> attributes(Place place, Wait wait = Wait::kForAnswer) = 0;
+  virtual Outcome<std::string> read_link(Place place) = 0;
+  virtual Outcome<std::vector<DirectoryEntry>> list(DirectoryPtr directory,
                                                     Wait wait = Wait::kForAnswer) = 0;
-  // These two, and reopen(), fail with kNoDescriptors at the limit.
-  virtual Outcome<Opened> open_file(std::string path,
+  virtual Outcome<Opened> open_file(Place place,
                                     int flags) = 0;  // O_RDONLY, O_RDWR, O_APPEND, O_TRUNC
-  virtual Outcome<Opened> create_file(std::string path, int flags, uint32_t mode,
-                                      Caller caller) = 0;
-  virtual Outcome<Attributes> make_directory(std::string path, uint32_t mode, Caller caller) = 0;
-  virtual Outcome<Attributes> make_node(std::string path, uint32_t mode, uint64_t rdev,
+  virtual Outcome<Opened> create_file(Place place, int flags, uint32_t mode, Caller caller) = 0;
+  virtual Outcome<Attributes> make_directory(Place place, uint32_t mode, Caller caller) = 0;
+  virtual Outcome<Attributes> make_node(Place place, uint32_t mode, uint64_t rdev,
                                         Caller caller) = 0;
-  virtual Outcome<Attributes> make_symlink(std::string target, std::string path, Caller caller) = 0;
-  virtual Outcome<Attributes> link(std::string path, std::string new_path) = 0;
-  virtual Outcome<void> unlink(std::string path) = 0;
-  virtual Outcome<void> remove_directory(std::string path) = 0;
-  virtual Outcome<void> rename(std::string path, std::string new_path,
-                               unsigned flags) = 0;  // as renameat2
-  virtual Outcome<Attributes> set_attributes(std::string path, AttributeChange change) = 0;
-  virtual Outcome<void> sync_directory(std::string path, bool data_only) = 0;
-  virtual Outcome<std::string> get_xattr(std::string path, std::string name) = 0;
+  virtual Outcome<Attributes> make_symlink(std::string target, Place place, Caller caller) = 0;
+  virtual Outcome<Attributes> link(Place place, Place new_place) = 0;
+  virtual Outcome<void> unlink(Place place) = 0;
+  virtual Outcome<void> remove_directory(Place place) = 0;
+  virtual Outcome<void> rename(Place place, Place new_place, unsigned flags) = 0;  // as renameat2
+  virtual Outcome<Attributes> set_attributes(Place place, AttributeChange change) = 0;
+  virtual Outcome<void> sync_directory(DirectoryPtr directory, bool data_only) = 0;
+  virtual Outcome<std::string> get_xattr(Place place, std::string name) = 0;
   // as: whose set-group-id rights apply (acl(5): who is outside the file's group and sets an ACL
   // costs the file its set-group-id bit); else larder's own.
-  virtual Outcome<void> set_xattr(std::string path, std::string name, std::string value, int flags,
+  virtual Outcome<void> set_xattr(Place place, std::string name, std::string value, int flags,
                                   std::optional<Credentials> as) = 0;
-  virtual Outcome<std::vector<std::string>> list_xattr(std::string path) = 0;
-  virtual Outcome<void> remove_xattr(std::string path, std::string name) = 0;
+  virtual Outcome<std::vector<std::string>> list_xattr(Place place) = 0;
+  virtual Outcome<void> remove_xattr(Place place, std::string name) = 0;
   virtual Outcome<struct statvfs> space() = 0;
 
   // Whether inode numbers survive a remount of the source (true for ext4, xfs, btrfs, NFS ...;
   // false for FUSE and where unknown): only then are they part of a Validator.
   virtual bool inodes_are_stable() const = 0;
+  // Whether they stay at least as long as the source is mounted (tmpfs besides): only then does a
+  // number that was seen in this run tell a file from all others.
+  virtual bool inodes_stay_while_mounted() const = 0;
   // The validator of these attributes, as this source allows it.
   Validator validator(const Attributes& attributes) const {
     return {attributes.size_bytes, attributes.times.mtime_ns, attributes.times.ctime_ns,

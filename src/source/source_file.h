@@ -5,29 +5,13 @@
 
 #include <memory>
 
-#include "source/closer.h"
 #include "source/counted_fd.h"
 #include "source/dispatcher.h"
 #include "source/operations.h"
+#include "source/shared_fd.h"
 #include "source/source.h"
 
 namespace larder::source {
-
-// The descriptor, shared by the file and the calls under way on it; the last one hands it to the
-// closer.
-class SharedFd {
- public:
-  SharedFd(CountedFd fd, std::shared_ptr<Closer> closer)
-      : fd_(std::move(fd)), closer_(std::move(closer)) {}
-  ~SharedFd() { closer_->close(std::move(fd_)); }
-  SharedFd(const SharedFd&) = delete;
-  SharedFd& operator=(const SharedFd&) = delete;
-  int get() const { return fd_.fd.get(); }
-
- private:
-  CountedFd fd_;
-  std::shared_ptr<Closer> closer_;
-};
 
 // Thread-safe.
 class OpenFile final : public SourceFile {

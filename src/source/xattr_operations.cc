@@ -69,25 +69,4 @@ Result<void> remove_xattr(int fd, const std::string& name) {
   return {};
 }
 
-Result<std::string> get_xattr(const Root& root, const std::string& path, const std::string& name) {
-  TRY_ASSIGN(const UniqueFd node, root.node(path));
-  return get_xattr(node.get(), name);
-}
-
-Result<void> set_xattr(const Root& root, const std::string& path, const std::string& name,
-                       const std::string& value, int flags, const std::optional<Credentials>& as) {
-  TRY_ASSIGN(const UniqueFd node, root.node(path));
-  return set_xattr(node.get(), name, value, flags, as);
-}
-
-Result<std::vector<std::string>> list_xattr(const Root& root, const std::string& path) {
-  TRY_ASSIGN(const UniqueFd node, root.node(path));
-  return list_xattr(node.get());
-}
-
-Result<void> remove_xattr(const Root& root, const std::string& path, const std::string& name) {
-  TRY_ASSIGN(const UniqueFd node, root.node(path));
-  return remove_xattr(node.get(), name);
-}
-
 }  // namespace larder::source::operations

@@ -32,6 +32,20 @@ struct FakeSource::Inode {
 
 namespace {
 
+// An inode that stays the same wherever it is moved.
+class FakeDirectory final : public source::Directory {
+ public:
+  FakeDirectory(std::shared_ptr<void> inode, uint64_t number)
+      : inode_(std::move(inode)), number_(number) {}
+  uint64_t number() const override { return number_; }
+  bool is_current() const override { return true; }
+  const std::shared_ptr<void>& inode() const { return inode_; }
+
+ private:
+  const std::shared_ptr<void> inode_;
+  const uint64_t number_;
+};
+
 std::string parent_of(const std::string& path) {
   const size_t slash = path.rfind('/');
   return slash == std::string::npos ? "" : path.substr(0, slash);
@@ -284,6 +298,16 @@ bool FakeSource::inodes_are_stable() const {
   return inodes_stable_;
 }
 
+bool FakeSource::inodes_stay_while_mounted() const {
+  MutexLock lock(mutex_);
+  return inodes_stable_ || inodes_stay_;
+}
+
+void FakeSource::set_inodes_stay(bool stay) {
+  MutexLock lock(mutex_);
+  inodes_stay_ = stay;
+}
+
 bool FakeSource::is_up() const {
   MutexLock lock(mutex_);
   return !down_;
@@ -341,17 +365,42 @@ FakeSource::InodePtr FakeSource::must_find(const std::string& path) const {
   return *found;
 }
 
-Result<FakeSource::Place> FakeSource::place(const std::string& path) const {
-  TRY_ASSIGN(InodePtr directory, find(parent_of(path)));
-  if (!directory->is_directory()) return fail(error_of(ENOTDIR));
-  const size_t slash = path.rfind('/');
-  return Place{std::move(directory), slash == std::string::npos ? path : path.substr(slash + 1)};
+FakeSource::Spot FakeSource::must_spot(const std::string& path) const {
+  auto found = spot(path);
+  CHECK_MSG(found.has_value(), path);
+  return *found;
 }
 
-Result<FakeSource::InodePtr> FakeSource::make(const std::string& path, uint32_t mode,
-                                              Caller caller) {
-  TRY_ASSIGN(const Place at, place(path));
-  if (at.directory->children.contains(at.name)) return fail(Code::kExists, path);
+Result<FakeSource::Spot> FakeSource::spot(const std::string& path) const {
+  TRY_ASSIGN(InodePtr directory, find(parent_of(path)));
+  const size_t slash = path.rfind('/');
+  return Spot{std::move(directory), slash == std::string::npos ? path : path.substr(slash + 1)};
+}
+
+FakeSource::Spot FakeSource::spot(const source::Place& place) {
+  const auto* directory = dynamic_cast<const FakeDirectory*>(place.directory.get());
+  CHECK(directory != nullptr);
+  return {std::static_pointer_cast<Inode>(directory->inode()), place.name};
+}
+
+Result<FakeSource::InodePtr> FakeSource::find(const Spot& at) {
+  if (at.name.empty()) return at.directory;
+  if (!at.directory->is_directory()) return fail(error_of(ENOTDIR));
+  const auto child = at.directory->children.find(at.name);
+  if (child == at.directory->children.end()) return fail(Code::kNotFound, at.name);
+  return child->second;
+}
+
+Result<FakeSource::InodePtr> FakeSource::find(const source::Place& place) {
+  TRY_ASSIGN(InodePtr inode, find(spot(place)));
+  if (place.number != 0 && place.number != inode->attributes.inode) return fail(Code::kStale);
+  return inode;
+}
+
+Result<FakeSource::InodePtr> FakeSource::make(const Spot& at, uint32_t mode, Caller caller) {
+  if (!at.directory->is_directory()) return fail(error_of(ENOTDIR));
+  if (at.directory->attributes.nlink == 0) return fail(Code::kNotFound, "removed");
+  if (at.directory->children.contains(at.name)) return fail(Code::kExists, at.name);
   auto inode = std::make_shared<Inode>();
   inode->attributes.inode = next_inode_++;
   inode->attributes.mode = mode;
@@ -365,10 +414,9 @@ Result<FakeSource::InodePtr> FakeSource::make(const std::string& path, uint32_t 
   return inode;
 }
 
-Result<void> FakeSource::remove_name(const std::string& path, bool directory) {
-  TRY_ASSIGN(const Place at, place(path));
+Result<void> FakeSource::remove_name(const Spot& at, bool directory) {
   const auto it = at.directory->children.find(at.name);
-  if (it == at.directory->children.end()) return fail(Code::kNotFound, path);
+  if (it == at.directory->children.end()) return fail(Code::kNotFound, at.name);
   const InodePtr inode = it->second;
   if (directory != inode->is_directory()) return fail(error_of(directory ? ENOTDIR : EISDIR));
   if (!inode->children.empty()) return fail(error_of(ENOTEMPTY));
@@ -380,18 +428,23 @@ Result<void> FakeSource::remove_name(const std::string& path, bool directory) {
   return {};
 }
 
-Result<void> FakeSource::do_rename(const std::string& path, const std::string& new_path,
-                                   unsigned flags) {
-  TRY_ASSIGN(const Place from, place(path));
-  TRY_ASSIGN(const Place to, place(new_path));
+bool FakeSource::is_beneath(const Inode& inode, const Inode& top) {
+  if (&inode == &top) return true;
+  return std::ranges::any_of(top.children,
+                             [&](const auto& child) { return is_beneath(inode, *child.second); });
+}
+
+Result<void> FakeSource::do_rename(const Spot& from, const Spot& to, unsigned flags) {
   const auto moved_at = from.directory->children.find(from.name);
-  if (moved_at == from.directory->children.end()) return fail(Code::kNotFound, path);
-  if ((new_path + "/").starts_with(path + "/") && path != new_path) return fail(Code::kInvalid);
+  if (moved_at == from.directory->children.end()) return fail(Code::kNotFound, from.name);
+  if (!to.directory->is_directory()) return fail(error_of(ENOTDIR));
+  if (to.directory->attributes.nlink == 0) return fail(Code::kNotFound, "removed");
   const InodePtr moved = moved_at->second;
+  if (is_beneath(*to.directory, *moved)) return fail(Code::kInvalid);
   const auto other_at = to.directory->children.find(to.name);
   const InodePtr other = other_at == to.directory->children.end() ? nullptr : other_at->second;
   if ((flags & RENAME_EXCHANGE) != 0) {
-    if (!other) return fail(Code::kNotFound, new_path);
+    if (!other) return fail(Code::kNotFound, to.name);
     from.directory->children[from.name] = other;
     to.directory->children[to.name] = moved;
     other->attributes.times.ctime_ns = stamp();
@@ -402,7 +455,7 @@ Result<void> FakeSource::do_rename(const std::string& path, const std::string& n
       if (other->is_directory() != moved->is_directory())
         return fail(error_of(other->is_directory() ? EISDIR : ENOTDIR));
       if (!other->children.empty()) return fail(error_of(ENOTEMPTY));
-      --other->attributes.nlink;
+      other->attributes.nlink = other->is_directory() ? 0 : other->attributes.nlink - 1;
       other->attributes.times.ctime_ns = stamp();
     }
     from.directory->children.erase(from.name);
@@ -445,15 +498,15 @@ void FakeSource::mkdir(const std::string& path) {
   for (size_t end = 0; end < path.size(); ++end) {
     end = std::min(path.find('/', end), path.size());
     const std::string part = path.substr(0, end);
-    if (!find(part)) CHECK(make(part, S_IFDIR | 0755, {}).has_value());
+    if (!find(part)) CHECK(make(must_spot(part), S_IFDIR | 0755, {}).has_value());
   }
 }
 
 void FakeSource::put(const std::string& path, std::string content) {
   mkdir(parent_of(path));
   MutexLock lock(mutex_);
-  if (find(path)) CHECK(remove_name(path, false).has_value());
-  const auto made = make(path, S_IFREG | 0644, {});
+  if (find(path)) CHECK(remove_name(must_spot(path), false).has_value());
+  const auto made = make(must_spot(path), S_IFREG | 0644, {});
   CHECK(made.has_value());
   (*made)->data = std::move(content);
 }
@@ -473,12 +526,17 @@ void FakeSource::cut(const std::string& path, uint64_t size_bytes) {
 
 void FakeSource::remove(const std::string& path) {
   MutexLock lock(mutex_);
-  CHECK(remove_name(path, must_find(path)->is_directory()).has_value());
+  CHECK(remove_name(must_spot(path), must_find(path)->is_directory()).has_value());
 }
 
 void FakeSource::move(const std::string& path, const std::string& new_path) {
   MutexLock lock(mutex_);
-  CHECK(do_rename(path, new_path, 0).has_value());
+  CHECK(do_rename(must_spot(path), must_spot(new_path), 0).has_value());
+}
+
+void FakeSource::exchange(const std::string& path, const std::string& other) {
+  MutexLock lock(mutex_);
+  CHECK(do_rename(must_spot(path), must_spot(other), RENAME_EXCHANGE).has_value());
 }
 
 std::string FakeSource::content(const std::string& path) const {
@@ -519,27 +577,40 @@ std::vector<std::string> FakeSource::files() const {
 // What the operations below do happens under the mutex, which call() holds.
 #define UNDER_MUTEX NO_THREAD_SAFETY_ANALYSIS
 
-source::Outcome<Attributes> FakeSource::attributes(std::string path, source::Wait) {
-  return call<Attributes>(CallKind::kAttributes, [this, path]() UNDER_MUTEX -> Result<Attributes> {
-    TRY_ASSIGN(const InodePtr inode, find(path));
+source::DirectoryPtr FakeSource::root() const {
+  MutexLock lock(mutex_);
+  return std::make_shared<FakeDirectory>(root_, 0);
+}
+
+source::Outcome<source::DirectoryPtr> FakeSource::open_directory(source::Place place) {
+  using Opened = source::DirectoryPtr;
+  return call<Opened>(CallKind::kOpenDirectory, [place]() UNDER_MUTEX -> Result<Opened> {
+    TRY_ASSIGN(const InodePtr inode, find(place));
+    if (!inode->is_directory()) return fail(error_of(ENOTDIR));
+    return std::make_shared<const FakeDirectory>(inode, inode->attributes.inode);
+  });
+}
+
+source::Outcome<Attributes> FakeSource::attributes(source::Place place, source::Wait) {
+  return call<Attributes>(CallKind::kAttributes, [place]() UNDER_MUTEX -> Result<Attributes> {
+    TRY_ASSIGN(const InodePtr inode, find(spot(place)));
     return inode->shown();
   });
 }
 
-source::Outcome<std::string> FakeSource::read_link(std::string path) {
-  return call<std::string>(CallKind::kReadLink, [this, path]() UNDER_MUTEX -> Result<std::string> {
-    TRY_ASSIGN(const InodePtr inode, find(path));
+source::Outcome<std::string> FakeSource::read_link(source::Place place) {
+  return call<std::string>(CallKind::kReadLink, [this, place]() UNDER_MUTEX -> Result<std::string> {
+    TRY_ASSIGN(const InodePtr inode, find(place));
     if (!S_ISLNK(inode->attributes.mode)) return fail(Code::kInvalid);
     return inode->data;
   });
 }
 
-source::Outcome<std::vector<source::DirectoryEntry>> FakeSource::list(std::string path,
-                                                                      source::Wait) {
+source::Outcome<std::vector<source::DirectoryEntry>> FakeSource::list(
+    source::DirectoryPtr directory, source::Wait) {
   using Entries = std::vector<source::DirectoryEntry>;
-  return call<Entries>(CallKind::kList, [this, path]() UNDER_MUTEX -> Result<Entries> {
-    TRY_ASSIGN(const InodePtr inode, find(path));
-    if (!inode->is_directory()) return fail(error_of(ENOTDIR));
+  return call<Entries>(CallKind::kList, [directory]() UNDER_MUTEX -> Result<Entries> {
+    const InodePtr inode = spot({directory, {}}).directory;
     Entries entries;
     for (const auto& [name, child] : inode->children)
       entries.push_back({name, child->attributes.inode, child->attributes.mode & S_IFMT});
@@ -547,12 +618,13 @@ source::Outcome<std::vector<source::DirectoryEntry>> FakeSource::list(std::strin
   });
 }
 
-source::Outcome<source::Opened> FakeSource::open_file(std::string path, int flags) {
-  return call<source::Opened>(CallKind::kOpen,
-                              [this, path, flags]() UNDER_MUTEX -> Result<source::Opened> {
-                                TRY_ASSIGN(const InodePtr inode, find(path));
-                                return open_inode(inode, flags);
-                              });
+source::Outcome<source::Opened> FakeSource::open_file(source::Place place, int flags) {
+  return call<source::Opened>(
+      CallKind::kOpen, [this, place, flags]() UNDER_MUTEX -> Result<source::Opened> {
+        const bool truncates = (flags & O_TRUNC) != 0;
+        TRY_ASSIGN(const InodePtr inode, truncates ? find(place) : find(spot(place)));
+        return open_inode(inode, flags);
+      });
 }
 
 Result<source::Opened> FakeSource::open_inode(const InodePtr& inode, int flags) {
@@ -564,13 +636,14 @@ Result<source::Opened> FakeSource::open_inode(const InodePtr& inode, int flags) 
   return source::Opened{std::make_shared<FakeSourceFile>(*this, inode, flags), inode->shown()};
 }
 
-source::Outcome<source::Opened> FakeSource::create_file(std::string path, int flags, uint32_t mode,
-                                                        Caller caller) {
+source::Outcome<source::Opened> FakeSource::create_file(source::Place place, int flags,
+                                                        uint32_t mode, Caller caller) {
   return call<source::Opened>(
-      CallKind::kCreate, [this, path, flags, mode, caller]() UNDER_MUTEX -> Result<source::Opened> {
-        auto found = find(path);
+      CallKind::kCreate,
+      [this, place, flags, mode, caller]() UNDER_MUTEX -> Result<source::Opened> {
+        auto found = find(spot(place));
         if (found && (flags & O_EXCL) != 0) return fail(Code::kExists);
-        if (!found) found = make(path, S_IFREG | (mode & 07777 & ~caller.umask), caller);
+        if (!found) found = make(spot(place), S_IFREG | (mode & 07777 & ~caller.umask), caller);
         if (!found) return fail(found.error());
         if ((flags & O_TRUNC) != 0) {
           (*found)->data.clear();
@@ -581,41 +654,41 @@ source::Outcome<source::Opened> FakeSource::create_file(std::string path, int fl
       });
 }
 
-source::Outcome<Attributes> FakeSource::make_directory(std::string path, uint32_t mode,
+source::Outcome<Attributes> FakeSource::make_directory(source::Place place, uint32_t mode,
                                                        Caller caller) {
   return call<Attributes>(
-      CallKind::kMakeDirectory, [this, path, mode, caller]() UNDER_MUTEX -> Result<Attributes> {
+      CallKind::kMakeDirectory, [this, place, mode, caller]() UNDER_MUTEX -> Result<Attributes> {
         TRY_ASSIGN(const InodePtr inode,
-                   make(path, S_IFDIR | (mode & 07777 & ~caller.umask), caller));
+                   make(spot(place), S_IFDIR | (mode & 07777 & ~caller.umask), caller));
         return inode->shown();
       });
 }
 
-source::Outcome<Attributes> FakeSource::make_node(std::string path, uint32_t mode, uint64_t rdev,
+source::Outcome<Attributes> FakeSource::make_node(source::Place place, uint32_t mode, uint64_t rdev,
                                                   Caller caller) {
   return call<Attributes>(
-      CallKind::kMakeNode, [this, path, mode, rdev, caller]() UNDER_MUTEX -> Result<Attributes> {
-        TRY_ASSIGN(const InodePtr inode, make(path, mode & ~caller.umask, caller));
+      CallKind::kMakeNode, [this, place, mode, rdev, caller]() UNDER_MUTEX -> Result<Attributes> {
+        TRY_ASSIGN(const InodePtr inode, make(spot(place), mode & ~caller.umask, caller));
         inode->attributes.rdev = rdev;
         return inode->shown();
       });
 }
 
-source::Outcome<Attributes> FakeSource::make_symlink(std::string target, std::string path,
+source::Outcome<Attributes> FakeSource::make_symlink(std::string target, source::Place place,
                                                      Caller caller) {
-  return call<Attributes>(CallKind::kMakeSymlink,
-                          [this, target, path, caller]() UNDER_MUTEX -> Result<Attributes> {
-                            TRY_ASSIGN(const InodePtr inode, make(path, S_IFLNK | 0777, caller));
-                            inode->data = target;
-                            return inode->shown();
-                          });
+  return call<Attributes>(
+      CallKind::kMakeSymlink, [this, target, place, caller]() UNDER_MUTEX -> Result<Attributes> {
+        TRY_ASSIGN(const InodePtr inode, make(spot(place), S_IFLNK | 0777, caller));
+        inode->data = target;
+        return inode->shown();
+      });
 }
 
-source::Outcome<Attributes> FakeSource::link(std::string path, std::string new_path) {
+source::Outcome<Attributes> FakeSource::link(source::Place place, source::Place new_place) {
   return call<Attributes>(CallKind::kLink,
-                          [this, path, new_path]() UNDER_MUTEX -> Result<Attributes> {
-                            TRY_ASSIGN(const InodePtr inode, find(path));
-                            TRY_ASSIGN(const Place at, place(new_path));
+                          [this, place, new_place]() UNDER_MUTEX -> Result<Attributes> {
+                            TRY_ASSIGN(const InodePtr inode, find(place));
+                            const Spot at = spot(new_place);
                             if (at.directory->children.contains(at.name))
                               return fail(Code::kExists);
                             at.directory->children[at.name] = inode;
@@ -626,70 +699,69 @@ source::Outcome<Attributes> FakeSource::link(std::string path, std::string new_p
                           });
 }
 
-source::Outcome<void> FakeSource::unlink(std::string path) {
+source::Outcome<void> FakeSource::unlink(source::Place place) {
   return call<void>(CallKind::kUnlink,
-                    [this, path]() UNDER_MUTEX { return remove_name(path, false); });
+                    [this, place]() UNDER_MUTEX { return remove_name(spot(place), false); });
 }
 
-source::Outcome<void> FakeSource::remove_directory(std::string path) {
+source::Outcome<void> FakeSource::remove_directory(source::Place place) {
   return call<void>(CallKind::kRemoveDirectory,
-                    [this, path]() UNDER_MUTEX { return remove_name(path, true); });
+                    [this, place]() UNDER_MUTEX { return remove_name(spot(place), true); });
 }
 
-source::Outcome<void> FakeSource::rename(std::string path, std::string new_path, unsigned flags) {
-  return call<void>(CallKind::kRename, [this, path, new_path, flags]() UNDER_MUTEX {
-    return do_rename(path, new_path, flags);
+source::Outcome<void> FakeSource::rename(source::Place place, source::Place new_place,
+                                         unsigned flags) {
+  return call<void>(CallKind::kRename, [this, place, new_place, flags]() UNDER_MUTEX {
+    return do_rename(spot(place), spot(new_place), flags);
   });
 }
 
-source::Outcome<Attributes> FakeSource::set_attributes(std::string path, AttributeChange wanted) {
+source::Outcome<Attributes> FakeSource::set_attributes(source::Place place,
+                                                       AttributeChange wanted) {
   return call<Attributes>(CallKind::kSetAttributes,
-                          [this, path, wanted]() UNDER_MUTEX -> Result<Attributes> {
-                            TRY_ASSIGN(const InodePtr inode, find(path));
+                          [this, place, wanted]() UNDER_MUTEX -> Result<Attributes> {
+                            TRY_ASSIGN(const InodePtr inode, find(place));
                             return change(*inode, wanted);
                           });
 }
 
-source::Outcome<void> FakeSource::sync_directory(std::string path, bool) {
-  return call<void>(CallKind::kSyncDirectory, [this, path]() UNDER_MUTEX -> Result<void> {
-    TRY(find(path));
-    return {};
-  });
+source::Outcome<void> FakeSource::sync_directory(source::DirectoryPtr, bool) {
+  return call<void>(CallKind::kSyncDirectory, [] { return Result<void>(); });
 }
 
-source::Outcome<std::string> FakeSource::get_xattr(std::string path, std::string name) {
+source::Outcome<std::string> FakeSource::get_xattr(source::Place place, std::string name) {
   return call<std::string>(CallKind::kGetXattr,
-                           [this, path, name]() UNDER_MUTEX -> Result<std::string> {
-                             TRY_ASSIGN(const InodePtr inode, find(path));
+                           [this, place, name]() UNDER_MUTEX -> Result<std::string> {
+                             TRY_ASSIGN(const InodePtr inode, find(place));
                              const auto it = inode->xattrs.find(name);
                              if (it == inode->xattrs.end()) return fail(error_of(ENODATA));
                              return it->second;
                            });
 }
 
-source::Outcome<void> FakeSource::set_xattr(std::string path, std::string name, std::string value,
-                                            int, std::optional<Credentials>) {
-  return call<void>(CallKind::kSetXattr, [this, path, name, value]() UNDER_MUTEX -> Result<void> {
-    TRY_ASSIGN(const InodePtr inode, find(path));
+source::Outcome<void> FakeSource::set_xattr(source::Place place, std::string name,
+                                            std::string value, int, std::optional<Credentials>) {
+  return call<void>(CallKind::kSetXattr, [this, place, name, value]() UNDER_MUTEX -> Result<void> {
+    TRY_ASSIGN(const InodePtr inode, find(place));
     inode->xattrs[name] = value;
     inode->attributes.times.ctime_ns = stamp();
     return {};
   });
 }
 
-source::Outcome<std::vector<std::string>> FakeSource::list_xattr(std::string path) {
+source::Outcome<std::vector<std::string>> FakeSource::list_xattr(source::Place place) {
   using Names = std::vector<std::string>;
-  return call<Names>(CallKind::kListXattr, [this, path]() UNDER_MUTEX -> Result<Names> {
-    TRY_ASSIGN(const InodePtr inode, find(path));
+  return call<Names>(CallKind::kListXattr, [this, place]() UNDER_MUTEX -> Result<Names> {
+    TRY_ASSIGN(const InodePtr inode, find(place));
     Names names;
     for (const auto& [name, value] : inode->xattrs) names.push_back(name);
     return names;
   });
 }
 
-source::Outcome<void> FakeSource::remove_xattr(std::string path, std::string name) {
-  return call<void>(CallKind::kRemoveXattr, [this, path, name]() UNDER_MUTEX -> Result<void> {
-    TRY_ASSIGN(const InodePtr inode, find(path));
+source::Outcome<void> FakeSource::remove_xattr(source::Place place, std::string name) {
+  return call<void>(CallKind::kRemoveXattr, [this, place, name]() UNDER_MUTEX -> Result<void> {
+    TRY_ASSIGN(const InodePtr inode, find(place));
     if (inode->xattrs.erase(name) == 0) return fail(error_of(ENODATA));
     inode->attributes.times.ctime_ns = stamp();
     return {};

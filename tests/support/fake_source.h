@@ -41,6 +41,7 @@ class FakeSource final : public source::Source {
   void mkdir(const std::string& path);
   void remove(const std::string& path);
   void move(const std::string& path, const std::string& new_path);
+  void exchange(const std::string& path, const std::string& other);
 
   // --- looking
   std::string content(const std::string& path) const;
@@ -59,6 +60,8 @@ class FakeSource final : public source::Source {
   // The next call of that kind is carried out, and fails all the same.
   void fail_after_next(CallKind kind, Code code);
   void set_inodes_stable(bool stable);
+  // Unstable ones stay while the source is mounted (tmpfs); else they do not (FUSE).
+  void set_inodes_stay(bool stay);
   // Times are rounded down to it, and may be the same for several changes.
   void set_time_granularity(Nanos granularity);
 
@@ -84,29 +87,33 @@ class FakeSource final : public source::Source {
 
   // --- source::Source
   void stop() override {}
-  Outcome<Attributes> attributes(std::string path, source::Wait wait) override;
-  Outcome<std::string> read_link(std::string path) override;
-  Outcome<std::vector<source::DirectoryEntry>> list(std::string path, source::Wait wait) override;
-  Outcome<source::Opened> open_file(std::string path, int flags) override;
-  Outcome<source::Opened> create_file(std::string path, int flags, uint32_t mode,
+  source::DirectoryPtr root() const override;
+  Outcome<source::DirectoryPtr> open_directory(source::Place place) override;
+  Outcome<Attributes> attributes(source::Place place, source::Wait wait) override;
+  Outcome<std::string> read_link(source::Place place) override;
+  Outcome<std::vector<source::DirectoryEntry>> list(source::DirectoryPtr directory,
+                                                    source::Wait wait) override;
+  Outcome<source::Opened> open_file(source::Place place, int flags) override;
+  Outcome<source::Opened> create_file(source::Place place, int flags, uint32_t mode,
                                       Caller caller) override;
-  Outcome<Attributes> make_directory(std::string path, uint32_t mode, Caller caller) override;
-  Outcome<Attributes> make_node(std::string path, uint32_t mode, uint64_t rdev,
+  Outcome<Attributes> make_directory(source::Place place, uint32_t mode, Caller caller) override;
+  Outcome<Attributes> make_node(source::Place place, uint32_t mode, uint64_t rdev,
                                 Caller caller) override;
-  Outcome<Attributes> make_symlink(std::string target, std::string path, Caller caller) override;
-  Outcome<Attributes> link(std::string path, std::string new_path) override;
-  Outcome<void> unlink(std::string path) override;
-  Outcome<void> remove_directory(std::string path) override;
-  Outcome<void> rename(std::string path, std::string new_path, unsigned flags) override;
-  Outcome<Attributes> set_attributes(std::string path, source::AttributeChange change) override;
-  Outcome<void> sync_directory(std::string path, bool data_only) override;
-  Outcome<std::string> get_xattr(std::string path, std::string name) override;
-  Outcome<void> set_xattr(std::string path, std::string name, std::string value, int flags,
+  Outcome<Attributes> make_symlink(std::string target, source::Place place, Caller caller) override;
+  Outcome<Attributes> link(source::Place place, source::Place new_place) override;
+  Outcome<void> unlink(source::Place place) override;
+  Outcome<void> remove_directory(source::Place place) override;
+  Outcome<void> rename(source::Place place, source::Place new_place, unsigned flags) override;
+  Outcome<Attributes> set_attributes(source::Place place, source::AttributeChange change) override;
+  Outcome<void> sync_directory(source::DirectoryPtr directory, bool data_only) override;
+  Outcome<std::string> get_xattr(source::Place place, std::string name) override;
+  Outcome<void> set_xattr(source::Place place, std::string name, std::string value, int flags,
                           std::optional<Credentials> as) override;
-  Outcome<std::vector<std::string>> list_xattr(std::string path) override;
-  Outcome<void> remove_xattr(std::string path, std::string name) override;
+  Outcome<std::vector<std::string>> list_xattr(source::Place place) override;
+  Outcome<void> remove_xattr(source::Place place, std::string name) override;
   Outcome<struct statvfs> space() override;
   bool inodes_are_stable() const override;
+  bool inodes_stay_while_mounted() const override;
   bool is_up() const override;
   void on_state_change(std::function<void(bool up)>) override {}
 
@@ -114,7 +121,7 @@ class FakeSource final : public source::Source {
   friend class FakeSourceFile;
   struct Inode;
   using InodePtr = std::shared_ptr<Inode>;
-  struct Place {  // a name in a directory that exists
+  struct Spot {  // a name in a directory that exists; empty: the directory
     InodePtr directory;
     std::string name;
   };
@@ -126,11 +133,16 @@ class FakeSource final : public source::Source {
   std::optional<Code> take_fault(CallKind kind, Stage stage) REQUIRES(mutex_);
 
   Result<InodePtr> find(const std::string& path) const REQUIRES(mutex_);
-  Result<Place> place(const std::string& path) const REQUIRES(mutex_);
-  Result<InodePtr> make(const std::string& path, uint32_t mode, Caller caller) REQUIRES(mutex_);
-  Result<void> remove_name(const std::string& path, bool directory) REQUIRES(mutex_);
-  Result<void> do_rename(const std::string& path, const std::string& new_path, unsigned flags)
-      REQUIRES(mutex_);
+  Result<Spot> spot(const std::string& path) const REQUIRES(mutex_);
+  Spot must_spot(const std::string& path) const REQUIRES(mutex_);
+  static Spot spot(const source::Place& place);
+  static Result<InodePtr> find(const Spot& at);
+  // kStale when it is not the file that the place says.
+  static Result<InodePtr> find(const source::Place& place);
+  static bool is_beneath(const Inode& inode, const Inode& top);
+  Result<InodePtr> make(const Spot& at, uint32_t mode, Caller caller) REQUIRES(mutex_);
+  Result<void> remove_name(const Spot& at, bool directory) REQUIRES(mutex_);
+  Result<void> do_rename(const Spot& from, const Spot& to, unsigned flags) REQUIRES(mutex_);
   Result<Attributes> change(Inode& inode, const source::AttributeChange& change) REQUIRES(mutex_);
   void write_to(Inode& inode, uint64_t offset, const char* bytes, size_t length) REQUIRES(mutex_);
   InodePtr must_find(const std::string& path) const REQUIRES(mutex_);
@@ -145,6 +157,7 @@ class FakeSource final : public source::Source {
   int64_t last_stamp_ns_ GUARDED_BY(mutex_) = 0;
   int64_t granularity_ns_ GUARDED_BY(mutex_) = 0;
   bool inodes_stable_ GUARDED_BY(mutex_) = true;
+  bool inodes_stay_ GUARDED_BY(mutex_) = false;
   std::optional<Code> down_ GUARDED_BY(mutex_);
   struct Fault {
     CallKind kind;

@@ -38,7 +38,7 @@ class TestOwner final : public FileOwner, public std::enable_shared_from_this<Te
   CachedFile& file() override { return *file_; }
   io::Task<Result<std::shared_ptr<source::SourceFile>>> open_source() override {
     const uint64_t asked_at = stack_.changes.tick();
-    source::Outcome<source::Opened> asking = source_.open_file(path_, O_RDONLY);
+    source::Outcome<source::Opened> asking = source_.open_file({source_.root(), path_}, O_RDONLY);
     CO_TRY_ASSIGN(source::Opened opened, co_await std::move(asking));
     if (file_->observe(source_.validator(opened.attributes), asked_at, racy_))
       co_return fail(Code::kStale);
@@ -147,7 +147,7 @@ class CachedFileTest : public ::testing::Test {
     stack_->settle();
   }
   std::shared_ptr<source::SourceFile> open_source(int flags) {
-    auto opened = run(source_.open_file("file", flags));
+    auto opened = run(source_.open_file({source_.root(), "file"}, flags));
     EXPECT_TRUE(opened);
     return opened->file;
   }
@@ -164,12 +164,12 @@ class CachedFileTest : public ::testing::Test {
   bool change_permissions(uint32_t permissions) {
     source::AttributeChange change;
     change.permissions = permissions;
-    return run(source_.set_attributes("file", change)).has_value();
+    return run(source_.set_attributes({source_.root(), "file"}, change)).has_value();
   }
   bool change_mtime(int64_t mtime_ns) {
     source::AttributeChange change;
     change.mtime_ns = mtime_ns;
-    return run(source_.set_attributes("file", change)).has_value();
+    return run(source_.set_attributes({source_.root(), "file"}, change)).has_value();
   }
   uint64_t reads() const { return source_.calls(CallKind::kRead); }
   // The chunk the catalog claims, if it does.

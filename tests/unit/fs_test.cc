@@ -202,7 +202,7 @@ TEST_F(FsTest, BitsAreTakenFromTheModeTheSourceHas) {
   ASSERT_TRUE(fs_->run(files().set_attributes(id, change, 0), id));
   EXPECT_TRUE(has_set_id(*files().last_seen(id)));
   change.permissions = 06711;  // outside
-  ASSERT_TRUE(fs_->run(source_.set_attributes("file", change), kRoot));
+  ASSERT_TRUE(fs_->run(source_.set_attributes({source_.root(), "file"}, change), kRoot));
   AttributeChange taking;
   taking.cleared_permissions = S_ISUID;
   ASSERT_TRUE(fs_->run(files().set_attributes(id, taking, 0), id));

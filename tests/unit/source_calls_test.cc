@@ -35,18 +35,18 @@ class SourceCalls : public SourceTest {
 TEST_F(SourceCalls, AHungCallTimesOutWhileOthersProceed) {
   open();
   Gate gate("source.attributes");
-  auto hanging = start(source_->attributes(""));
+  auto hanging = start(source_->attributes(at("")));
   gate.wait_entered(1);
-  EXPECT_TRUE(run(source_->list("")));
+  EXPECT_TRUE(run(source_->list(directory_at(""))));
   EXPECT_EQ(metric(*registry_, "larder_source_calls_in_flight"), 1);
   clock_.advance(options_.timeout);
   EXPECT_EQ(hanging.get().error().code(), Code::kTimedOut);
   EXPECT_EQ(hung(), 1);
-  EXPECT_TRUE(run(source_->list("")));
+  EXPECT_TRUE(run(source_->list(directory_at(""))));
   gate.open();
   EXPECT_TRUE(eventually([&] { return hung() == 0; }));
   EXPECT_EQ(recovered(), 1);
-  EXPECT_TRUE(run(source_->attributes("")));
+  EXPECT_TRUE(run(source_->attributes(at(""))));
   const Labels kind = {{"kind", "attributes"}};
   EXPECT_EQ(metric(*registry_, "larder_source_calls_total", kind), 2);
   EXPECT_EQ(metric(*registry_, "larder_source_errors_total", kind), 1);
@@ -58,10 +58,10 @@ TEST_F(SourceCalls, TheDeadlineCoversTheQueue) {
   options_.threads_max = 2;
   open();
   Gate gate("source.attributes");
-  auto first = start(source_->attributes(""));
-  auto second = start(source_->attributes(""));
+  auto first = start(source_->attributes(at("")));
+  auto second = start(source_->attributes(at("")));
   gate.wait_entered(2);
-  auto queued = start(source_->make_directory("made", 0755, self()));
+  auto queued = start(source_->make_directory(at("made"), 0755, self()));
   EXPECT_TRUE(eventually([&] { return metric(*registry_, "larder_source_calls_in_flight") == 3; }));
   clock_.advance(options_.timeout);
   EXPECT_EQ(first.get().error().code(), Code::kTimedOut);
@@ -69,7 +69,7 @@ TEST_F(SourceCalls, TheDeadlineCoversTheQueue) {
   EXPECT_EQ(queued.get().error().code(), Code::kTimedOut);
   EXPECT_EQ(hung(), 2) << "a queued call holds no thread";
   gate.open();
-  EXPECT_TRUE(run(source_->attributes("")));
+  EXPECT_TRUE(run(source_->attributes(at(""))));
   EXPECT_FALSE(std::filesystem::exists(root() / "made")) << "given up before it began";
 }
 
@@ -78,10 +78,10 @@ TEST_F(SourceCalls, AFullQueueRefuses) {
   options_.queue_max = 1;
   open();
   Gate gate("source.attributes");
-  auto running = start(source_->attributes(""));
+  auto running = start(source_->attributes(at("")));
   gate.wait_entered(1);
-  auto queued = start(source_->list(""));
-  EXPECT_EQ(run(source_->list("")).error().code(), Code::kLimit);
+  auto queued = start(source_->list(directory_at("")));
+  EXPECT_EQ(run(source_->list(directory_at(""))).error().code(), Code::kLimit);
   gate.open();
   EXPECT_TRUE(running.get());
   EXPECT_TRUE(queued.get());
@@ -89,10 +89,10 @@ TEST_F(SourceCalls, AFullQueueRefuses) {
 
 TEST_F(SourceCalls, ALateCreationClosesItsDescriptor) {
   open();
-  EXPECT_TRUE(run(source_->attributes("")));
+  EXPECT_TRUE(run(source_->attributes(at(""))));
   const size_t before = open_descriptors();
   Gate gate("source.create");
-  auto late = start(source_->create_file("late", O_RDWR, 0644, self()));
+  auto late = start(source_->create_file(at("late"), O_RDWR, 0644, self()));
   gate.wait_entered(1);
   clock_.advance(options_.timeout);
   EXPECT_EQ(late.get().error().code(), Code::kTimedOut);
@@ -108,14 +108,14 @@ TEST_F(SourceCalls, AFileIsClosedThoughAllWorkersHang) {
   open();
   write_file(root() / "f", "text");
   const size_t before = open_descriptors();
-  auto opened = run(source_->open_file("f", O_RDONLY));
+  auto opened = run(source_->open_file(at("f"), O_RDONLY));
   ASSERT_TRUE(opened);
   EXPECT_EQ(open_descriptors(), before + 1);
   Gate gate("source.attributes");
-  auto running = start(source_->attributes(""));
+  auto running = start(source_->attributes(at("")));
   gate.wait_entered(1);
-  auto queued = start(source_->list(""));
-  EXPECT_EQ(run(source_->list("")).error().code(), Code::kLimit);
+  auto queued = start(source_->list(directory_at("")));
+  EXPECT_EQ(run(source_->list(directory_at(""))).error().code(), Code::kLimit);
   opened->file.reset();
   EXPECT_TRUE(eventually([&] { return open_descriptors() == before; }));
   gate.open();
@@ -127,7 +127,7 @@ TEST_F(SourceCalls, AFileMayOutliveTheSource) {
   open();
   write_file(root() / "f", "text");
   const size_t before = open_descriptors();
-  auto opened = run(source_->open_file("f", O_RDONLY));
+  auto opened = run(source_->open_file(at("f"), O_RDONLY));
   ASSERT_TRUE(opened);
   source_.reset();
   EXPECT_EQ(run(opened->file->attributes()).error().code(), Code::kCancelled);
@@ -138,7 +138,7 @@ TEST_F(SourceCalls, AFileMayOutliveTheSource) {
 TEST_F(SourceCalls, AHungThreadMayOutliveAll) {
   write_file(root() / "f", "text");
   open();
-  auto opened = run(source_->open_file("f", O_RDONLY));
+  auto opened = run(source_->open_file(at("f"), O_RDONLY));
   ASSERT_TRUE(opened);
   Gate gate("source.read");
   auto hanging = start(opened->file->read(buffers_.allocate(4096), 4096, 0));
@@ -175,17 +175,17 @@ TEST_F(SourceCalls, TheBreakerOpensAndAProbeClosesIt) {
   });
   for (uint32_t i = 0; i < options_.breaker.faults_max; ++i) {
     EXPECT_TRUE(source_->is_up());
-    EXPECT_EQ(run(source_->attributes("")).error().code(), code_of(ENOTCONN));
+    EXPECT_EQ(run(source_->attributes(at(""))).error().code(), code_of(ENOTCONN));
   }
   EXPECT_FALSE(source_->is_up());
   EXPECT_TRUE(eventually([&] { return downs == 1; }));
   EXPECT_EQ(metric(*registry_, "larder_source_breaker_state"),
             static_cast<int64_t>(BreakerState::kOpen));
-  EXPECT_EQ(run(source_->list("")).error().code(), Code::kSourceDown);
+  EXPECT_EQ(run(source_->list(directory_at(""))).error().code(), Code::kSourceDown);
   EXPECT_EQ(probes, 0) << "none is due";
   clock_.advance(options_.breaker.probe_delay_max);
   EXPECT_TRUE(eventually([&] { return probes == 1; }));
-  EXPECT_EQ(run(source_->list("")).error().code(), Code::kSourceDown);
+  EXPECT_EQ(run(source_->list(directory_at(""))).error().code(), Code::kSourceDown);
   EXPECT_EQ(ups, 0);
   failpoint::disarm("source.attributes");
   failpoint::disarm("source.probe");
@@ -197,7 +197,7 @@ TEST_F(SourceCalls, TheBreakerOpensAndAProbeClosesIt) {
   EXPECT_EQ(metric(*registry_, "larder_source_breaker_state"),
             static_cast<int64_t>(BreakerState::kClosed));
   EXPECT_EQ(downs, 1);
-  EXPECT_TRUE(run(source_->list("")));
+  EXPECT_TRUE(run(source_->list(directory_at(""))));
 }
 
 TEST_F(SourceCalls, AHungProbeIsFollowedByAnother) {
@@ -207,7 +207,7 @@ TEST_F(SourceCalls, AHungProbeIsFollowedByAnother) {
     errno = EHOSTDOWN;
     return true;
   });
-  EXPECT_FALSE(run(source_->attributes("")));
+  EXPECT_FALSE(run(source_->attributes(at(""))));
   failpoint::disarm("source.attributes");
   Gate gate("source.probe");
   clock_.advance(options_.breaker.probe_delay_max);
@@ -227,10 +227,10 @@ TEST_F(SourceCalls, AHungProbeIsFollowedByAnother) {
 
 TEST_F(SourceCalls, ARemovedRootIsALostSourceNotAnEmptyOne) {
   open();
-  EXPECT_EQ(run(source_->attributes("f")).error().code(), Code::kNotFound);
+  EXPECT_EQ(run(source_->attributes(at("f"))).error().code(), Code::kNotFound);
   EXPECT_TRUE(source_->is_up());
   std::filesystem::remove(directory_.path());
-  EXPECT_EQ(run(source_->attributes("f")).error().code(), Code::kSourceDown);
+  EXPECT_EQ(run(source_->attributes(at("f"))).error().code(), Code::kSourceDown);
   EXPECT_FALSE(source_->is_up());
   std::filesystem::create_directory(directory_.path());
   write_file(root() / "f", "back");
@@ -238,7 +238,7 @@ TEST_F(SourceCalls, ARemovedRootIsALostSourceNotAnEmptyOne) {
     clock_.advance(options_.breaker.probe_delay_max);
     return source_->is_up();
   }));
-  EXPECT_EQ(run(source_->attributes("f"))->size_bytes, std::string("back").size());
+  EXPECT_EQ(run(source_->attributes(at("f")))->size_bytes, std::string("back").size());
 }
 
 TEST_F(SourceCalls, StartsWhileTheSourceIsDown) {
@@ -249,7 +249,7 @@ TEST_F(SourceCalls, StartsWhileTheSourceIsDown) {
   open();
   EXPECT_FALSE(source_->is_up());
   EXPECT_FALSE(source_->inodes_are_stable());
-  EXPECT_EQ(run(source_->attributes("")).error().code(), Code::kSourceDown);
+  EXPECT_EQ(run(source_->attributes(at(""))).error().code(), Code::kSourceDown);
   std::atomic<int> ups{0}, downs{0};
   source_->on_state_change([&](bool up) { ++(up ? ups : downs); });
   EXPECT_TRUE(eventually([&] { return downs == 1; }));
@@ -259,7 +259,7 @@ TEST_F(SourceCalls, StartsWhileTheSourceIsDown) {
     return source_->is_up();
   }));
   EXPECT_TRUE(eventually([&] { return ups == 1; }));
-  EXPECT_TRUE(run(source_->attributes("")));
+  EXPECT_TRUE(run(source_->attributes(at(""))));
 }
 
 TEST_F(SourceCalls, AMissingRootIsAnError) {
@@ -273,9 +273,9 @@ TEST_F(SourceCalls, DestructionAnswersAllCalls) {
   options_.threads_max = 1;
   open();
   Gate gate("source.attributes");
-  auto running = start(source_->attributes(""));
+  auto running = start(source_->attributes(at("")));
   gate.wait_entered(1);
-  auto queued = start(source_->list(""));
+  auto queued = start(source_->list(directory_at("")));
   EXPECT_TRUE(eventually([&] { return metric(*registry_, "larder_source_calls_in_flight") == 2; }));
   source_.reset();
   EXPECT_EQ(running.get().error().code(), Code::kCancelled);

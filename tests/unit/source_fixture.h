@@ -166,6 +166,34 @@ class SourceTest : public testing::Test {
     return start(std::move(task)).get();
   }
 
+  // Opens what is on the way, one after the other.
+  Result<Place> try_at(const std::string& path) {
+    Place place{source_->root(), {}};
+    size_t from = 0;
+    for (size_t slash = path.find('/'); slash != path.npos; slash = path.find('/', from)) {
+      place.name = path.substr(from, slash - from);
+      TRY_ASSIGN(place.directory, run(source_->open_directory(place)));
+      from = slash + 1;
+    }
+    place.name = path.substr(from);
+    return place;
+  }
+  Place at(const std::string& path) {
+    auto place = try_at(path);
+    CHECK_MSG(place.has_value(), path);
+    return *place;
+  }
+  Result<DirectoryPtr> try_directory_at(const std::string& path) {
+    if (path.empty()) return source_->root();
+    TRY_ASSIGN(Place place, try_at(path));
+    return run(source_->open_directory(std::move(place)));
+  }
+  DirectoryPtr directory_at(const std::string& path) {
+    auto directory = try_directory_at(path);
+    CHECK_MSG(directory.has_value(), path);
+    return *directory;
+  }
+
   static Caller self() { return {::getuid(), ::getgid(), ::getpid(), 022}; }
 
   TempDirectory directory_;

@@ -52,7 +52,7 @@ class SourceOperations : public SourceTest {
     return stat;
   }
   std::shared_ptr<SourceFile> opened(const std::string& path, int flags) {
-    auto result = run(source_->open_file(path, flags));
+    auto result = run(source_->open_file(at(path), flags));
     CHECK(result.has_value());
     return result->file;
   }
@@ -64,7 +64,7 @@ TEST_F(SourceOperations, AttributesAreThoseOfLstat) {
   fs::create_directory(root() / "d");
   for (const std::string name : {"f", "l", "d", ""}) {
     const struct stat expected = lstat_of(name);
-    const auto got = run(source_->attributes(name));
+    const auto got = run(source_->attributes(at(name)));
     ASSERT_TRUE(got) << name;
     EXPECT_EQ(got->inode, expected.st_ino);
     EXPECT_EQ(got->mode, expected.st_mode);
@@ -76,8 +76,8 @@ TEST_F(SourceOperations, AttributesAreThoseOfLstat) {
     EXPECT_EQ(got->times.mtime_ns,
               expected.st_mtim.tv_sec * 1'000'000'000 + expected.st_mtim.tv_nsec);
   }
-  EXPECT_EQ(error_of(run(source_->attributes("none"))), Code::kNotFound);
-  EXPECT_EQ(error_of(run(source_->attributes("f/x"))), code_of(ENOTDIR));
+  EXPECT_EQ(error_of(run(source_->attributes(at("none")))), Code::kNotFound);
+  EXPECT_EQ(error_of(try_at("f/x")), code_of(ENOTDIR));
 }
 
 TEST_F(SourceOperations, NoPathLeavesTheRoot) {
@@ -87,61 +87,55 @@ TEST_F(SourceOperations, NoPathLeavesTheRoot) {
   fs::create_symlink(outside.path(), root() / "out");
   fs::create_symlink("d", root() / "in");
   fs::create_symlink(outside.path() / "secret", root() / "file");
-  for (const std::string path :
-       {"..", "../x", "d/../..", "d/..", "/etc", "d//x", "d/", "./d", "d/."}) {
-    EXPECT_EQ(error_of(run(source_->attributes(path))), Code::kInvalid) << path;
-    EXPECT_EQ(error_of(run(source_->unlink(path))), Code::kInvalid) << path;
+  for (const std::string name : {"..", ".", "../x", "d/..", "/etc", "d/x", "d/"}) {
+    const Place place{source_->root(), name};
+    EXPECT_EQ(error_of(run(source_->attributes(place))), Code::kInvalid) << name;
+    EXPECT_EQ(error_of(run(source_->unlink(place))), Code::kInvalid) << name;
+    EXPECT_EQ(error_of(run(source_->open_directory(place))), Code::kInvalid) << name;
   }
-  EXPECT_EQ(error_of(run(source_->attributes(std::string("d\0x", 3)))), Code::kInvalid);
+  EXPECT_EQ(error_of(run(source_->attributes(at(std::string("d\0x", 3))))), Code::kInvalid);
   // A symlink on the way, wherever it leads.
-  for (const std::string path : {"out/secret", "in/x"}) {
-    EXPECT_EQ(error_of(run(source_->attributes(path))), code_of(ELOOP)) << path;
-    EXPECT_EQ(error_of(run(source_->open_file(path, O_RDONLY))), code_of(ELOOP)) << path;
-    EXPECT_EQ(error_of(run(source_->create_file(path, O_RDWR, 0600, self()))), code_of(ELOOP));
-    EXPECT_EQ(error_of(run(source_->unlink(path))), code_of(ELOOP)) << path;
-    EXPECT_EQ(error_of(run(source_->rename("d", path, 0))), code_of(ELOOP)) << path;
-    EXPECT_EQ(error_of(run(source_->get_xattr(path, "user.x"))), code_of(ELOOP)) << path;
-  }
+  for (const std::string name : {"out", "in", "file"})
+    EXPECT_EQ(error_of(run(source_->open_directory(at(name)))), code_of(ELOOP)) << name;
   // A symlink at the end.
-  EXPECT_EQ(error_of(run(source_->open_file("file", O_RDONLY))), code_of(ELOOP));
-  EXPECT_EQ(error_of(run(source_->create_file("file", O_RDWR, 0600, self()))), code_of(ELOOP));
-  EXPECT_FALSE(run(source_->list("out")));
+  EXPECT_EQ(error_of(run(source_->open_file(at("file"), O_RDONLY))), code_of(ELOOP));
+  EXPECT_EQ(error_of(run(source_->create_file(at("file"), O_RDWR, 0600, self()))), code_of(ELOOP));
   EXPECT_EQ(read_file(outside.path() / "secret"), "no");
 }
 
 TEST_F(SourceOperations, ASymlinkIsActedOnItself) {
   write_file(root() / "f", "text");
   const struct stat before = lstat_of("f");
-  const auto made = run(source_->make_symlink("f", "l", self()));
+  const auto made = run(source_->make_symlink("f", at("l"), self()));
   ASSERT_TRUE(made);
   EXPECT_TRUE(S_ISLNK(made->mode));
-  EXPECT_EQ(run(source_->read_link("l")), "f");
-  EXPECT_EQ(error_of(run(source_->read_link("f"))), Code::kInvalid);
+  EXPECT_EQ(run(source_->read_link(at("l"))), "f");
+  EXPECT_EQ(error_of(run(source_->read_link(at("f")))), Code::kInvalid);
   AttributeChange change;
   change.mtime_ns = -1'500'000'000;
   change.atime_ns = 5;
-  const auto changed = run(source_->set_attributes("l", change));
+  const auto changed = run(source_->set_attributes(at("l"), change));
   ASSERT_TRUE(changed);
   EXPECT_EQ(changed->times.mtime_ns, *change.mtime_ns);
   EXPECT_EQ(lstat_of("f").st_mtim.tv_sec, before.st_mtim.tv_sec);
   AttributeChange truncation;
   truncation.size_bytes = 0;
-  EXPECT_FALSE(run(source_->set_attributes("l", truncation)));
+  EXPECT_FALSE(run(source_->set_attributes(at("l"), truncation)));
   EXPECT_EQ(read_file(root() / "f"), "text");
   if (::geteuid() == 0) {
     AttributeChange owner;
     owner.uid = 1234;
-    ASSERT_TRUE(run(source_->set_attributes("l", owner)));
+    ASSERT_TRUE(run(source_->set_attributes(at("l"), owner)));
     EXPECT_EQ(lstat_of("l").st_uid, *owner.uid);
     EXPECT_EQ(lstat_of("f").st_uid, before.st_uid);
     AttributeChange permissions;
     permissions.permissions = 0;
-    EXPECT_FALSE(run(source_->set_attributes("l", permissions)));
+    EXPECT_FALSE(run(source_->set_attributes(at("l"), permissions)));
     EXPECT_EQ(lstat_of("f").st_mode, before.st_mode);
   }
-  ASSERT_TRUE(run(source_->link("l", "l2")));
+  ASSERT_TRUE(run(source_->link(at("l"), at("l2"))));
   EXPECT_TRUE(S_ISLNK(lstat_of("l2").st_mode));
-  ASSERT_TRUE(run(source_->unlink("l")));
+  ASSERT_TRUE(run(source_->unlink(at("l"))));
   EXPECT_TRUE(fs::exists(root() / "f"));
 }
 
@@ -152,13 +146,13 @@ TEST_F(SourceOperations, ListsNamesInodesAndTypes) {
     ASSERT_EQ(::mknod((root() / "d" / std::to_string(i)).c_str(), S_IFREG | 0600, 0), 0);
   fs::create_symlink("x", root() / "l");
   ::mkfifo((root() / "p").c_str(), 0600);
-  const auto many = run(source_->list("d"));
+  const auto many = run(source_->list(directory_at("d")));
   ASSERT_TRUE(many);
   std::set<std::string> names;
   for (const DirectoryEntry& entry : *many) names.insert(entry.name);
   EXPECT_EQ(many->size(), kEntries);
   EXPECT_EQ(names.size(), kEntries);
-  const auto few = run(source_->list(""));
+  const auto few = run(source_->list(directory_at("")));
   ASSERT_TRUE(few);
   EXPECT_EQ(few->size(), 3u);
   for (const DirectoryEntry& entry : *few) {
@@ -168,14 +162,14 @@ TEST_F(SourceOperations, ListsNamesInodesAndTypes) {
       EXPECT_EQ(entry.type, expected.st_mode & S_IFMT);
     }
   }
-  EXPECT_EQ(error_of(run(source_->list("p"))), code_of(ENOTDIR));
+  EXPECT_EQ(error_of(try_directory_at("p")), code_of(ENOTDIR));
 }
 
 TEST_F(SourceOperations, ReadsAndWritesWholeBuffers) {
   Random random(3);
   std::string text(100'000, '\0');
   for (char& c : text) c = static_cast<char>(random.next());
-  auto created = run(source_->create_file("f", O_RDWR, 0644, self()));
+  auto created = run(source_->create_file(at("f"), O_RDWR, 0644, self()));
   ASSERT_TRUE(created);
   EXPECT_TRUE(S_ISREG(created->attributes.mode));
   EXPECT_EQ(created->attributes.inode, lstat_of("f").st_ino);
@@ -193,8 +187,8 @@ TEST_F(SourceOperations, ReadsAndWritesWholeBuffers) {
   EXPECT_EQ(text_of(part), text.substr(500, 1000));
   EXPECT_EQ(run(file->read(part, 1000, text.size())), 0u);
   EXPECT_EQ(part.size(), 0u);
-  ASSERT_TRUE(run(source_->sync_directory("", false)));
-  ASSERT_TRUE(run(source_->sync_directory("", true)));
+  ASSERT_TRUE(run(source_->sync_directory(directory_at(""), false)));
+  ASSERT_TRUE(run(source_->sync_directory(directory_at(""), true)));
 }
 
 TEST_F(SourceOperations, OpensAsAsked) {
@@ -202,32 +196,33 @@ TEST_F(SourceOperations, OpensAsAsked) {
   EXPECT_EQ(error_of(run(opened("f", O_RDONLY)->write(buffer_of("x"), 0))), code_of(EBADF));
   ASSERT_TRUE(run(opened("f", O_WRONLY | O_APPEND)->write(buffer_of("+"), 0)));
   EXPECT_EQ(read_file(root() / "f"), "text+");
-  const auto truncated = run(source_->open_file("f", O_RDWR | O_TRUNC));
+  const auto truncated = run(source_->open_file(at("f"), O_RDWR | O_TRUNC));
   ASSERT_TRUE(truncated);
   EXPECT_EQ(truncated->attributes.size_bytes, 0u);
-  EXPECT_EQ(error_of(run(source_->open_file("none", O_RDWR))), Code::kNotFound);
+  EXPECT_EQ(error_of(run(source_->open_file(at("none"), O_RDWR))), Code::kNotFound);
   // Creating: what is there is opened, unless O_EXCL.
   write_file(root() / "f", "text");
-  const auto again = run(source_->create_file("f", O_RDWR, 0600, self()));
+  const auto again = run(source_->create_file(at("f"), O_RDWR, 0600, self()));
   ASSERT_TRUE(again);
   EXPECT_EQ(again->attributes.size_bytes, 4u);
-  EXPECT_EQ(error_of(run(source_->create_file("f", O_RDWR | O_EXCL, 0600, self()))), Code::kExists);
+  EXPECT_EQ(error_of(run(source_->create_file(at("f"), O_RDWR | O_EXCL, 0600, self()))),
+            Code::kExists);
 }
 
 TEST_F(SourceOperations, OpensRegularFilesOnly) {
   fs::create_directory(root() / "d");
   ASSERT_EQ(::mkfifo((root() / "p").c_str(), 0600), 0);
-  EXPECT_EQ(error_of(run(source_->open_file("d", O_RDONLY))), code_of(EISDIR));
+  EXPECT_EQ(error_of(run(source_->open_file(at("d"), O_RDONLY))), code_of(EISDIR));
   // Nobody writes into it: an ordinary open would hang.
-  EXPECT_EQ(error_of(run(source_->open_file("p", O_RDONLY))), Code::kInvalid);
-  EXPECT_FALSE(run(source_->open_file("p", O_WRONLY)));
-  EXPECT_FALSE(run(source_->create_file("p", O_RDWR, 0600, self())));
+  EXPECT_EQ(error_of(run(source_->open_file(at("p"), O_RDONLY))), Code::kInvalid);
+  EXPECT_FALSE(run(source_->open_file(at("p"), O_WRONLY)));
+  EXPECT_FALSE(run(source_->create_file(at("p"), O_RDWR, 0600, self())));
 }
 
 TEST_F(SourceOperations, FilesStayReachableAfterUnlink) {
   write_file(root() / "f", "text");
   const auto file = opened("f", O_RDONLY);
-  ASSERT_TRUE(run(source_->unlink("f")));
+  ASSERT_TRUE(run(source_->unlink(at("f"))));
   EXPECT_EQ(run(file->attributes())->nlink, 0u);
   AttributeChange change;
   change.size_bytes = 2;
@@ -246,7 +241,7 @@ TEST_F(SourceOperations, SetsAttributes) {
   change.size_bytes = 1000;
   change.mtime_ns = 1'234'567'890'123'456'789;
   change.uid = ::getuid();  // clears set-id bits, which must come back
-  const auto changed = run(source_->set_attributes("f", change));
+  const auto changed = run(source_->set_attributes(at("f"), change));
   ASSERT_TRUE(changed);
   EXPECT_EQ(changed->mode & 07777, 04711u);
   EXPECT_EQ(changed->size_bytes, 1000u);
@@ -254,62 +249,63 @@ TEST_F(SourceOperations, SetsAttributes) {
   const int64_t atime_ns = changed->times.atime_ns;
   AttributeChange now;
   now.mtime_now = true;
-  const auto touched = run(source_->set_attributes("f", now));
+  const auto touched = run(source_->set_attributes(at("f"), now));
   ASSERT_TRUE(touched);
   EXPECT_GT(touched->times.mtime_ns, *change.mtime_ns);
   EXPECT_EQ(touched->times.atime_ns, atime_ns);
   AttributeChange permissions;
   permissions.permissions = 0700;
-  EXPECT_EQ(run(source_->set_attributes("d", permissions))->mode & 07777, 0700u);
-  EXPECT_TRUE(run(source_->set_attributes("", permissions)));
+  EXPECT_EQ(run(source_->set_attributes(at("d"), permissions))->mode & 07777, 0700u);
+  EXPECT_TRUE(run(source_->set_attributes(at(""), permissions)));
   AttributeChange size;
   size.size_bytes = 1;
-  EXPECT_EQ(error_of(run(source_->set_attributes("d", size))), code_of(EISDIR));
+  EXPECT_EQ(error_of(run(source_->set_attributes(at("d"), size))), code_of(EISDIR));
   size.size_bytes = UINT64_MAX;
-  EXPECT_EQ(error_of(run(source_->set_attributes("f", size))), code_of(EFBIG));
+  EXPECT_EQ(error_of(run(source_->set_attributes(at("f"), size))), code_of(EFBIG));
 }
 
 TEST_F(SourceOperations, LinksAndUnlinks) {
   write_file(root() / "f", "text");
-  ASSERT_TRUE(run(source_->make_directory("d", 0755, self())));
-  const auto linked = run(source_->link("f", "d/g"));
+  ASSERT_TRUE(run(source_->make_directory(at("d"), 0755, self())));
+  const auto linked = run(source_->link(at("f"), at("d/g")));
   ASSERT_TRUE(linked);
   EXPECT_EQ(linked->nlink, 2u);
   EXPECT_EQ(linked->inode, lstat_of("f").st_ino);
-  EXPECT_EQ(error_of(run(source_->link("f", "d/g"))), Code::kExists);
-  EXPECT_EQ(error_of(run(source_->remove_directory("d"))), code_of(ENOTEMPTY));
-  EXPECT_EQ(error_of(run(source_->remove_directory("f"))), code_of(ENOTDIR));
-  EXPECT_EQ(error_of(run(source_->unlink("d"))), code_of(EISDIR));
-  ASSERT_TRUE(run(source_->unlink("d/g")));
-  ASSERT_TRUE(run(source_->remove_directory("d")));
+  EXPECT_EQ(error_of(run(source_->link(at("f"), at("d/g")))), Code::kExists);
+  EXPECT_EQ(error_of(run(source_->remove_directory(at("d")))), code_of(ENOTEMPTY));
+  EXPECT_EQ(error_of(run(source_->remove_directory(at("f")))), code_of(ENOTDIR));
+  EXPECT_EQ(error_of(run(source_->unlink(at("d")))), code_of(EISDIR));
+  ASSERT_TRUE(run(source_->unlink(at("d/g"))));
+  ASSERT_TRUE(run(source_->remove_directory(at("d"))));
   EXPECT_FALSE(fs::exists(root() / "d"));
-  EXPECT_EQ(error_of(run(source_->remove_directory(""))), Code::kBusy);
+  EXPECT_EQ(error_of(run(source_->remove_directory(at("")))), Code::kBusy);
 }
 
 TEST_F(SourceOperations, RenamesWithFlags) {
   write_file(root() / "a", "a");
   write_file(root() / "b", "b");
-  EXPECT_EQ(error_of(run(source_->rename("a", "b", RENAME_NOREPLACE))), Code::kExists);
-  ASSERT_TRUE(run(source_->rename("a", "b", RENAME_EXCHANGE)));
+  EXPECT_EQ(error_of(run(source_->rename(at("a"), at("b"), RENAME_NOREPLACE))), Code::kExists);
+  ASSERT_TRUE(run(source_->rename(at("a"), at("b"), RENAME_EXCHANGE)));
   EXPECT_EQ(read_file(root() / "a"), "b");
-  ASSERT_TRUE(run(source_->rename("a", "b", 0)));
+  ASSERT_TRUE(run(source_->rename(at("a"), at("b"), 0)));
   EXPECT_EQ(read_file(root() / "b"), "b");
   EXPECT_FALSE(fs::exists(root() / "a"));
-  EXPECT_EQ(error_of(run(source_->rename("a", "c", 0))), Code::kNotFound);
-  ASSERT_TRUE(run(source_->make_directory("d", 0755, self())));
-  ASSERT_TRUE(run(source_->rename("b", "d/b", RENAME_NOREPLACE)));
-  EXPECT_EQ(error_of(run(source_->rename("d", "d/b/e", 0))), code_of(ENOTDIR));
+  EXPECT_EQ(error_of(run(source_->rename(at("a"), at("c"), 0))), Code::kNotFound);
+  ASSERT_TRUE(run(source_->make_directory(at("d"), 0755, self())));
+  ASSERT_TRUE(run(source_->rename(at("b"), at("d/b"), RENAME_NOREPLACE)));
+  EXPECT_EQ(error_of(try_at("d/b/e")), code_of(ENOTDIR));
+  EXPECT_EQ(error_of(run(source_->rename(at("d"), at("d/e"), 0))), Code::kInvalid);
 }
 
 TEST_F(SourceOperations, MakesNodes) {
-  const auto fifo = run(source_->make_node("p", S_IFIFO | 0644, 0, self()));
+  const auto fifo = run(source_->make_node(at("p"), S_IFIFO | 0644, 0, self()));
   ASSERT_TRUE(fifo);
   EXPECT_EQ(fifo->mode, S_IFIFO | 0644u);
-  const auto file = run(source_->make_node("f", S_IFREG | 0666, 0, self()));
+  const auto file = run(source_->make_node(at("f"), S_IFREG | 0666, 0, self()));
   ASSERT_TRUE(file);
   EXPECT_EQ(file->mode, S_IFREG | 0644u) << "the caller's umask";
   const uint64_t device = makedev(1, 3);
-  const auto null = run(source_->make_node("n", S_IFCHR | 0600, device, self()));
+  const auto null = run(source_->make_node(at("n"), S_IFCHR | 0600, device, self()));
   if (::geteuid() != 0) {
     EXPECT_EQ(error_of(null), code_of(EPERM));
   } else {
@@ -323,20 +319,20 @@ TEST_F(SourceOperations, KeepsXattrsOfAllThings) {
   fs::create_directory(root() / "d");
   const std::string large(3000, 'x');
   for (const std::string path : {"f", "d", ""}) {
-    if (const auto set = run(source_->set_xattr(path, "user.small", "v", 0, {})); !set)
+    if (const auto set = run(source_->set_xattr(at(path), "user.small", "v", 0, {})); !set)
       GTEST_SKIP() << "no user xattrs here: " << set.error().message();
-    ASSERT_TRUE(run(source_->set_xattr(path, "user.large", large, XATTR_CREATE, {})));
-    EXPECT_EQ(error_of(run(source_->set_xattr(path, "user.large", "", XATTR_CREATE, {}))),
+    ASSERT_TRUE(run(source_->set_xattr(at(path), "user.large", large, XATTR_CREATE, {})));
+    EXPECT_EQ(error_of(run(source_->set_xattr(at(path), "user.large", "", XATTR_CREATE, {}))),
               Code::kExists);
-    EXPECT_EQ(run(source_->get_xattr(path, "user.small")), "v");
-    EXPECT_EQ(run(source_->get_xattr(path, "user.large")), large);
-    auto names = run(source_->list_xattr(path));
+    EXPECT_EQ(run(source_->get_xattr(at(path), "user.small")), "v");
+    EXPECT_EQ(run(source_->get_xattr(at(path), "user.large")), large);
+    auto names = run(source_->list_xattr(at(path)));
     ASSERT_TRUE(names);
     std::erase_if(*names, [](const std::string& name) { return !name.starts_with("user."); });
     std::sort(names->begin(), names->end());
     EXPECT_EQ(*names, (std::vector<std::string>{"user.large", "user.small"}));
-    ASSERT_TRUE(run(source_->remove_xattr(path, "user.small")));
-    EXPECT_EQ(error_of(run(source_->get_xattr(path, "user.small"))), code_of(ENODATA));
+    ASSERT_TRUE(run(source_->remove_xattr(at(path), "user.small")));
+    EXPECT_EQ(error_of(run(source_->get_xattr(at(path), "user.small"))), code_of(ENODATA));
   }
 }
 
@@ -344,16 +340,16 @@ TEST_F(SourceOperations, KeepsXattrsOfSymlinksThemselves) {
   if (::geteuid() != 0) GTEST_SKIP() << "symlinks take trusted xattrs only, which want root";
   write_file(root() / "f", "text");
   fs::create_symlink("f", root() / "l");
-  if (const auto set = run(source_->set_xattr("l", "trusted.t", "v", 0, {})); !set)
+  if (const auto set = run(source_->set_xattr(at("l"), "trusted.t", "v", 0, {})); !set)
     GTEST_SKIP() << "no trusted xattrs here: " << set.error().message();
-  EXPECT_EQ(run(source_->get_xattr("l", "trusted.t")), "v");
-  EXPECT_EQ(error_of(run(source_->get_xattr("f", "trusted.t"))), code_of(ENODATA));
-  EXPECT_EQ(run(source_->list_xattr("l")), std::vector<std::string>{"trusted.t"});
-  EXPECT_TRUE(run(source_->remove_xattr("l", "trusted.t")));
+  EXPECT_EQ(run(source_->get_xattr(at("l"), "trusted.t")), "v");
+  EXPECT_EQ(error_of(run(source_->get_xattr(at("f"), "trusted.t"))), code_of(ENODATA));
+  EXPECT_EQ(run(source_->list_xattr(at("l"))), std::vector<std::string>{"trusted.t"});
+  EXPECT_TRUE(run(source_->remove_xattr(at("l"), "trusted.t")));
 }
 
 TEST_F(SourceOperations, SeeksHolesAndAllocates) {
-  auto created = run(source_->create_file("f", O_RDWR, 0644, self()));
+  auto created = run(source_->create_file(at("f"), O_RDWR, 0644, self()));
   ASSERT_TRUE(created);
   const auto file = created->file;
   constexpr uint64_t kHole = 1 << 20;
@@ -385,40 +381,80 @@ TEST_F(SourceOperations, WalksPathsBeyondPathMax) {
   std::vector<std::string> made;
   for (int depth = 0; depth < 40; ++depth) {
     path += (depth == 0 ? "" : "/") + std::string(200, static_cast<char>('a' + depth % 26));
-    ASSERT_TRUE(run(source_->make_directory(path, 0755, self()))) << depth;
+    ASSERT_TRUE(run(source_->make_directory(at(path), 0755, self()))) << depth;
     made.push_back(path);
   }
   ASSERT_GT(path.size(), static_cast<size_t>(PATH_MAX));
   const std::string file = path + "/f";
   {
-    auto created = run(source_->create_file(file, O_RDWR, 0644, self()));
+    auto created = run(source_->create_file(at(file), O_RDWR, 0644, self()));
     ASSERT_TRUE(created);
     ASSERT_TRUE(run(created->file->write(buffer_of("deep"), 0)));
   }
-  EXPECT_EQ(run(source_->attributes(file))->size_bytes, 4u);
-  EXPECT_TRUE(run(source_->open_file(file, O_RDONLY)));
-  EXPECT_EQ(run(source_->list(path))->size(), 1u);
-  ASSERT_TRUE(run(source_->rename(file, path + "/g", 0)));
-  ASSERT_TRUE(run(source_->rename(path + "/g", "top", 0)));
+  EXPECT_EQ(run(source_->attributes(at(file)))->size_bytes, 4u);
+  EXPECT_TRUE(run(source_->open_file(at(file), O_RDONLY)));
+  EXPECT_EQ(run(source_->list(directory_at(path)))->size(), 1u);
+  ASSERT_TRUE(run(source_->rename(at(file), at(path + "/g"), 0)));
+  ASSERT_TRUE(run(source_->rename(at(path + "/g"), at("top"), 0)));
   EXPECT_EQ(read_file(root() / "top"), "deep");
-  EXPECT_EQ(error_of(run(source_->attributes(path + "/../x"))), Code::kInvalid);
   // A symlink deep below is refused as one on top is.
-  ASSERT_TRUE(run(source_->make_symlink(".", path + "/l", self())));
-  EXPECT_EQ(error_of(run(source_->attributes(path + "/l/l"))), code_of(ELOOP));
-  ASSERT_TRUE(run(source_->unlink(path + "/l")));
+  ASSERT_TRUE(run(source_->make_symlink(".", at(path + "/l"), self())));
+  EXPECT_EQ(error_of(try_at(path + "/l/l")), code_of(ELOOP));
+  ASSERT_TRUE(run(source_->unlink(at(path + "/l"))));
   for (auto directory = made.rbegin(); directory != made.rend(); ++directory)
-    ASSERT_TRUE(run(source_->remove_directory(*directory)));
+    ASSERT_TRUE(run(source_->remove_directory(at(*directory))));
 }
 
 TEST_F(SourceOperations, TakesNamesOfAllLengths) {
   const std::string longest(NAME_MAX, 'n');
-  ASSERT_TRUE(run(source_->create_file(longest, O_RDWR, 0644, self())));
-  EXPECT_TRUE(run(source_->attributes(longest)));
-  EXPECT_EQ(error_of(run(source_->attributes(longest + "n"))), code_of(ENAMETOOLONG));
-  EXPECT_EQ(error_of(run(source_->make_directory(longest + "n", 0755, self()))),
+  ASSERT_TRUE(run(source_->create_file(at(longest), O_RDWR, 0644, self())));
+  EXPECT_TRUE(run(source_->attributes(at(longest))));
+  EXPECT_EQ(error_of(run(source_->attributes(at(longest + "n")))), code_of(ENAMETOOLONG));
+  EXPECT_EQ(error_of(run(source_->make_directory(at(longest + "n"), 0755, self()))),
             code_of(ENAMETOOLONG));
-  EXPECT_EQ(error_of(run(source_->attributes(std::string(2 * PATH_MAX, 'n')))),
+  EXPECT_EQ(error_of(run(source_->attributes(at(std::string(2 * PATH_MAX, 'n'))))),
             code_of(ENAMETOOLONG));
+}
+
+TEST_F(SourceOperations, ADirectoryIsTheSameWhereverItIsMoved) {
+  fs::create_directories(root() / "a/d");
+  fs::create_directories(root() / "b/d");
+  const DirectoryPtr directory = directory_at("a/d");
+  EXPECT_EQ(directory->number(), lstat_of("a/d").st_ino);
+  fs::rename(root() / "a", root() / "c");
+  fs::rename(root() / "b", root() / "a");
+  ASSERT_TRUE(run(source_->make_directory({directory, "made"}, 0755, self())));
+  EXPECT_TRUE(fs::exists(root() / "c/d/made"));
+  EXPECT_EQ(run(source_->list(directory))->size(), 1U);
+  // By its names it is another now.
+  Place place = at("a/d");
+  place.number = directory->number();
+  EXPECT_EQ(error_of(run(source_->open_directory(place))), Code::kStale);
+  // Removed: nothing can be made in it.
+  fs::remove_all(root() / "c");
+  EXPECT_EQ(error_of(run(source_->make_directory({directory, "late"}, 0755, self()))),
+            Code::kNotFound);
+}
+
+TEST_F(SourceOperations, AnotherFileIsNotChanged) {
+  write_file(root() / "f", "one");
+  write_file(root() / "g", "other");
+  Place place = at("f");
+  place.number = lstat_of("g").st_ino;
+  AttributeChange change;
+  change.permissions = 0600;
+  change.size_bytes = 0;
+  EXPECT_EQ(error_of(run(source_->set_attributes(place, change))), Code::kStale);
+  EXPECT_EQ(error_of(run(source_->open_file(place, O_RDWR | O_TRUNC))), Code::kStale);
+  EXPECT_EQ(error_of(run(source_->set_xattr(place, "user.x", "v", 0, {}))), Code::kStale);
+  EXPECT_EQ(error_of(run(source_->link(place, at("h")))), Code::kStale);
+  EXPECT_EQ(read_file(root() / "f"), "one");
+  EXPECT_FALSE(fs::exists(root() / "h"));
+  place.number = lstat_of("f").st_ino;
+  const auto emptied = run(source_->open_file(place, O_RDWR | O_TRUNC));
+  ASSERT_TRUE(emptied);
+  EXPECT_EQ(emptied->attributes.size_bytes, 0U);
+  EXPECT_TRUE(run(source_->set_attributes(place, change)));
 }
 
 TEST_F(SourceOperations, ToldSpaceIsTheFileSystems) {
@@ -437,7 +473,7 @@ TEST_F(SourceOperations, InodesCountWhereTheyAreStable) {
   EXPECT_FALSE(type_has_stable_inodes(0x65735546)) << "FUSE";
   EXPECT_FALSE(type_has_stable_inodes(0)) << "unknown";
   write_file(root() / "f", "text");
-  const auto attributes = run(source_->attributes("f"));
+  const auto attributes = run(source_->attributes(at("f")));
   ASSERT_TRUE(attributes);
   const Validator validator = source_->validator(*attributes);
   EXPECT_EQ(validator.size_bytes, attributes->size_bytes);
@@ -448,11 +484,11 @@ TEST_F(SourceOperations, UmaskIsTheCallersAndNotTheProcesss) {
   const mode_t before = ::umask(0);
   Caller caller = self();
   caller.umask = 027;
-  const auto file = run(source_->create_file("f", O_RDWR, 0777, caller));
+  const auto file = run(source_->create_file(at("f"), O_RDWR, 0777, caller));
   ASSERT_TRUE(file);
   EXPECT_EQ(file->attributes.mode & 07777, 0750u);
   caller.umask = 0;
-  EXPECT_EQ(run(source_->make_directory("d", 0777, caller))->mode & 07777, 0777u);
+  EXPECT_EQ(run(source_->make_directory(at("d"), 0777, caller))->mode & 07777, 0777u);
   EXPECT_EQ(::umask(before), 0u) << "the process's umask is untouched";
 }
 
@@ -472,30 +508,33 @@ TEST_F(SourceOwnership, NewFilesBelongToTheCaller) {
   // The root directory is not writable for the caller: the kernel has decided about that at the
   // mount.
   ASSERT_EQ(::chmod(root().c_str(), 0755), 0);
-  const auto file = run(source_->create_file("f", O_RDWR, 0666, caller_));
+  const auto file = run(source_->create_file(at("f"), O_RDWR, 0666, caller_));
   ASSERT_TRUE(file) << file.error().message();
-  const auto directory = run(source_->make_directory("d", 0777, caller_));
-  const auto symlink = run(source_->make_symlink("x", "l", caller_));
-  const auto node = run(source_->make_node("n", S_IFCHR | 0600, makedev(1, 3), caller_));
+  const auto directory = run(source_->make_directory(at("d"), 0777, caller_));
+  const auto symlink = run(source_->make_symlink("x", at("l"), caller_));
+  const auto node = run(source_->make_node(at("n"), S_IFCHR | 0600, makedev(1, 3), caller_));
   ASSERT_TRUE(directory && symlink && node);
   for (const Attributes& made : {file->attributes, *directory, *symlink, *node}) {
     EXPECT_EQ(made.uid, caller_.uid);
     EXPECT_EQ(made.gid, caller_.gid);
   }
-  const auto own = run(source_->create_file("own", O_RDWR, 0666, self()));
+  const auto own = run(source_->create_file(at("own"), O_RDWR, 0666, self()));
   ASSERT_TRUE(own);
   EXPECT_EQ(own->attributes.uid, ::geteuid());
   EXPECT_EQ(own->attributes.gid, ::getegid());
   AttributeChange change;  // the thread has all its capabilities back
   change.uid = 1;
-  EXPECT_TRUE(run(source_->set_attributes("f", change)));
+  EXPECT_TRUE(run(source_->set_attributes(at("f"), change)));
 }
 
 TEST_F(SourceOwnership, AFailedCreationLeavesNoIdentityBehind) {
-  EXPECT_FALSE(run(source_->make_directory("none/d", 0755, caller_)));
-  ASSERT_TRUE(run(source_->make_directory("d", 0755, caller_)));
-  EXPECT_FALSE(run(source_->make_directory("d", 0755, caller_)));
-  EXPECT_EQ(run(source_->make_directory("own", 0755, self()))->uid, ::geteuid());
+  fs::create_directory(root() / "gone");
+  const Place nowhere = at("gone/d");
+  fs::remove(root() / "gone");
+  EXPECT_FALSE(run(source_->make_directory(nowhere, 0755, caller_)));
+  ASSERT_TRUE(run(source_->make_directory(at("d"), 0755, caller_)));
+  EXPECT_FALSE(run(source_->make_directory(at("d"), 0755, caller_)));
+  EXPECT_EQ(run(source_->make_directory(at("own"), 0755, self()))->uid, ::geteuid());
 }
 
 TEST_F(SourceOwnership, ASetGroupIdDirectoryGivesItsGroup) {
@@ -503,16 +542,16 @@ TEST_F(SourceOwnership, ASetGroupIdDirectoryGivesItsGroup) {
   fs::create_directory(root() / "d");
   ASSERT_EQ(::chown((root() / "d").c_str(), 0, kGroup), 0);
   ASSERT_EQ(::chmod((root() / "d").c_str(), 02777), 0);
-  const auto file = run(source_->create_file("d/f", O_RDWR, 0644, caller_));
+  const auto file = run(source_->create_file(at("d/f"), O_RDWR, 0644, caller_));
   ASSERT_TRUE(file);
   EXPECT_EQ(file->attributes.uid, caller_.uid);
   EXPECT_EQ(file->attributes.gid, kGroup);
-  const auto directory = run(source_->make_directory("d/e", 0755, caller_));
+  const auto directory = run(source_->make_directory(at("d/e"), 0755, caller_));
   ASSERT_TRUE(directory);
   EXPECT_EQ(directory->gid, kGroup);
   EXPECT_NE(directory->mode & S_ISGID, 0u);
   // Nobody may make a set-group-id program of a group he is not in.
-  const auto program = run(source_->create_file("d/p", O_RDWR, 02775, caller_));
+  const auto program = run(source_->create_file(at("d/p"), O_RDWR, 02775, caller_));
   ASSERT_TRUE(program);
   EXPECT_EQ(program->attributes.mode & S_ISGID, 0u);
 }
@@ -532,11 +571,11 @@ TEST_F(SourceOwnership, DefaultAclsApplyAndReplaceTheUmask) {
     GTEST_SKIP() << "no ACLs on this file system: " << Error::from_errno().message();
   Caller caller = caller_;
   caller.umask = 077;
-  const auto file = run(source_->create_file("f", O_RDWR, 0666, caller));
+  const auto file = run(source_->create_file(at("f"), O_RDWR, 0666, caller));
   ASSERT_TRUE(file);
   EXPECT_EQ(file->attributes.mode & 07777, 0660u);
   EXPECT_EQ(file->attributes.uid, caller.uid);
-  const auto access = run(source_->get_xattr("f", "system.posix_acl_access"));
+  const auto access = run(source_->get_xattr(at("f"), "system.posix_acl_access"));
   ASSERT_TRUE(access);
   const std::string_view user(reinterpret_cast<const char*>(&acl.entries[1]),
                               sizeof acl.entries[1]);
@@ -548,7 +587,7 @@ TEST_F(SourceOwnership, NotActingAsCallerKeepsTheProcesssIds) {
   SourceOptions options;
   options.act_as_caller = false;
   open(options);
-  const auto file = run(source_->create_file("f", O_RDWR, 0666, caller_));
+  const auto file = run(source_->create_file(at("f"), O_RDWR, 0666, caller_));
   ASSERT_TRUE(file);
   EXPECT_EQ(file->attributes.uid, ::geteuid());
   EXPECT_EQ(file->attributes.mode & 07777, 0644u);
@@ -560,10 +599,10 @@ TEST_F(SourceOwnership, BitsAreTakenFromAModeWhateverTheOthersAre) {
   AttributeChange change;
   change.cleared_permissions = S_ISGID;
   change.size_bytes = 1;
-  EXPECT_EQ(run(source_->set_attributes("f", change))->mode & 07777, 04654u);
+  EXPECT_EQ(run(source_->set_attributes(at("f"), change))->mode & 07777, 04654u);
   change.cleared_permissions = S_ISUID | S_ISGID;
   change.permissions = 0600;
-  EXPECT_EQ(run(source_->set_attributes("f", change))->mode & 07777, 0600u);
+  EXPECT_EQ(run(source_->set_attributes(at("f"), change))->mode & 07777, 0600u);
 }
 
 // As with a server that lets only the owner change the mode; here an append-only file refuses it.
@@ -578,14 +617,14 @@ TEST_F(SourceOwnership, BitsThatMayNotBeTakenAreNoError) {
   if (set_flags(FS_APPEND_FL) != 0) GTEST_SKIP() << "no append-only files here";
   AttributeChange change;
   change.cleared_permissions = S_ISUID | S_ISGID;
-  const auto refused = run(source_->set_attributes("f", change));
+  const auto refused = run(source_->set_attributes(at("f"), change));
   EXPECT_TRUE(refused);
   EXPECT_EQ(refused.value_or(Attributes{}).mode & 07777, 06754U);
   // What was asked for besides is still one.
   change.permissions = 0600;
-  EXPECT_EQ(run(source_->set_attributes("f", change)).error().code(), static_cast<Code>(EPERM));
+  EXPECT_EQ(run(source_->set_attributes(at("f"), change)).error().code(), static_cast<Code>(EPERM));
   EXPECT_EQ(set_flags(0), 0);
-  EXPECT_EQ(run(source_->set_attributes("f", change))->mode & 07777, 0600U);
+  EXPECT_EQ(run(source_->set_attributes(at("f"), change))->mode & 07777, 0600U);
 }
 
 TEST(SourceAsPlainUser, AllOperationsWorkAsWell) {

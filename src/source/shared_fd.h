@@ -1,0 +1,27 @@
+// A descriptor that is shared by its owner and the calls under way on it; the last one hands it to
+// the closer.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "source/closer.h"
+#include "source/counted_fd.h"
+
+namespace larder::source {
+
+class SharedFd {
+ public:
+  SharedFd(CountedFd fd, std::shared_ptr<Closer> closer)
+      : fd_(std::move(fd)), closer_(std::move(closer)) {}
+  ~SharedFd() { closer_->close(std::move(fd_)); }
+  SharedFd(const SharedFd&) = delete;
+  SharedFd& operator=(const SharedFd&) = delete;
+  int get() const { return fd_.fd.get(); }
+
+ private:
+  CountedFd fd_;
+  std::shared_ptr<Closer> closer_;
+};
+
+}  // namespace larder::source
