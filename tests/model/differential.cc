@@ -45,19 +45,37 @@ struct Arguments {
   bool outside = false;
   testing_support::SourceKind source = testing_support::SourceKind::kDisk;
   bool native = false;
+  std::vector<std::string> without;
 };
+
+const std::map<std::string, unsigned> kGroups = {{"open-files", outside::kOpenFiles},
+                                                 {"open-directories", outside::kOpenDirectories},
+                                                 {"moved-directories", outside::kMovedDirectories},
+                                                 {"storms", outside::kStorms},
+                                                 {"in-place", outside::kInPlace},
+                                                 {"away-names", outside::kAwayNames}};
+
+unsigned groups_of(const Arguments& arguments) {
+  unsigned groups = 0;
+  for (const std::string& name : arguments.without) groups |= kGroups.at(name);
+  return groups;
+}
 
 Trial trial_of(uint64_t seed, const Arguments& arguments) {
   if (!arguments.outside) return make_trial(seed, arguments.operations, arguments.noise);
-  return outside::make_trial(seed, arguments.operations, arguments.source, arguments.native);
+  return outside::make_trial(seed, arguments.operations, arguments.source, arguments.native,
+                             groups_of(arguments));
 }
 
 std::string arguments_of(const Arguments& arguments) {
   if (!arguments.outside)
     return fmt::format("--operations {} --noise {}", arguments.operations, arguments.noise);
-  return fmt::format("--outside --source {}{} --operations {}",
-                     testing_support::name_of(arguments.source),
-                     arguments.native ? " --native" : "", arguments.operations);
+  return fmt::format(
+      "--outside --source {}{}{} --operations {}", testing_support::name_of(arguments.source),
+      arguments.native ? " --native" : "",
+      arguments.without.empty() ? ""
+                                : fmt::format(" --without {}", fmt::join(arguments.without, " ")),
+      arguments.operations);
 }
 
 void report(uint64_t seed, const Arguments& arguments, const Trial& trial,
@@ -140,6 +158,8 @@ int main(int argc, char** argv) {
       ->transform(CLI::CheckedTransformer(kinds));
   app.add_flag("--native", arguments.native,
                "With --outside: the source itself in the mount's place, to test the test");
+  app.add_option("--without", arguments.without, "Groups of operations that --outside does without")
+      ->check(CLI::IsMember(larder::model::kGroups));
   CLI11_PARSE(app, argc, argv);
   std::string why = larder::testing_support::LarderMount::why_unavailable();
   if (why.empty() && arguments.outside)

@@ -146,6 +146,19 @@ Kind pick_kind(Random& random, bool storm) {
   return kKinds[chosen].kind;
 }
 
+unsigned groups_of(const Operation& operation) {
+  const Kind kind = operation.kind;
+  if (kind == Kind::kStorm) return kStorms;
+  if (kind >= Kind::kOpen && kind < Kind::kOpenDirectory) return kOpenFiles;
+  if (kind >= Kind::kOpenDirectory && kind < Kind::kStorm) return kOpenDirectories;
+  if (!operation.outside) return kNoGroup;
+  // Any name may lead to a directory.
+  if (kind == Kind::kRename || kind == Kind::kExchange) return kMovedDirectories | kAwayNames;
+  if (is_directory_move(kind)) return kMovedDirectories;
+  if (kind == Kind::kReplace || kind == Kind::kUnlink) return kAwayNames;
+  return kind >= Kind::kRewrite && kind <= Kind::kOverwrite ? kInPlace : kNoGroup;
+}
+
 }  // namespace
 
 bool is_directory_move(Kind kind) {
@@ -156,7 +169,8 @@ bool changes_names(Kind kind) {
   return kind == Kind::kCreate || (kind >= Kind::kUnlink && kind <= Kind::kRemoveDirectory);
 }
 
-std::vector<Operation> make_operations(uint64_t seed, size_t count, uint64_t file_bytes_max) {
+std::vector<Operation> make_operations(uint64_t seed, size_t count, uint64_t file_bytes_max,
+                                       unsigned without) {
   Random random(seed);
   std::vector<Operation> operations;
   const auto make = [&](Kind kind, const std::string& path) {
@@ -174,7 +188,7 @@ std::vector<Operation> make_operations(uint64_t seed, size_t count, uint64_t fil
     operation.kind = pick_kind(random, false);
     operation.outside = info(operation.kind).where != Where::kMount && random.below(5) < 3;
     fill(operation, random, file_bytes_max);
-    operations.push_back(std::move(operation));
+    if ((groups_of(operation) & without) == 0) operations.push_back(std::move(operation));
   }
   return operations;
 }

@@ -74,7 +74,19 @@ struct Operation {
 inline constexpr uint32_t kFileSlots = 6;
 inline constexpr uint32_t kDirectorySlots = 3;
 
-std::vector<Operation> make_operations(uint64_t seed, size_t count, uint64_t file_bytes_max);
+// Groups of operations that a run can do without.
+enum Group : unsigned {
+  kNoGroup = 0,
+  kOpenFiles = 1,         // files kept open
+  kOpenDirectories = 2,   // directories kept open
+  kMovedDirectories = 4,  // directories that others move
+  kStorms = 8,
+  kInPlace = 16,    // files that others change in place
+  kAwayNames = 32,  // files that others replace, rename or remove
+};
+// `without`: the groups that are left out.
+std::vector<Operation> make_operations(uint64_t seed, size_t count, uint64_t file_bytes_max,
+                                       unsigned without);
 // What happens at the source during a storm.
 std::vector<Operation> storm_operations(uint64_t seed, uint64_t file_bytes_max);
 std::string describe(const Operation& operation);

@@ -25,6 +25,8 @@ Setup make_setup(uint64_t seed, testing_support::SourceKind source);
 // The longest that a change in place took to come through to a file that is open, in milliseconds.
 int64_t slowest_ms();
 
-Trial make_trial(uint64_t seed, size_t operations, testing_support::SourceKind source, bool native);
+// `without`: groups of operations.
+Trial make_trial(uint64_t seed, size_t operations, testing_support::SourceKind source, bool native,
+                 unsigned without);
 
 }  // namespace larder::model::outside
