@@ -10,6 +10,7 @@ Rules
     `larder COMMAND --help`.
   - docs/CHECK.md has a row for each kind of finding of `larder check` (src/app/inspect/report.cc), and for no other.
   - Every link to a file, and every path of a file of this tree that the documentation names, leads to one.
+  - Every test that docs/REPORTS.md names is in the file it names.
   - Every `Class::function` it names is a word of the sources.
 """
 
@@ -89,6 +90,15 @@ def finding_errors(page, source):
         yield f"docs/CHECK.md: has {name}, which is no kind of finding"
 
 
+def test_errors(root, page):
+    """Lists such as: `ATest`, `AnotherTest` in tests/unit/a_test.cc"""
+    for names, path in re.findall(r"((?:`\w+`, )*`\w+`) in (tests/[\w/.]+\.cc)", page):
+        text = (root / path).read_text(encoding="utf-8") if (root / path).exists() else ""
+        for name in re.findall(r"\w+", names):
+            if not re.search(rf"^TEST\w*\(\w+, {name}\)", text, re.MULTILINE):
+                yield f"docs/REPORTS.md: there is no test {name} in {path}"
+
+
 def words_of(root):
     words = set()
     for path in (root / "src").rglob("*"):
@@ -108,6 +118,7 @@ def check(root, larder):
     found += manual_errors(page, keys, helps)
     found += finding_errors((root / "docs" / "CHECK.md").read_text(encoding="utf-8"),
                             (root / "src" / "app" / "inspect" / "report.cc").read_text(encoding="utf-8"))
+    found += test_errors(root, (root / "docs" / "REPORTS.md").read_text(encoding="utf-8"))
     words = words_of(root)
     for document in [root / "README.md", *sorted((root / "docs").glob("*.md")), *sorted((root / "bench").glob("*.md"))]:
         found += link_errors(root, document, document.read_text(encoding="utf-8"), words)
@@ -159,6 +170,10 @@ def self_check():
         words = words_of(root)
         document = root / "README.md"
         expect("right paths", link_errors(root, document, "`src/a.h`, [a](src/a.h#x), <https://x/src/b.h>, `x::Aa::b`", words), None)
+        (root / "tests").mkdir()
+        (root / "tests" / "a.cc").write_text("TEST_F(Suite, One) {\nTEST(Suite, Two) {\n", encoding="utf-8")
+        expect("right tests", test_errors(root, "`One`, `Two` in tests/a.cc"), None)
+        expect("no such test", test_errors(root, "`One`, `Three` in tests/a.cc"), "no test Three in tests/a.cc")
         expect("a dead link", link_errors(root, document, "[a](docs/a.md)", words), "leads nowhere")
         expect("a dead path", link_errors(root, document, "see src/b.h.", words), "there is no src/b.h")
         expect("a dead name", link_errors(root, document, "`Aa::c`", words), "there is no Aa::c")
