@@ -24,6 +24,8 @@
 //
 //   help                      ok COMMAND...
 //   warm-begin                ok JOB
+//       The job belongs to the open control file: when that is closed, or its program ends, what is
+//       left of the job is dropped and the job is forgotten.
 //   warm-add JOB [r] PATH     ok N accepted | ok busy N
 //       PATH is relative to the mount's root, "." is the root; with `r` a directory is loaded with
 //       all that is beneath it.  N is how many of this line's paths were taken (1 or 0).  "busy":
@@ -65,8 +67,9 @@
 //       NAME is the histogram's whole name without "larder_" and its unit; labels as above.
 //
 // WarmStatus: files_total files_done files_missing files_failed bytes_done bytes_total (numbers),
-// done (true when the list was ended and everything on it is done), errors (the first few, as
-// strings).
+// done (true when the list was ended and everything on it is done), errors and missing (the first
+// few of each, as strings; of a missing one its path).  The bytes are those of the files begun so
+// far, and of these what has come.
 //
 // AuditStatus, of the last whole pass: passes (in this run), orphans (objects that nothing named),
 // strays (unfinished and foreign files), removed (of both), settled (objects whose size was

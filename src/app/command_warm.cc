@@ -4,14 +4,13 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <thread>
 
 #include "app/commands.h"
 #include "app/exit_codes.h"
-#include "app/mount_table.h"
 #include "app/path_list.h"
+#include "app/warm_paths.h"
 #include "app/warm_progress.h"
 #include "base/clock.h"
 #include "control/client.h"
@@ -31,6 +30,17 @@ struct WarmArguments {
   std::vector<std::string> paths;
 };
 
+// The mount's own words, "CODE MESSAGE", say all.
+std::unexpected<Error> in_its_words(const Error& error) {
+  return fail(Code::kInvalid, error.detail().substr(error.detail().find(' ') + 1));
+}
+
+Result<std::string> ask(control::ControlClient& client, const std::string& command) {
+  TRY_ASSIGN(auto replies, client.run(command + "\n"));
+  if (!replies.front()) return in_its_words(replies.front().error());
+  return std::move(replies.front());
+}
+
 // Sends one job's paths in full writes and follows it to its end.
 class WarmJob {
  public:
@@ -47,7 +57,7 @@ class WarmJob {
   // Returns when everything is done.
   Result<control::WarmStatus> finish() {
     TRY(send());
-    TRY(client_.run_one("warm-end " + job_));
+    TRY(ask(client_, "warm-end " + job_));
     for (Nanos pause = kPauseMin;; pause = std::min(pause * 2, kPauseMax)) {
       TRY_ASSIGN(control::WarmStatus status, show());
       if (status.done) return status;
@@ -60,7 +70,7 @@ class WarmJob {
   static constexpr Nanos kPauseMax = std::chrono::milliseconds(200);
 
   Result<control::WarmStatus> show() {
-    TRY_ASSIGN(const std::string json, client_.run_one("warm-status " + job_));
+    TRY_ASSIGN(const std::string json, ask(client_, "warm-status " + job_));
     TRY_ASSIGN(auto status, control::parse_warm_status(json));
     progress_.show(status);
     return status;
@@ -73,7 +83,7 @@ class WarmJob {
       std::string refused;
       std::string_view rest = pending_;
       for (const auto& result : results) {
-        if (!result) return fail(result.error());
+        if (!result) return in_its_words(result.error());
         const std::string_view line = rest.substr(0, rest.find('\n') + 1);
         rest.remove_prefix(line.size());
         if (result->starts_with("busy")) refused += line;
@@ -94,30 +104,28 @@ class WarmJob {
   WarmProgress progress_{Clock::system()};
 };
 
-// Paths as the user writes them, brought to the mount's root.
-struct PathsOfUser {
-  std::string mountpoint;        // resolved
-  std::string mountpoint_given;  // absolute, perhaps through symlinks
-  std::string working_directory;
-
-  Result<std::string> on_mount(const std::string& path) const {
-    if (path.starts_with('/') && is_within(path, mountpoint_given))
-      return path_on_mount(mountpoint + path.substr(mountpoint_given.size()), mountpoint, {});
-    return path_on_mount(path, mountpoint, working_directory);
+// What is to be said of the user's own paths besides what the mount says.
+struct Remarks {
+  uint64_t refused = 0;            // paths that cannot be on the mount
+  std::vector<std::string> first;  // of these, why
+  bool some_count_from_root = false;
+  void add(std::string line) {
+    constexpr size_t kNamed = 10;
+    if (++refused <= kNamed) first.push_back(std::move(line));
   }
 };
 
-PathsOfUser paths_of_user(const std::string& given, const std::string& mountpoint) {
-  std::error_code error;
-  const std::string here = std::filesystem::current_path(error).string();
-  std::string absolute = std::filesystem::absolute(given).lexically_normal().string();
-  while (absolute.size() > 1 && absolute.ends_with('/')) absolute.pop_back();
-  const auto resolved = resolve_mountpoint(given);
-  const bool is_root = resolved && *resolved == mountpoint;
-  return {mountpoint, is_root ? absolute : mountpoint, here};
+Result<void> add_path(WarmJob& job, const PathsOfUser& paths, const std::string& path,
+                      Remarks& remarks) {
+  remarks.some_count_from_root |= paths.counts_from_root(path);
+  const auto wanted = paths.on_mount(path);
+  if (wanted) return job.add(*wanted);
+  remarks.add(wanted.error().detail());
+  return {};
 }
 
-Result<void> add_list(WarmJob& job, const WarmArguments& arguments, const PathsOfUser& paths) {
+Result<void> add_list(WarmJob& job, const WarmArguments& arguments, const PathsOfUser& paths,
+                      Remarks& remarks) {
   const int fd =
       arguments.from == "-" ? STDIN_FILENO : open(arguments.from.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return fail_errno(arguments.from);
@@ -125,41 +133,55 @@ Result<void> add_list(WarmJob& job, const WarmArguments& arguments, const PathsO
   while (true) {
     TRY_ASSIGN(const auto path, reader.next());
     if (!path) break;
-    TRY_ASSIGN(const std::string wanted, paths.on_mount(*path));
-    TRY(job.add(wanted));
+    TRY(add_path(job, paths, *path, remarks));
   }
   if (fd != STDIN_FILENO) close(fd);
   return {};
 }
 
-Result<control::WarmStatus> warm(const WarmArguments& arguments) {
-  TRY_ASSIGN(const MountEntry mount, larder_mount_of(arguments.mountpoint));
+// A MOUNTPOINT that is a path on the mount is what is to be loaded, if nothing else is named.
+Result<std::vector<std::string>> paths_to_warm(const WarmArguments& arguments,
+                                               const WarmPlace& place) {
+  if (place.path == ".") return arguments.paths;
+  if (arguments.paths.empty() && arguments.from.empty())
+    return std::vector<std::string>{place.mountpoint + "/" + place.path};
+  return fail(Code::kInvalid,
+              fmt::format("'{}' is a path on the mount {}: name the mount first, then what to load",
+                          arguments.mountpoint, place.mountpoint));
+}
+
+Result<control::WarmStatus> warm(const WarmArguments& arguments, Remarks& remarks) {
+  TRY_ASSIGN(const WarmPlace place, find_warm_place(arguments.mountpoint));
+  TRY_ASSIGN(const auto paths, paths_to_warm(arguments, place));
   TRY_ASSIGN(auto client,
              control::ControlClient::open(fmt::format(
-                 "{}/{}/{}", mount.mountpoint, arguments.control_dir, control::kControlFile)));
-  TRY_ASSIGN(const std::string job_number, client.run_one("warm-begin"));
-  const bool whole_mount = arguments.paths.empty() && arguments.from.empty();
+                 "{}/{}/{}", place.mountpoint, arguments.control_dir, control::kControlFile)));
+  TRY_ASSIGN(const std::string job_number, ask(client, "warm-begin"));
+  const bool whole_mount = paths.empty() && arguments.from.empty();
   WarmJob job(std::move(client), job_number, arguments.recursive || whole_mount);
-  const PathsOfUser paths = paths_of_user(arguments.mountpoint, mount.mountpoint);
-  for (const std::string& path : arguments.paths) {
-    TRY_ASSIGN(const std::string wanted, paths.on_mount(path));
-    TRY(job.add(wanted));
-  }
+  for (const std::string& path : paths) TRY(add_path(job, place.paths, path, remarks));
   if (whole_mount) TRY(job.add("."));
-  if (!arguments.from.empty()) TRY(add_list(job, arguments, paths));
+  if (!arguments.from.empty()) TRY(add_list(job, arguments, place.paths, remarks));
   return job.finish();
 }
 
 int run_warm(const WarmArguments& arguments) {
-  const auto status = warm(arguments);
+  Remarks remarks;
+  auto status = warm(arguments, remarks);
   if (!status) {
     complain(status.error().is(Code::kInvalid) ? status.error().detail()
                                                : status.error().message());
     return kExitFailed;
   }
+  status->files_failed += remarks.refused;
   fmt::print("{}\n", warm_summary(*status));
+  for (const std::string& path : status->missing) complain(missing_line(path));
+  if (!status->missing.empty() && remarks.some_count_from_root)
+    complain("relative paths count from the mount's root, as the current directory is elsewhere");
   for (const std::string& error : status->errors) complain(error);
-  return status->files_failed == 0 ? kExitOk : kExitFailed;
+  for (const std::string& line : remarks.first) complain(line);
+  const bool found_nothing = status->files_done == 0 && status->files_missing != 0;
+  return status->files_failed == 0 && !found_nothing ? kExitOk : kExitFailed;
 }
 
 }  // namespace
@@ -180,7 +202,10 @@ Command set_up_warm(CLI::App& app) {
   app.footer(
       "A PATH is absolute under MOUNTPOINT, or relative to the current directory if that is on "
       "the\n"
-      "mount, else to the mount's root. Missing files are counted, they are not an error.");
+      "mount, else to the mount's root. A MOUNTPOINT that is a path on the mount is loaded "
+      "itself.\n"
+      "Missing files are counted and the first few named; it is an error only when nothing was "
+      "found.");
   return [arguments] { return run_warm(*arguments); };
 }
 

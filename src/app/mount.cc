@@ -14,6 +14,7 @@
 #include "app/descriptors.h"
 #include "app/in_words.h"
 #include "app/source_root.h"
+#include "app/warm_commands.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "cache/activity.h"
@@ -72,33 +73,6 @@ fs::CoherenceOptions coherence_of(const Config& config) {
   options.revalidate_at_open = config.profile == Profile::kShared;
   return options;
 }
-
-// The warmer behind the control file's commands.
-class WarmCommands final : public control::WarmService {
- public:
-  explicit WarmCommands(fs::Warmer& warmer) : warmer_(warmer) {}
-  Result<uint64_t> begin() override { return warmer_.begin(); }
-  Result<Added> add(uint64_t job, std::string path, bool recursive) override {
-    TRY_ASSIGN(const bool accepted, warmer_.add(job, std::move(path), recursive));
-    return accepted ? Added::kAccepted : Added::kBusy;
-  }
-  Result<void> end(uint64_t job) override { return warmer_.end(job); }
-  Result<control::WarmStatus> status(uint64_t job) override {
-    TRY_ASSIGN(fs::WarmProgress now, warmer_.progress(job));
-    control::WarmStatus status;
-    status.files_total = now.files_total;
-    status.files_done = now.files_done;
-    status.files_missing = now.files_missing;
-    status.files_failed = now.files_failed;
-    status.bytes_done = now.bytes_done;
-    status.done = now.done;
-    status.errors = std::move(now.errors);
-    return status;
-  }
-
- private:
-  fs::Warmer& warmer_;
-};
 
 class RunningMount final : public Mount {
  public:
@@ -197,8 +171,10 @@ std::unexpected<Error> unusable(const std::string& cache_dir, const Error& error
                 "remove it and mount again",
                 cache_dir)
           : "";
+  // Of larder's own codes the detail says all; of the system's, the code says why.
+  const std::string what = error.code() < Code::kFirstOwn ? error.message() : error.detail();
   return fail(error.code(), fmt::format("cache directory {} cannot be used: {}{}{}", cache_dir,
-                                        error.detail(), state, advice));
+                                        what, state, advice));
 }
 
 Result<void> RunningMount::open_store() {
@@ -264,7 +240,8 @@ Result<void> RunningMount::start_reactors() {
     auto reactor = io::Reactor::start(options, registry_);
     if (!reactor)
       return fail(reactor.error().code(),
-                  "the kernel refuses io_uring here; use -o io=auto or io=threads");
+                  fmt::format("the kernel refuses io_uring here ({}); use -o io=auto or io=threads",
+                              reactor.error().message()));
     reactors_.push_back(std::move(*reactor));
   }
   return {};

@@ -96,7 +96,20 @@ std::string code_word(Code code) {
 }
 
 void CommandTable::add(const std::string& name, CommandHandler handler) {
+  add(name, [handler = std::move(handler)](const std::vector<std::string>& words,
+                                           uint64_t /*client*/) { return handler(words); });
+}
+
+void CommandTable::add(const std::string& name, ClientCommandHandler handler) {
   CHECK_MSG(handlers_.emplace(name, std::move(handler)).second, name);
+}
+
+void CommandTable::add_closed(std::function<void(uint64_t)> handler) {
+  closed_handlers_.push_back(std::move(handler));
+}
+
+void CommandTable::closed(uint64_t client) const {
+  for (const auto& handler : closed_handlers_) handler(client);
 }
 
 std::string CommandTable::names() const {
@@ -105,7 +118,7 @@ std::string CommandTable::names() const {
   return text;
 }
 
-Result<std::string> CommandTable::run_line(std::string_view line) const {
+Result<std::string> CommandTable::run_line(std::string_view line, uint64_t client) const {
   std::vector<std::string> words;
   while (!line.empty()) {
     const std::string_view part = take_part(line, ' ');
@@ -119,17 +132,17 @@ Result<std::string> CommandTable::run_line(std::string_view line) const {
     return fail(Code::kInvalid,
                 fmt::format("unknown command '{}', known are: {}", words.front(), names()));
   words.erase(words.begin());
-  return handler->second(words);
+  return handler->second(words, client);
 }
 
-std::string CommandTable::run(std::string_view lines) const {
+std::string CommandTable::run(std::string_view lines, uint64_t client) const {
   if (lines.size() > kControlWriteMax)
     return reply_line(
         fail(Code::kLimit, fmt::format("more than {} bytes in one write", kControlWriteMax)));
   std::string replies;
   while (!lines.empty()) {
     const std::string_view line = take_part(lines, '\n');
-    if (!line.empty()) replies += reply_line(run_line(line));
+    if (!line.empty()) replies += reply_line(run_line(line, client));
   }
   return replies;
 }

@@ -13,7 +13,8 @@ ControlDirectory::ControlDirectory(const Registry& registry, const Clock& clock,
       {kMetricsFile, 0400, [this] { return prometheus_text(registry_); }, {}},
       {kConfigFile, 0400, std::move(config), {}},
       {kControlFile, 0600, [] { return std::string(); },
-       [this](std::string_view lines) { return commands_.run(lines); }},
+       [this](std::string_view lines, uint64_t client) { return commands_.run(lines, client); },
+       [this](uint64_t client) { commands_.closed(client); }},
   };
 }
 

@@ -16,6 +16,14 @@ uint64_t number(const Json& object, const char* name) {
   return at != object.end() && at->is_number_unsigned() ? at->get<uint64_t>() : 0;
 }
 
+std::vector<std::string> texts(const Json& object, const char* name) {
+  std::vector<std::string> list;
+  if (const auto at = object.find(name); at != object.end() && at->is_array())
+    for (const Json& text : *at)
+      if (text.is_string()) list.push_back(text.get<std::string>());
+  return list;
+}
+
 Result<uint64_t> parse_job(const Words& words, size_t words_min, size_t words_max,
                            std::string_view usage) {
   uint64_t job = 0;
@@ -48,7 +56,8 @@ std::string format_warm_status(const WarmStatus& status) {
                      {"bytes_done", status.bytes_done},
                      {"bytes_total", status.bytes_total},
                      {"done", status.done},
-                     {"errors", status.errors}};
+                     {"errors", status.errors},
+                     {"missing", status.missing}};
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -65,18 +74,18 @@ Result<WarmStatus> parse_warm_status(std::string_view json) {
   const auto done = object.find("done");
   if (done == object.end() || !done->is_boolean()) return fail(Code::kCorrupt, "warm-status");
   status.done = done->get<bool>();
-  if (const auto errors = object.find("errors"); errors != object.end() && errors->is_array())
-    for (const Json& error : *errors)
-      if (error.is_string()) status.errors.push_back(error.get<std::string>());
+  status.errors = texts(object, "errors");
+  status.missing = texts(object, "missing");
   return status;
 }
 
 void add_warm_commands(CommandTable& table, WarmService& service) {
-  table.add("warm-begin", [&service](const Words& words) -> Result<std::string> {
+  table.add("warm-begin", [&service](const Words& words, uint64_t client) -> Result<std::string> {
     if (!words.empty()) return fail(Code::kInvalid, "expected: warm-begin");
-    TRY_ASSIGN(const uint64_t job, service.begin());
+    TRY_ASSIGN(const uint64_t job, service.begin(client));
     return fmt::format("{}", job);
   });
+  table.add_closed([&service](uint64_t client) { service.abandon(client); });
   table.add("warm-add", [&service](const Words& words) { return run_add(service, words); });
   table.add("warm-end", [&service](const Words& words) -> Result<std::string> {
     TRY_ASSIGN(const uint64_t job, parse_job(words, 1, 1, "warm-end JOB"));

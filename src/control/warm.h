@@ -19,7 +19,8 @@ struct WarmStatus {
   uint64_t bytes_done = 0;
   uint64_t bytes_total = 0;
   bool done = false;
-  std::vector<std::string> errors;  // the first few
+  std::vector<std::string> errors;   // the first few
+  std::vector<std::string> missing;  // the first few
 };
 
 // On one line.
@@ -32,7 +33,10 @@ class WarmService {
   enum class Added { kAccepted, kBusy };
 
   virtual ~WarmService() = default;
-  virtual Result<uint64_t> begin() = 0;  // the job's number; kLimit when too many run
+  // The job's number; kLimit when too many run.  The job is the client's.
+  virtual Result<uint64_t> begin(uint64_t client) = 0;
+  // The client has gone: what is left of its jobs is dropped, and they are forgotten.
+  virtual void abandon(uint64_t client) = 0;
   // path is relative to the mount's root, "." is the root.
   virtual Result<Added> add(uint64_t job, std::string path, bool recursive) = 0;
   virtual Result<void> end(uint64_t job) = 0;

@@ -2,7 +2,8 @@
 //
 // Paths are queued per job and loaded by coroutines spread over the reactors.  A directory queued
 // as recursive puts its children in front of the queue (depth first, so the queue stays as long as
-// one path's siblings).  What does not exist is counted and no error.
+// one path's siblings).  What does not exist is counted and no error.  A job is a client's, whose
+// number the caller gives; when that has gone what is left of its jobs is dropped.
 //
 // Invariants: at most loads_max loads are under way, of all jobs together; at most queue_max paths
 // given by clients wait (a job's own children come on top); a job is done when it was ended, its
@@ -12,12 +13,14 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "base/metrics.h"
 #include "base/mutex.h"
+#include "cache/fetch_watch.h"
 #include "fs/cached_file_system.h"
 
 namespace larder::fs {
@@ -27,9 +30,12 @@ struct WarmProgress {
   uint64_t files_done = 0;
   uint64_t files_missing = 0;
   uint64_t files_failed = 0;
+  // Of the files that loading has begun of; of those under way as far as it has come.
+  uint64_t bytes_total = 0;
   uint64_t bytes_done = 0;
   bool done = false;
-  std::vector<std::string> errors;  // the first few
+  std::vector<std::string> errors;   // the first few
+  std::vector<std::string> missing;  // the first few
 };
 
 class Warmer {
@@ -45,7 +51,9 @@ class Warmer {
   ~Warmer() = default;
 
   // kLimit when jobs_max jobs are running.
-  Result<uint64_t> begin();
+  Result<uint64_t> begin(uint64_t client);
+  // Drops all that is left of the client's jobs and forgets them.
+  void abandon(uint64_t client);
   // False: the queue is full, try again later.  kNotFound: no such job, or it was ended.
   Result<bool> add(uint64_t job, std::string path, bool recursive);
   Result<void> end(uint64_t job);
@@ -58,14 +66,18 @@ class Warmer {
     std::string path;
     bool recursive = false;
   };
+  using Load = std::shared_ptr<cache::FetchWatch>;
   struct Job {
+    uint64_t client = 0;
     std::deque<Item> queue;
-    WarmProgress progress;
-    size_t under_way = 0;
+    WarmProgress progress;  // without what is under way
+    std::set<Load> under_way;
     bool ended = false;
   };
-  static io::Task<void> load(Warmer* warmer, uint64_t job, Item item);
-  void finish(uint64_t job, const Item& item, const Result<CachedFileSystem::Warmed>& result);
+  static io::Task<void> load(Warmer* warmer, uint64_t job, Item item, Load watch);
+  void finish(uint64_t job, const Item& item, const Load& watch,
+              const Result<CachedFileSystem::Warmed>& result);
+  static void take_in(Job& job, const Item& item, const Result<CachedFileSystem::Warmed>& result);
   void pump();
 
   CachedFileSystem& files_;

@@ -96,7 +96,7 @@ void VirtualTree::open(fuse_req_t request, fuse_ino_t id, const fuse_file_info& 
     fuse_reply_err(request, error);
     return;
   }
-  auto opened = std::make_shared<Open>();
+  auto opened = std::make_shared<Open>(*virtual_file);
   if (access != O_WRONLY && virtual_file->read) {
     std::string content = virtual_file->read();
     MutexLock lock(opened->mutex);
@@ -153,7 +153,7 @@ void VirtualTree::write(fuse_req_t request, fuse_ino_t id, uint64_t handle, std:
     fuse_reply_err(request, EBADF);
     return;
   }
-  const std::string reply = virtual_file->write(data);
+  const std::string reply = virtual_file->write(data, handle);
   {
     MutexLock lock(opened->mutex);
     if (!opened->written) opened->content.clear();
@@ -164,10 +164,17 @@ void VirtualTree::write(fuse_req_t request, fuse_ino_t id, uint64_t handle, std:
 }
 
 void VirtualTree::release(fuse_req_t request, uint64_t handle) {
+  std::shared_ptr<Open> opened = find(handle);
   {
     MutexLock lock(mutex_);
     open_.erase(handle);
   }
+  bool written = false;
+  if (opened != nullptr) {
+    MutexLock lock(opened->mutex);
+    written = opened->written;
+  }
+  if (written && opened->file.closed) opened->file.closed(handle);
   fuse_reply_err(request, 0);
 }
 

@@ -46,6 +46,8 @@ class VirtualTree {
 
  private:
   struct Open {
+    explicit Open(const fs::VirtualFile& of) : file(of) {}
+    const fs::VirtualFile& file;
     Mutex mutex;
     std::string content GUARDED_BY(mutex);
     bool written GUARDED_BY(mutex) = false;

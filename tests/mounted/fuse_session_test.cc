@@ -230,7 +230,7 @@ class Control final : public fs::VirtualDirectory {
       {.name = "control",
        .permissions = 0600,
        .read = [] { return std::string(); },
-       .write = [](std::string_view line) { return "did " + std::string(line); }}};
+       .write = [](std::string_view line, uint64_t) { return "did " + std::string(line); }}};
 };
 
 std::string read_file(const std::string& path) {

@@ -1,4 +1,8 @@
 // `larder warm`: what it loads is there without the source.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <csignal>
 #include <thread>
 
 #include "larder_fixture.h"
@@ -95,11 +99,78 @@ TEST_F(Warm, ADirectoryWithoutRecursionIsAnError) {
   EXPECT_THAT(result.err, HasSubstr("-r"));
 }
 
-TEST_F(Warm, MissingFilesAreCountedAndNoError) {
+TEST_F(Warm, MissingFilesAreNamedAndNoError) {
   const auto result = warm({"a", "gone", "directory/none", "b/below"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("3 missing"));
+  for (const char* name : {"gone", "directory/none", "b/below"})
+    EXPECT_THAT(result.err, HasSubstr(std::string("not found: ") + name + "\n"));
   expect_cached({"a"});
+}
+
+TEST_F(Warm, NothingFoundAtAllIsAnError) {
+  EXPECT_EQ(warm({"-r", "2042"}).exit_code, 1);
+  // Lists as they come.
+  const auto dos = warm({"--from", "-"}, {.in = "a\r\ndirectory/c\r\n"});
+  EXPECT_EQ(dos.exit_code, 1);
+  EXPECT_THAT(dos.err, HasSubstr("not found: a\\r: the list has carriage returns"));
+  const auto relative = warm({"./gone"}, {.directory = "/"});
+  EXPECT_EQ(relative.exit_code, 1);
+  EXPECT_THAT(relative.err, HasSubstr("relative paths count from the mount's root"));
+  EXPECT_THAT(warm({"/a"}).err, HasSubstr("without the first / it would count from the mount's"));
+  EXPECT_THAT(warm({source_->mountpoint() + "/a"}).err, HasSubstr("on the mount it is " + at("a")));
+  expect_cold("a");
+}
+
+// The whole mount was loaded in its place.
+TEST_F(Warm, APathOnTheMountInPlaceOfTheMountPointIsWhatIsMeant) {
+  const auto result = run_command({LarderMount::program(), "warm", "-r", at("directory")});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  expect_cached({"directory/c", "directory/deep/d with space"});
+  expect_cold("a");
+  EXPECT_EQ(run_command({LarderMount::program(), "warm", "-r", at("2042")}).exit_code, 1);
+  const auto unclear = run_command({LarderMount::program(), "warm", at("directory"), "b"});
+  EXPECT_EQ(unclear.exit_code, 1);
+  EXPECT_THAT(unclear.err, HasSubstr("name the mount first"));
+  expect_cold("b");
+}
+
+// As a shell completes them.
+TEST_F(Warm, PathsThroughTheMountPointFromOutside) {
+  const std::filesystem::path place = mount_->mountpoint();
+  const auto result = warm({place.filename().string() + "/directory/c"},
+                           {.directory = place.parent_path().string()});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  expect_cached({"directory/c"});
+}
+
+// However it ends: the daemon learns that its control file was closed.
+TEST_F(Warm, AJobEndsWithItsClient) {
+  ASSERT_TRUE(source_->set("hang", "1"));
+  const std::string log = mount_->cache_dir() + "/../client";
+  for (const int signal : {SIGINT, SIGKILL}) {
+    const pid_t client = start_command(
+        {LarderMount::program(), "warm", "-r", mount_->mountpoint(), "directory", "a", "b"}, log);
+    ASSERT_GT(client, 0);
+    EXPECT_TRUE(source_->wait_hung(1));
+    kill(client, signal);
+    int status = 0;
+    ASSERT_TRUE(wait_for_exit(client, 10'000, &status));
+  }
+  for (int i = 0; i < 66; ++i) {  // more than there may be at once
+    const Descriptor control(mount_->at(".larder/control"), O_RDWR);
+    ASSERT_TRUE(control.valid());
+    const std::string begin = "warm-begin\n";
+    ASSERT_EQ(write(control.get(), begin.data(), begin.size()), static_cast<ssize_t>(begin.size()));
+    const std::string reply = read_at(control.get(), 0, 100).data;
+    ASSERT_TRUE(reply.starts_with("ok ")) << reply;
+    const std::string add =
+        "warm-add " + reply.substr(3, reply.size() - 4) + " file" + std::to_string(i) + "\n";
+    ASSERT_EQ(write(control.get(), add.data(), add.size()), static_cast<ssize_t>(add.size()));
+  }
+  ASSERT_TRUE(source_->set("hang", "0"));
+  EXPECT_TRUE(LarderMount::eventually([&] { return mount_->metric("/warm/queued") == 0; }));
+  EXPECT_EQ(warm({"e"}).exit_code, 0);
 }
 
 TEST_F(Warm, RealErrorsAreShownAndFailIt) {

@@ -209,11 +209,13 @@ TEST(PathList, PathsAreBroughtToTheMountsRoot) {
 }
 
 TEST(WarmText, CountsWhatMatters) {
-  EXPECT_EQ(warm_summary({12, 12, 0, 0, 3 << 20, 3 << 20, true, {}}), "12 files, 3.0 MiB loaded");
-  EXPECT_EQ(warm_summary({12, 9, 1, 2, 0, 0, true, {}}),
+  EXPECT_EQ(warm_summary({12, 12, 0, 0, 3 << 20, 3 << 20, true, {}, {}}),
+            "12 files, 3.0 MiB loaded");
+  EXPECT_EQ(warm_summary({12, 9, 1, 2, 0, 0, true, {}, {}}),
             "9 files, 0 B loaded, 1 missing, 2 failed");
-  EXPECT_EQ(warm_progress_line({4, 2, 0, 0, 2 << 20, 8 << 20, false, {}}, std::chrono::seconds(2)),
-            "2 of 4 files, 2.0 MiB of 8.0 MiB, 1.0 MiB/s");
+  EXPECT_EQ(
+      warm_progress_line({4, 2, 0, 0, 2 << 20, 8 << 20, false, {}, {}}, std::chrono::seconds(2)),
+      "2 of 4 files, 2.0 MiB of 8.0 MiB, 1.0 MiB/s");
 }
 
 TEST(MountUsers, FindsAProcessByItsOpenFile) {

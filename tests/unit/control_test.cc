@@ -257,7 +257,11 @@ TEST(Command, RepliesStayOnOneLine) {
 
 class ScriptedWarmer final : public WarmService {
  public:
-  Result<uint64_t> begin() override { return 7; }
+  Result<uint64_t> begin(uint64_t client) override {
+    clients.push_back(client);
+    return 7;
+  }
+  void abandon(uint64_t client) override { std::erase(clients, client); }
   Result<Added> add(uint64_t job, std::string path, bool recursive) override {
     if (job != 7) return fail(Code::kNotFound, "job");
     added.push_back((recursive ? "r:" : "") + path);
@@ -268,11 +272,12 @@ class ScriptedWarmer final : public WarmService {
     return {};
   }
   Result<WarmStatus> status(uint64_t) override {
-    return WarmStatus{4, 3, 1, 0, 100, 200, true, {"a\xff: Input/output error"}};
+    return WarmStatus{4, 3, 1, 0, 100, 200, true, {"a\xff: Input/output error"}, {"b"}};
   }
   std::vector<std::string> added;
   size_t queue_max = 2;
   bool ended = false;
+  std::vector<uint64_t> clients;
 };
 
 TEST(WarmCommands, SteerTheService) {
@@ -288,6 +293,16 @@ TEST(WarmCommands, SteerTheService) {
   for (const char* bad : {"warm-begin x", "warm-add 7", "warm-add x y", "warm-add 7 q y",
                           "warm-end", "warm-status 7 8", "warm-end 7x"})
     EXPECT_THAT(table.run(bad), HasSubstr("error EINVAL expected: warm-")) << bad;
+}
+
+TEST(WarmCommands, AJobEndsWithItsClient) {
+  ScriptedWarmer warmer;
+  CommandTable table;
+  add_warm_commands(table, warmer);
+  EXPECT_EQ(table.run("warm-begin\n", 3), "ok 7\n");
+  EXPECT_EQ(table.run("warm-begin\n", 4), "ok 7\n");
+  table.closed(3);
+  EXPECT_THAT(warmer.clients, ElementsAre(4));
 }
 
 TEST(WarmCommands, StatusParsesBack) {
@@ -306,6 +321,7 @@ TEST(WarmCommands, StatusParsesBack) {
   EXPECT_EQ(status->bytes_total, 200u);
   EXPECT_TRUE(status->done);
   EXPECT_EQ(status->errors.size(), 1u);
+  EXPECT_THAT(status->missing, ElementsAre("b"));
   for (const char* bad : {"", "{", "[]", "{}", "{\"done\":1}"})
     EXPECT_FALSE(parse_warm_status(bad)) << bad;
 }
@@ -413,7 +429,8 @@ TEST_F(Metrics, TheDirectoryHasItsFiles) {
   }
   EXPECT_EQ(files.at(kControlFile)->permissions, 0600u);
   EXPECT_EQ(files.at(kControlFile)->read(), "");
-  EXPECT_EQ(files.at(kControlFile)->write("help\n"), "ok help\n");
+  EXPECT_EQ(files.at(kControlFile)->write("help\n", 1), "ok help\n");
+  files.at(kControlFile)->closed(1);
   EXPECT_EQ(*parse_pid(files.at(kStatsFile)->read()), 4711);
 }
 
