@@ -6,6 +6,7 @@
 #include <span>
 #include <thread>
 
+#include "app/distant_mounts.h"
 #include "app/in_words.h"
 #include "app/mount_table.h"
 #include "io/posix_disk.h"
@@ -51,9 +52,19 @@ Result<std::string> parse_mark(std::string_view text) {
 
 namespace {
 
-Result<std::unique_ptr<io::Disk>> lock_directory(const std::string& path, const LockWait& wait) {
+// The daemon that holds the lock serves a mount that nobody sees here, or is ending.
+Result<void> check_for_distant_mount(const std::string& path, const std::string& holder,
+                                     const std::string& source, const LockWait& wait) {
+  if (!wait.lives_on) return {};
+  const std::string where = wait.lives_on(holder, source);
+  if (where.empty()) return {};
+  return fail(Code::kLocked, fmt::format("cache directory {} is in use: {}", path, where));
+}
+
+Result<std::unique_ptr<io::Disk>> lock_directory(const std::string& path, const std::string& source,
+                                                 const LockWait& wait) {
   const Nanos give_up = wait.clock.monotonic() + wait.patience;
-  for (;;) {
+  for (bool is_first = true;; is_first = false) {
     auto disk = io::open_posix_disk_locked(path, kLockName);
     if (disk) return disk;
     if (!disk.error().is(Code::kLocked))
@@ -61,7 +72,10 @@ Result<std::unique_ptr<io::Disk>> lock_directory(const std::string& path, const 
                                                    code_name(disk.error().code())));
     const std::string holder = holder_of(path);
     const bool serves = !holder.empty() && wait.is_mounted(holder);
-    if (serves || wait.clock.monotonic() >= give_up)
+    const bool is_over = serves || wait.clock.monotonic() >= give_up;
+    if (!serves && is_first) TRY(check_for_distant_mount(path, holder, {}, wait));
+    if (!serves && is_over) TRY(check_for_distant_mount(path, holder, source, wait));
+    if (is_over)
       return fail(
           Code::kLocked,
           fmt::format("cache directory {} is in use by another larder mount{}; unmount that one, "
@@ -80,6 +94,10 @@ LockWait LockWait::of_this_system() {
     const auto table = read_mount_table();
     const auto mount = table ? find_mount(*table, mountpoint) : std::nullopt;
     return mount && mount->is_larder();
+  };
+  wait.lives_on = [](const std::string& mountpoint, const std::string& source) {
+    const auto mount = find_distant_mount({}, mountpoint, source);
+    return mount ? describe(*mount) : "";
   };
   return wait;
 }
@@ -141,7 +159,7 @@ Result<void> check_mark(io::Disk& disk, const std::string& path, const std::stri
 Result<std::unique_ptr<io::Disk>> open_cache_directory(const std::string& path,
                                                        const std::string& source,
                                                        const LockWait& wait) {
-  TRY_ASSIGN(auto disk, lock_directory(path, wait));
+  TRY_ASSIGN(auto disk, lock_directory(path, source, wait));
   TRY(check_mark(*disk, path, source));
   return disk;
 }

@@ -15,26 +15,18 @@
 #include "app/keys.h"
 #include "app/mount.h"
 #include "app/preflight.h"
+#include "app/remount.h"
 #include "app/stop_signals.h"
 #include "base/log.h"
 
 namespace larder::app {
 namespace {
 
-Result<Config> load_config(const MountArguments& arguments) {
-  std::vector<Setting> settings;
-  if (!arguments.config_file.empty()) {
-    TRY_ASSIGN(settings, read_ini_file(arguments.config_file));
-  }
-  TRY_ASSIGN(const auto options, parse_options(arguments.options));
-  settings.insert(settings.end(), options.begin(), options.end());
-  return make_config(settings);
-}
-
 Result<MountRequest> prepare(const MountArguments& arguments, Config config) {
   TRY_ASSIGN(const Surroundings surroundings, Surroundings::of_this_process());
   TRY_ASSIGN(const CheckedPaths paths,
              preflight(config, arguments.source, arguments.mountpoint, surroundings));
+  for (const std::string& note : paths.notes) complain(note);
   config.cache_dir = paths.cache_dir;
   for (Setting& setting : config.effective)
     if (setting.key == "cache_dir") setting.value = paths.cache_dir;
@@ -102,13 +94,24 @@ void add_options(CLI::App& app, MountArguments& arguments, std::vector<std::stri
   app.add_option("MOUNTPOINT", arguments.mountpoint, "Where to show it")->required();
 }
 
+}  // namespace
+
 std::string join_options(const std::vector<std::string>& options) {
   return fmt::format("{}", fmt::join(options, ","));
 }
 
-}  // namespace
+Result<Config> load_config(const MountArguments& arguments) {
+  std::vector<Setting> settings;
+  if (!arguments.config_file.empty()) {
+    TRY_ASSIGN(settings, read_ini_file(arguments.config_file));
+  }
+  TRY_ASSIGN(const auto options, parse_options(arguments.options));
+  settings.insert(settings.end(), options.begin(), options.end());
+  return make_config(settings);
+}
 
 int mount_and_serve(const MountArguments& arguments) {
+  if (asks_for_remount(arguments.options)) return remount(arguments);
   auto config = load_config(arguments);
   if (!config) {
     complain(config.error().detail());
@@ -145,47 +148,6 @@ Command set_up_mount(CLI::App& app) {
     arguments->options = join_options(*options);
     return mount_and_serve(*arguments);
   };
-}
-
-int run_mount_helper(int argc, char** argv) {
-  CLI::App app(
-      "Mounts larder file systems for mount(8): SOURCE MOUNTPOINT larder OPTIONS in fstab.",
-      "mount.larder");
-  MountArguments arguments;
-  std::vector<std::string> options;
-  bool sloppy = false;
-  bool verbose = false;
-  bool no_table = false;
-  bool fake = false;
-  std::string type;
-  app.add_flag("-s", sloppy, "Accepted, without effect");
-  app.add_flag("-v", verbose, "Say what is mounted");
-  app.add_flag("-n", no_table, "Accepted, without effect");
-  app.add_flag("-f", fake, "Check the options, do not mount");
-  app.add_option("-t", type, "Accepted, without effect")->type_name("TYPE");
-  app.add_option("-o", options, "Keys and mount(8)'s flags")
-      ->type_name("OPTIONS")
-      ->allow_extra_args(false);
-  app.add_option("SOURCE", arguments.source, "The directory to be cached")->required();
-  app.add_option("MOUNTPOINT", arguments.mountpoint, "Where to show it")->required();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& wanted) {
-    return app.exit(wanted);
-  } catch (const CLI::ParseError& error) {
-    complain(error.what());
-    return kExitUsage;
-  }
-  arguments.options = join_options(options);
-  if (fake) {
-    const auto config = load_config(arguments);
-    if (!config) complain(config.error().detail());
-    return config ? kExitOk : kExitUsage;
-  }
-  const int code = mount_and_serve(arguments);
-  if (verbose && code == kExitOk)
-    fmt::print("{} mounted on {}\n", arguments.source, arguments.mountpoint);
-  return code;
 }
 
 }  // namespace larder::app

@@ -61,8 +61,8 @@ Result<Plan> make_plan(const SimulateArguments& arguments) {
   }
   const auto ttl = parse_duration(arguments.ttl);
   if (!ttl)
-    return usage(
-        fmt::format("bad value '{}' for --ttl: accepted: a time (ms, s, m, h)", arguments.ttl));
+    return usage(fmt::format("bad value '{}' for --ttl: {}accepted: a time (ms, s, m, h)",
+                             arguments.ttl, missing_unit(arguments.ttl)));
   plan.ttl_s = static_cast<uint32_t>(std::chrono::ceil<std::chrono::seconds>(*ttl).count());
   return plan;
 }

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "app/commands.h"
+#include "app/distant_mounts.h"
 #include "app/exit_codes.h"
 #include "app/mount_table.h"
 #include "app/values.h"
@@ -43,7 +44,9 @@ std::string why_no_status(const MountEntry& mount, const Error& error) {
 int show_one(const StatusArguments& arguments, Nanos timeout) {
   const auto mount = larder_mount_of(arguments.mountpoint);
   if (!mount) {
-    complain(mount.error().detail());
+    const std::string elsewhere = living_on_elsewhere(arguments.mountpoint);
+    complain(elsewhere.empty() ? mount.error().detail()
+                               : fmt::format("not mounted here: {}", elsewhere));
     return kExitFailed;
   }
   const auto text = control::read_virtual_file(status_file(*mount, arguments), timeout);
@@ -77,6 +80,8 @@ int show_all(const StatusArguments& arguments, Nanos timeout) {
       code = kExitFailed;
     }
   }
+  for (const DistantMount& mount : distant_larder_mounts())
+    complain(fmt::format("not mounted here: {}", describe(mount)));
   if (arguments.json)
     fmt::print("[{}]\n", fmt::join(texts, ","));
   else if (texts.empty() && code == kExitOk)
@@ -89,8 +94,8 @@ int show_all(const StatusArguments& arguments, Nanos timeout) {
 int run_status(const StatusArguments& arguments) {
   const auto timeout = parse_duration(arguments.timeout);
   if (!timeout) {
-    complain(fmt::format("bad value '{}' for --timeout: accepted: a time (ms, s, m, h)",
-                         arguments.timeout));
+    complain(fmt::format("bad value '{}' for --timeout: {}accepted: a time (ms, s, m, h)",
+                         arguments.timeout, missing_unit(arguments.timeout)));
     return kExitUsage;
   }
   return arguments.mountpoint.empty() ? show_all(arguments, *timeout)

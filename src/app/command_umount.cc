@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "app/commands.h"
+#include "app/distant_mounts.h"
 #include "app/exit_codes.h"
 #include "app/mount_table.h"
 #include "app/mount_users.h"
@@ -111,11 +112,21 @@ void explain_failure(const std::string& mountpoint, const Error& error, bool han
                          fmt::join(users, ", ")));
 }
 
+// What others have of it keeps its daemon, however long that is waited for.
+bool lives_on(const ProcessHandle& daemon, const MountEntry& mount, Nanos timeout) {
+  constexpr Nanos kUsualEnd = std::chrono::milliseconds(300);
+  if (daemon.wait_for_end(std::min(kUsualEnd, timeout))) return false;
+  const auto distant = find_distant_mount(mount.device, {});
+  if (distant)
+    complain(fmt::format("{} is unmounted here, but {}", mount.mountpoint, describe(*distant)));
+  return distant.has_value();
+}
+
 int run_umount(const UmountArguments& arguments) {
   const auto timeout = parse_duration(arguments.timeout);
   if (!timeout) {
-    complain(fmt::format("bad value '{}' for --timeout: accepted: a time (ms, s, m, h)",
-                         arguments.timeout));
+    complain(fmt::format("bad value '{}' for --timeout: {}accepted: a time (ms, s, m, h)",
+                         arguments.timeout, missing_unit(arguments.timeout)));
     return kExitUsage;
   }
   const auto place = resolve_mountpoint(arguments.mountpoint);
@@ -126,8 +137,10 @@ int run_umount(const UmountArguments& arguments) {
   const auto table = read_mount_table();
   const auto mount = table ? find_mount(*table, *place) : std::nullopt;
   if (!mount || !mount->is_larder()) {
-    complain(fmt::format("'{}' is not a larder mount: `larder status` lists them",
-                         arguments.mountpoint));
+    const auto distant = find_distant_mount({}, *place);
+    complain(distant ? fmt::format("not mounted here: {}", describe(*distant))
+                     : fmt::format("'{}' is not a larder mount: `larder status` lists them",
+                                   arguments.mountpoint));
     return kExitFailed;
   }
   const auto pid = daemon_pid(*place, arguments.control_dir);
@@ -137,6 +150,7 @@ int run_umount(const UmountArguments& arguments) {
     explain_failure(*place, done.error(), hangs);
     return kExitFailed;
   }
+  if (lives_on(daemon, *mount, *timeout)) return kExitFailed;
   if (pid && !daemon.wait_for_end(*timeout)) {
     complain(fmt::format("{} is unmounted, but its daemon (pid {}) still runs after {}", *place,
                          *pid, arguments.timeout));

@@ -6,7 +6,9 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "app/config.h"
 #include "base/error.h"
 
 namespace larder::app {
@@ -23,10 +25,15 @@ Command set_up_warm(CLI::App& app);
 Command set_up_check(CLI::App& app);
 Command set_up_inspect(CLI::App& app);
 
-// The whole command line; argv[0] named mount.larder behaves as a helper of mount(8).
+// The whole command line; argv[0] named mount.larder or mount.fuse.larder behaves as a helper of
+// mount(8).
 int run_command_line(int argc, char** argv);
-// SOURCE MOUNTPOINT [-sfnv] [-o OPTIONS] [-t TYPE], as mount(8) calls it.
-int run_mount_helper(int argc, char** argv);
+
+enum class MountForm {
+  kOfMountProgram,  // SOURCE MOUNTPOINT [-sfnv] [-o OPTIONS] [-t TYPE], as mount(8) calls it
+  kWithoutCommand,  // the same with the options of `larder mount`, as mount.fuse3(8) calls it
+};
+int run_mount_helper(int argc, char** argv, MountForm form);
 
 // One mount, as the user asked for it.
 struct MountArguments {
@@ -37,6 +44,8 @@ struct MountArguments {
   std::string mountpoint;
 };
 int mount_and_serve(const MountArguments& arguments);
+Result<Config> load_config(const MountArguments& arguments);
+std::string join_options(const std::vector<std::string>& options);
 
 // Prints "larder: <line>" on stderr.
 void complain(std::string_view line);

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <optional>
 
 #include "app/keys.h"
+#include "app/nearest.h"
 #include "app/rule_settings.h"
 #include "app/text_file.h"
 
@@ -66,8 +68,11 @@ std::unexpected<Error> unknown_key(const Setting& setting) {
 }
 
 std::unexpected<Error> bad_value(const Setting& setting, const Key& key) {
-  return fail(Code::kInvalid, fmt::format("{}: bad value '{}' for {}: accepted: {}", setting.origin,
-                                          setting.value, key.name, accepted_values(key)));
+  const bool is_duration = std::holds_alternative<DurationField>(key.field);
+  return fail(
+      Code::kInvalid,
+      fmt::format("{}: bad value '{}' for {}: {}accepted: {}", setting.origin, setting.value,
+                  key.name, is_duration ? missing_unit(setting.value) : "", accepted_values(key)));
 }
 
 // Applies settings over one another and remembers whence each value came.
@@ -129,32 +134,50 @@ struct IniReader {
   }
 
   // inih takes neither long names of sections nor those with a ']': it gets a stand-in for a
-  // rule's.
+  // rule's.  Of any other section than [mount] nobody would read the keys.
   std::string_view enter_section(std::string_view text) {
     rule.clear();
     const std::string_view before_comment =
         text.substr(0, std::min(text.find("] ;"), text.find("] #")) + 1);
     const std::string_view header = before_comment.empty() ? text : before_comment;
     const size_t end = header.find_last_not_of(" \t\r");
-    if (!header.starts_with("[rule") || header[end] != ']') return text;
-    const std::string_view rest_of_it = header.substr(5, end - 5);
+    if (header[end] != ']') return text;  // inih finds what is wrong with it
+    const std::string_view name_of_it = header.substr(1, end - 1);
+    const std::string_view rest_of_it =
+        name_of_it.starts_with("rule") ? name_of_it.substr(4) : std::string_view("-");
     const size_t begin = rest_of_it.find_first_not_of(" \t");
-    if (begin == 0) return text;  // another section, whose name begins so
-    rule = "/";                   // no pattern, and so no name of a file
+    if (begin == 0) {  // not "rule" and a blank
+      if (name_of_it != "mount") error = unknown_section(name_of_it);
+      return text;
+    }
+    rule = "/";  // no pattern, and so no name of a file
     if (begin != rest_of_it.npos)
       rule = rest_of_it.substr(begin, rest_of_it.find_last_not_of(" \t") + 1 - begin);
     settings.push_back({"", "", origin(), rule});
     return "[rule]";
   }
 
-  static int on_pair(void* self_pointer, const char* section, const char* key, const char* value) {
+  Error unknown_section(std::string_view section) const {
+    std::string lower(section);
+    std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
+    static constexpr std::array<std::string_view, 2> kSections{"mount", "rule"};
+    const std::string_view near = nearest_word(lower.substr(0, lower.find(' ')), kSections);
+    return Error(Code::kInvalid,
+                 fmt::format("{}: unknown section '[{}]': {}the sections are [mount] and "
+                             "[rule PATTERN]",
+                             origin(), section,
+                             near.empty() ? ""
+                                          : fmt::format("did you mean [{}]? ",
+                                                        near == "rule" ? "rule PATTERN" : near)));
+  }
+
+  static int on_pair(void* self_pointer, const char* /*section*/, const char* key,
+                     const char* value) {
     auto& self = *static_cast<IniReader*>(self_pointer);
-    const std::string_view in = section;
     if (!self.rule.empty()) {
       self.settings.push_back({key, value, self.origin(), self.rule});
       return 1;
     }
-    if (!in.empty() && in != "mount") return 1;
     if (is_ignored(key)) return 1;
     self.settings.push_back({key, value, self.origin()});
     return 1;
@@ -169,8 +192,6 @@ Result<std::vector<Setting>> parse_options(std::string_view text) {
     const size_t equals = item.find('=');
     const std::string name = item.substr(0, equals);
     if (is_ignored(name)) continue;
-    if (name == "remount")
-      return fail(Code::kInvalid, "-o: remount is not supported: unmount and mount again");
     if (name == "rw") {
       settings.push_back({"ro", "off", "-o"});
       continue;

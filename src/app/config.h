@@ -57,6 +57,7 @@ struct Config {
   uint32_t threads = 0;  // FUSE workers; 0: as many as there are processors
   bool read_only = false;
   bool allow_other = false;
+  bool nonempty = false;
   std::string control_dir;
   log::Level log_level = log::Level::kInfo;
   std::string log_file;  // empty: syslog, or stderr in the foreground
@@ -73,8 +74,8 @@ struct Config {
 // only mount(8) and fstab care about are dropped.  Errors (kInvalid) are one line in detail().
 Result<std::vector<Setting>> parse_options(std::string_view text);
 
-// Reads an INI file.  Keys stand before any section or in [mount], rules in [rule PATTERN]; other
-// sections are left to others.  Errors name the file and the line.
+// Reads an INI file.  Keys stand before any section or in [mount], rules in [rule PATTERN]; there
+// are no other sections.  Errors name the file and the line.
 Result<std::vector<Setting>> read_ini_file(const std::string& path);
 Result<std::vector<Setting>> parse_ini(std::string_view text, const std::string& name);
 

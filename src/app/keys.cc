@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <bit>
-#include <numeric>
 
+#include "app/nearest.h"
 #include "evict/registry.h"
 
 namespace larder::app {
@@ -97,6 +97,8 @@ std::vector<Key> make_keys() {
       {"threads", CountField{&Config::threads, 1, 256, true}, "auto", "FUSE worker threads"},
       {"ro", SwitchField{&Config::read_only}, "off", "mount read-only"},
       {"allow_other", SwitchField{&Config::allow_other}, "off", "let other users use the mount"},
+      {"nonempty", SwitchField{&Config::nonempty}, "off",
+       "show an empty SOURCE on a MOUNTPOINT that has files, which they may be swapped for"},
       {"control_dir", TextField{&Config::control_dir, "a file name", is_file_name}, ".larder",
        "name of the hidden control directory"},
       {"log_level",
@@ -106,19 +108,6 @@ std::vector<Key> make_keys() {
       {"log_file", TextField{&Config::log_file, "an absolute path", is_absolute_or_empty}, "",
        "log to this file instead of syslog (stderr with -f)"},
   };
-}
-
-// Levenshtein's distance, two rows.
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> above(b.size() + 1);
-  std::iota(above.begin(), above.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    std::vector<size_t> row(b.size() + 1, i);
-    for (size_t j = 1; j <= b.size(); ++j)
-      row[j] = std::min({above[j] + 1, row[j - 1] + 1, above[j - 1] + (a[i - 1] != b[j - 1])});
-    above = std::move(row);
-  }
-  return above.back();
 }
 
 struct Describe {
@@ -221,16 +210,9 @@ const Key* find_key(std::string_view name) {
 }
 
 std::string_view nearest_key(std::string_view name) {
-  std::string_view best;
-  size_t best_distance = std::min<size_t>(3, name.size() / 2 + 1);
-  for (const Key& key : keys()) {
-    const size_t distance = edit_distance(name, key.name);
-    if (distance < best_distance) {
-      best = key.name;
-      best_distance = distance;
-    }
-  }
-  return best;
+  std::vector<std::string_view> names;
+  for (const Key& key : keys()) names.push_back(key.name);
+  return nearest_word(name, names);
 }
 
 std::string accepted_values(const Key& key) {

@@ -12,21 +12,6 @@ namespace {
 
 namespace files = std::filesystem;
 
-// Space, tab, newline and backslash come as \ooo.
-std::string decode_octal(std::string_view text) {
-  std::string plain;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size()) {
-      plain += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 +
-                                 (text[i + 3] - '0'));
-      i += 3;
-    } else {
-      plain += text[i];
-    }
-  }
-  return plain;
-}
-
 std::vector<std::string_view> split(std::string_view text, char separator) {
   std::vector<std::string_view> parts;
   while (true) {
@@ -44,6 +29,20 @@ std::string without_trailing_slash(std::string path) {
 
 }  // namespace
 
+std::string decode_octal(std::string_view text) {
+  std::string plain;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\' && i + 3 < text.size()) {
+      plain += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 +
+                                 (text[i + 3] - '0'));
+      i += 3;
+    } else {
+      plain += text[i];
+    }
+  }
+  return plain;
+}
+
 std::vector<MountEntry> parse_mountinfo(std::string_view text) {
   std::vector<MountEntry> table;
   for (const std::string_view line : split(text, '\n')) {
@@ -51,8 +50,9 @@ std::vector<MountEntry> parse_mountinfo(std::string_view text) {
     if (dash == std::string_view::npos) continue;
     const auto before = split(line.substr(0, dash), ' ');
     const auto after = split(line.substr(dash + 3), ' ');
-    if (before.size() < 5 || after.size() < 2) continue;
-    table.push_back({decode_octal(before[4]), decode_octal(after[0]), decode_octal(after[1])});
+    if (before.size() < 6 || after.size() < 2) continue;
+    table.push_back({decode_octal(before[4]), decode_octal(after[0]), decode_octal(after[1]),
+                     std::string(before[2]), std::string(before[5])});
   }
   return table;
 }

@@ -16,8 +16,13 @@ struct MountEntry {
   std::string mountpoint;  // decoded, without a trailing slash (except "/")
   std::string type;
   std::string source;
+  std::string device = {};   // major:minor
+  std::string options = {};  // of the mount point: "rw,nosuid,relatime"
   bool is_larder() const { return type == kFileSystemType; }
 };
+
+// Space, tab, newline and backslash are \ooo in mount tables and in fstab.
+std::string decode_octal(std::string_view text);
 
 // In mount order: of several mounts on one place the last one is seen.  See proc_pid_mountinfo(5).
 std::vector<MountEntry> parse_mountinfo(std::string_view text);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 
 #include "app/mount_table.h"
@@ -31,17 +32,29 @@ bool uses(const files::path& process, const std::string& mountpoint) {
 
 }  // namespace
 
+std::vector<int> all_processes() {
+  std::vector<int> pids;
+  std::error_code error;
+  for (files::directory_iterator at("/proc", error), end; !error && at != end;
+       at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (std::ranges::all_of(name, [](char c) { return c >= '0' && c <= '9'; }))
+      pids.push_back(std::atoi(name.c_str()));
+  }
+  return pids;
+}
+
+std::string process_name(int pid) {
+  std::string name = read_text_file(fmt::format("/proc/{}/comm", pid)).value_or("?");
+  if (name.ends_with('\n')) name.pop_back();
+  return fmt::format("{} (pid {})", name, pid);
+}
+
 std::vector<std::string> processes_using(const std::string& mountpoint, size_t count_max) {
   std::vector<std::string> found;
-  std::error_code error;
-  for (files::directory_iterator at("/proc", error), end;
-       !error && at != end && found.size() < count_max; at.increment(error)) {
-    const std::string pid = at->path().filename().string();
-    if (!std::ranges::all_of(pid, [](char c) { return c >= '0' && c <= '9'; })) continue;
-    if (!uses(at->path(), mountpoint)) continue;
-    std::string name = read_text_file("/proc/" + pid + "/comm").value_or("?");
-    if (name.ends_with('\n')) name.pop_back();
-    found.push_back(fmt::format("{} (pid {})", name, pid));
+  for (const int pid : all_processes()) {
+    if (found.size() >= count_max) break;
+    if (uses(fmt::format("/proc/{}", pid), mountpoint)) found.push_back(process_name(pid));
   }
   return found;
 }

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -11,8 +12,10 @@
 #include <filesystem>
 #include <sstream>
 
+#include "app/cache_disk.h"
 #include "app/text_file.h"
 #include "base/checksum.h"
+#include "base/log.h"
 #include "source/breaker.h"
 
 namespace larder::app {
@@ -35,13 +38,28 @@ bool is_outage(const std::error_code& error) {
          error.value() == ESTALE;
 }
 
+// "host:/dir" and "s3://bucket" are what other file systems mount.
+std::string advice_for_missing(const std::string& path) {
+  const size_t colon = path.find(':');
+  if (colon == path.npos || colon == 0 || path.find('/') < colon)
+    return "create it or correct the path";
+  if (path.substr(colon, 3) == "://")
+    return fmt::format(
+        "larder caches directories: mount it first, as with rclone(1) or s3fs(1), and give the "
+        "directory where it is mounted");
+  return fmt::format(
+      "larder caches directories: mount it first, as with `sshfs {} DIRECTORY` or `mount -t nfs {} "
+      "DIRECTORY`, and give DIRECTORY",
+      path, path);
+}
+
 // A source that is down may be mounted: what is cached of it is served.  Without a cache of it the
 // mount fails when it asks for the root.
 Result<std::string> check_source(const std::string& path) {
   std::error_code error;
   const files::path real = files::canonical(path, error);
   if (error.value() == ENOENT)
-    return refuse("SOURCE '{}' does not exist: create it or correct the path", path);
+    return refuse("SOURCE '{}' does not exist: {}", path, advice_for_missing(path));
   if (is_outage(error)) return files::absolute(path).lexically_normal().string();
   if (error) return refuse("SOURCE '{}' cannot be reached: {}", path, reason(error));
   const bool is_directory = files::is_directory(real, error);
@@ -102,6 +120,22 @@ Result<void> check_apart(const std::string& source, const std::string& mountpoin
         "MOUNTPOINT",
         source, mountpoint);
   return {};
+}
+
+// A source that is empty and a mount point that is not are likely each other.
+Result<void> check_not_swapped(const Config& config, const CheckedPaths& paths,
+                               const Surroundings& surroundings) {
+  if (config.nonempty) return {};
+  // Whoever looks into an automounter's directory waits for this very mount.
+  const auto mounted = find_mount_of(surroundings.mounts, paths.mountpoint);
+  if (mounted && mounted->type == "autofs") return {};
+  std::error_code error;
+  if (files::is_empty(paths.mountpoint, error) || error) return {};
+  if (!files::is_empty(paths.source, error) || error) return {};
+  return refuse(
+      "SOURCE '{}' is empty and MOUNTPOINT '{}' is not: it is `larder mount SOURCE MOUNTPOINT`; if "
+      "it is meant so, give -o nonempty",
+      paths.source, paths.mountpoint);
 }
 
 Result<void> check_fuse(const Config& config, const Surroundings& surroundings) {
@@ -174,6 +208,11 @@ std::unexpected<Error> cache_error(const std::string& cache, int error) {
           "cache_dir '{}' is not yours to read and write: change its owner or choose "
           "another with -o cache_dir=DIR",
           cache);
+    case ENODEV:
+      return refuse(
+          "cache_dir '{}' is on a file system that cannot map files into memory ({}): choose a "
+          "directory on a local disk",
+          cache, code_name(static_cast<Code>(error)));
     case ENOTDIR:
     case EEXIST:
       return refuse("cache_dir '{}' is not a directory: choose another with -o cache_dir=DIR",
@@ -204,6 +243,14 @@ int try_writing(const std::string& directory) {
   const ssize_t written = write(fd, probe.data(), probe.size());
   int error = written < 0 ? errno : written < static_cast<ssize_t>(probe.size()) ? ENOSPC : 0;
   if (error == 0 && fsync(fd) != 0) error = errno;
+  // The journal's end is mapped.
+  if (error == 0) {
+    void* const mapped = mmap(nullptr, probe.size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (mapped == MAP_FAILED)
+      error = errno;
+    else
+      munmap(mapped, probe.size());
+  }
   close(fd);
   unlink(name.c_str());
   return error;
@@ -235,16 +282,38 @@ Result<Surroundings> Surroundings::of_this_process() {
   return found;
 }
 
+namespace {
+
+std::string user_cache(const Surroundings& surroundings) {
+  if (surroundings.uid == 0) return surroundings.system_cache;
+  return surroundings.xdg_cache_home.starts_with('/') ? surroundings.xdg_cache_home
+                                                      : surroundings.home + "/.cache";
+}
+
+std::string disk_notes_of(const Surroundings& surroundings) {
+  return user_cache(surroundings) + "/larder/.disks";
+}
+
+// The control directory is in front of what has its name in the source.
+std::vector<std::string> hidden_by_control_directory(const std::string& source,
+                                                     const std::string& control_dir) {
+  std::error_code error;
+  const auto status = files::symlink_status(source + "/" + control_dir, error);
+  if (!files::exists(status)) return {};
+  return {
+      fmt::format("SOURCE has a '{}' of its own, which the control directory hides: name that "
+                  "otherwise with -o control_dir=NAME",
+                  control_dir)};
+}
+
+}  // namespace
+
 std::string default_cache_dir(const std::string& source, const Surroundings& surroundings) {
-  std::string base = surroundings.system_cache;
-  if (surroundings.uid != 0)
-    base = surroundings.xdg_cache_home.starts_with('/') ? surroundings.xdg_cache_home
-                                                        : surroundings.home + "/.cache";
   std::string name = files::path(source).filename().string().substr(0, 100);
   for (char& c : name)
     if (!std::isalnum(static_cast<unsigned char>(c)) && c != '-' && c != '_' && c != '.') c = '_';
   if (name.empty()) name = "root";
-  return fmt::format("{}/larder/{}-{:016x}", base, name, hash64(source));
+  return fmt::format("{}/larder/{}-{:016x}", user_cache(surroundings), name, hash64(source));
 }
 
 Result<CheckedPaths> preflight(const Config& config, const std::string& source,
@@ -253,6 +322,7 @@ Result<CheckedPaths> preflight(const Config& config, const std::string& source,
   TRY_ASSIGN(paths.source, check_source(source));
   TRY_ASSIGN(paths.mountpoint, check_mountpoint(mountpoint, surroundings));
   TRY(check_apart(paths.source, paths.mountpoint));
+  TRY(check_not_swapped(config, paths, surroundings));
   TRY(check_fuse(config, surroundings));
   if (config.cache_dir.empty() && surroundings.uid != 0 && surroundings.home.empty() &&
       !surroundings.xdg_cache_home.starts_with('/'))
@@ -261,7 +331,13 @@ Result<CheckedPaths> preflight(const Config& config, const std::string& source,
              resolve_future(config.cache_dir.empty() ? default_cache_dir(paths.source, surroundings)
                                                      : config.cache_dir));
   TRY(check_cache_place(cache, paths.source, paths.mountpoint));
+  TRY(check_cache_disk(cache, disk_notes_of(surroundings), surroundings));
   TRY_ASSIGN(paths.cache_dir, prepare_cache(cache));
+  if (const auto noted =
+          note_cache_disk(paths.cache_dir, disk_notes_of(surroundings), surroundings);
+      !noted)
+    log::debug("{}", noted.error().message());
+  paths.notes = hidden_by_control_directory(paths.source, config.control_dir);
   return paths;
 }
 

@@ -20,6 +20,7 @@ struct Surroundings {
   std::string system_cache = "/var/cache";
   std::string fuse_device = "/dev/fuse";
   std::string fuse_conf = "/etc/fuse.conf";
+  std::string fstab = "/etc/fstab";
   std::string search_path;  // $PATH, for fusermount3
   std::vector<MountEntry> mounts;
 
@@ -30,6 +31,8 @@ struct CheckedPaths {
   std::string source;      // realpath
   std::string mountpoint;  // realpath
   std::string cache_dir;   // realpath, exists and is writable
+  // What the user should know though nothing is wrong, a line each.
+  std::vector<std::string> notes = {};
 };
 
 // Checks everything and creates the cache directory (0700) as its last step.  Errors are one line

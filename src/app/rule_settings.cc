@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "app/nearest.h"
 #include "app/values.h"
 #include "base/check.h"
 
@@ -67,21 +68,29 @@ Result<void> begin_rule(cache::Rules& rules, const Setting& setting) {
   return {};
 }
 
+std::unexpected<Error> unknown_key(const Setting& setting) {
+  std::vector<std::string_view> names;
+  for (const RuleKey& key : kRuleKeys) names.push_back(key.name);
+  const std::string_view near = nearest_word(setting.key, names);
+  return fail(Code::kInvalid,
+              fmt::format("{}: unknown key '{}' in [rule {}]: {}", setting.origin, setting.key,
+                          setting.rule,
+                          near.empty() ? fmt::format("the keys are {}", fmt::join(names, ", "))
+                                       : fmt::format("did you mean '{}'?", near)));
+}
+
 }  // namespace
 
 Result<void> apply_rule_setting(cache::Rules& rules, const Setting& setting) {
   if (setting.key.empty()) return begin_rule(rules, setting);
   const auto key = std::ranges::find(kRuleKeys, setting.key, &RuleKey::name);
-  if (key == std::end(kRuleKeys))
-    return fail(
-        Code::kInvalid,
-        fmt::format("{}: unknown key '{}' in [rule {}]: the keys are admit, ttl, priority, pin",
-                    setting.origin, setting.key, setting.rule));
+  if (key == std::end(kRuleKeys)) return unknown_key(setting);
   CHECK(!rules.empty());
   if (!key->set(rules.last(), setting.value))
     return fail(Code::kInvalid,
-                fmt::format("{}: bad value '{}' for {} in [rule {}]: accepted: {}", setting.origin,
-                            setting.value, setting.key, setting.rule, key->accepted));
+                fmt::format("{}: bad value '{}' for {} in [rule {}]: {}accepted: {}",
+                            setting.origin, setting.value, setting.key, setting.rule,
+                            key->name == "ttl" ? missing_unit(setting.value) : "", key->accepted));
   return {};
 }
 

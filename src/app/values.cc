@@ -75,6 +75,12 @@ Result<Nanos> parse_duration(std::string_view text) {
   return fail(Code::kInvalid);
 }
 
+std::string missing_unit(std::string_view text) {
+  const auto parts = split_number(text);
+  if (!parts || !parts->second.empty()) return {};
+  return fmt::format("the unit is missing ({}s?): ", text);
+}
+
 Result<uint64_t> parse_count(std::string_view text) {
   TRY_ASSIGN(const auto parts, split_number(text));
   if (!parts.second.empty()) return fail(Code::kInvalid);

@@ -15,6 +15,8 @@ namespace larder::app {
 Result<uint64_t> parse_size(
     std::string_view text);  // "4096", "128K", "50G"; a trailing B or iB is allowed
 Result<Nanos> parse_duration(std::string_view text);  // "0", "250ms", "5s", "2m", "1h"
+// What to say of a text that is no duration: "the unit is missing (5s?): ", or nothing.
+std::string missing_unit(std::string_view text);
 Result<uint64_t> parse_count(std::string_view text);
 Result<bool> parse_switch(std::string_view text);  // on|yes|true|1, off|no|false|0
 

@@ -96,6 +96,21 @@ TEST_F(BadInput, SymlinksDoNotHideNesting) {
   expect_refused(mount(in("source"), in("link")), kMountFailed, HasSubstr("lies inside SOURCE"));
 }
 
+TEST_F(BadInput, SwappedArguments) {
+  ASSERT_EQ(write_file(in("mount/file"), "x"), 0);
+  expect_refused(mount(in("source"), in("mount")), kMountFailed, HasSubstr("-o nonempty"));
+  ASSERT_EQ(mount(in("source"), in("mount"), {"nonempty"}).exit_code, kOk);
+  unmount(in("mount"));
+}
+
+TEST_F(BadInput, AControlDirectoryThatHidesSomethingIsAnnounced) {
+  fs::create_directory(in("source/.larder"));
+  const auto result = mount(in("source"), in("mount"));
+  EXPECT_EQ(result.exit_code, kOk);
+  EXPECT_THAT(result.err, HasSubstr("SOURCE has a '.larder' of its own"));
+  unmount(in("mount"));
+}
+
 TEST_F(BadInput, AlreadyMounted) {
   ASSERT_EQ(mount(in("source"), in("mount")).exit_code, kOk);
   expect_refused(mount(in("source"), in("mount"), {"cache_dir=" + in("cache2")}), kMountFailed,

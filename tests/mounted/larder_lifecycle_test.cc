@@ -194,6 +194,48 @@ TEST_F(Background, UmountIsNotStoppedByWhoJustLooks) {
   stop = true;
 }
 
+// A container that was started meanwhile has its own copy of the mount.
+TEST_F(Background, AMountThatLivesOnElsewhereIsNamedWithItsProcess) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root for a mount namespace";
+  const std::string cache = home_ + "/cache";
+  const std::vector<std::string> mount = {"mount", "-o", "cache_dir=" + cache,
+                                          source_->mountpoint(), mountpoint_};
+  ASSERT_EQ(larder(mount).exit_code, 0);
+  const auto elsewhere = [&] {
+    const pid_t child = start_command(
+        {"unshare", "-m", "--propagation", "private", "sleep", "1000"}, home_ + "/log");
+    EXPECT_TRUE(LarderMount::eventually(
+        [&] { return read_file("/proc/" + std::to_string(child) + "/comm").data == "sleep\n"; }));
+    return child;
+  };
+  const auto expect_named = [&](const CommandResult& result, int code, pid_t child) {
+    EXPECT_EQ(result.exit_code, code) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("lives on in the mount namespace of sleep (pid " +
+                                      std::to_string(child) + ")"));
+  };
+  const auto end = [](pid_t child) {
+    kill(child, SIGKILL);
+    int status = 0;
+    EXPECT_TRUE(wait_for_exit(child, 10'000, &status));
+  };
+  pid_t child = elsewhere();
+  ASSERT_EQ(umount(mountpoint_.c_str()), 0);
+  expect_named(larder(mount), 32, child);
+  expect_named(larder({"umount", mountpoint_}), 1, child);
+  expect_named(larder({"status", mountpoint_}), 1, child);
+  const auto all = larder({"status"});  // there may be other mounts, which have other ends
+  expect_named(all, all.exit_code, child);
+  expect_named(larder({"check", cache}), 1, child);
+  end(child);
+  ASSERT_EQ(larder(mount).exit_code, 0);
+
+  child = elsewhere();
+  expect_named(larder({"umount", mountpoint_}), 1, child);
+  end(child);
+  ASSERT_EQ(larder(mount).exit_code, 0);
+  EXPECT_EQ(larder({"umount", mountpoint_}).exit_code, 0);
+}
+
 TEST_F(Background, ErrorsBeforeItIsReadyReachTheTerminal) {
   ASSERT_EQ(mkdir((home_ + "/foreign").c_str(), 0755), 0);
   ASSERT_EQ(write_file(home_ + "/foreign/notes", "x"), 0);

@@ -109,6 +109,27 @@ TEST_F(CacheDirectory, OfADaemonThatDoesNotEndIsRefusedAfterAWhile) {
   EXPECT_LT(clock_.monotonic() - start, 2 * wait_.patience);
 }
 
+// Who unmounted it has nothing to unmount any more.
+TEST_F(CacheDirectory, OfAMountThatLivesOnElsewhereIsRefusedAtOnce) {
+  const auto first = open_directory();
+  ASSERT_TRUE(first.has_value());
+  wait_.lives_on = [](const std::string& mountpoint, const std::string&) {
+    return mountpoint == "/near" ? "/near lives on" : "";
+  };
+  const auto second = open_directory();
+  ASSERT_FALSE(second.has_value());
+  EXPECT_EQ(second.error().detail(), "cache directory " + path_ + " is in use: /near lives on");
+  EXPECT_EQ(pauses_, 0);
+  // At another place there; or another mount of the source, while ours is ending.
+  wait_.lives_on = [](const std::string&, const std::string& source) {
+    return source.empty() ? "" : "it lives on";
+  };
+  const auto third = open_directory();
+  ASSERT_FALSE(third.has_value());
+  EXPECT_THAT(third.error().detail(), HasSubstr("it lives on"));
+  EXPECT_GT(pauses_, 0);
+}
+
 // As by a larder that did not sign.
 TEST_F(CacheDirectory, ALockWithoutANameIsWaitedFor) {
   auto first = open_directory();

@@ -59,6 +59,40 @@ TEST(CommandLine, HelpIsCompleteAndSucceeds) {
   EXPECT_THAT(run({"--version"}).out, HasSubstr("larder "));
 }
 
+TEST(CommandLine, HelpIsACommandToo) {
+  EXPECT_EQ(run({"help"}).out, run({"--help"}).out);
+  EXPECT_EQ(run({"help", "mount"}).out, run({"mount", "--help"}).out);
+  const auto unknown = run({"help", "mout"});
+  EXPECT_EQ(unknown.code, kExitUsage);
+  EXPECT_EQ(unknown.err, "larder: unknown command 'mout': did you mean 'mount'?\n");
+  EXPECT_EQ(run({"-V"}).out, run({"--version"}).out);
+}
+
+TEST(CommandLine, AMisspeltCommandIsGuessed) {
+  EXPECT_EQ(run({"statsu", "/mnt"}).err,
+            "larder: unknown command 'statsu': did you mean 'status'?\n");
+  EXPECT_EQ(run({"unmount", "/mnt"}).err,
+            "larder: unknown command 'unmount': did you mean 'umount'?\n");
+  EXPECT_EQ(run({"frobnicate"}).err,
+            "larder: unknown command 'frobnicate': the commands are mount, umount, status, warm, "
+            "record, simulate, check, inspect, help\n");
+}
+
+// As mount.fuse3(8) calls it for fuse.larder and larder#SOURCE.
+TEST(CommandLine, MountsWithoutACommand) {
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"/nonexistent/source", "/mnt", "-o", "rw,dev,suid"},
+        std::vector<std::string>{"-o", "ro", "/nonexistent/source", "/mnt"},
+        std::vector<std::string>{"-n", "-s", "-v", "larder#/nonexistent/source", "/mnt"}}) {
+    const auto outcome = run(words);
+    EXPECT_EQ(outcome.code, kExitMountFailed);
+    EXPECT_EQ(outcome.err,
+              "larder: SOURCE '/nonexistent/source' does not exist: create it or correct the "
+              "path\n");
+  }
+  EXPECT_EQ(run({"/usr", "/mnt", "-o", "sise=1G"}).code, kExitUsage);
+}
+
 TEST(CommandLine, UsageErrorsAreOneLineAndExitWith2) {
   const std::vector<std::vector<std::string>> wrong{{},
                                                     {"frob"},
@@ -105,6 +139,19 @@ TEST(MountHelper, TakesWhatMountPasses) {
   EXPECT_EQ(bad.code, kExitUsage);
   EXPECT_THAT(bad.err, HasSubstr("did you mean 'size'"));
   EXPECT_EQ(run({"/nonexistent", "/mnt", "-o", "rw"}, "mount.larder").code, kExitMountFailed);
+  EXPECT_EQ(
+      run({"/nonexistent", "/mnt", "-t", "fuse.larder", "-o", "rw"}, "mount.fuse.larder").code,
+      kExitMountFailed);
+  const auto other = run({"/usr", "/mnt", "-N", "/proc/1/ns/mnt"}, "mount.larder");
+  EXPECT_EQ(other.code, kExitUsage);
+  EXPECT_THAT(other.err, HasSubstr("nsenter --mount=/proc/1/ns/mnt"));
+}
+
+TEST(MountHelper, RemountNeedsAMount) {
+  const auto outcome = run({"/usr", "/mnt", "-o", "remount,ro"}, "mount.larder");
+  EXPECT_EQ(outcome.code, kExitMountFailed);
+  EXPECT_EQ(outcome.err,
+            "larder: -o remount: '/mnt' is not a larder mount: `larder status` lists them\n");
 }
 
 TEST(Background, ParentGetsTheErrorLineAndCode) {

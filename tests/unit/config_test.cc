@@ -165,7 +165,6 @@ TEST(Config, FstabFlagsAreTakenAndKernelFlagsPassedOn) {
   ASSERT_TRUE(config) << config.error().detail();
   EXPECT_FALSE(config->read_only);
   EXPECT_THAT(config->kernel_options, ElementsAre("nosuid", "nodev", "noexec", "noatime"));
-  EXPECT_EQ(error_of("remount"), "-o: remount is not supported: unmount and mount again");
 }
 
 // The effective configuration could not be read back.
@@ -203,6 +202,14 @@ TEST(Config, ValuesOutsideTheirRangeAreRefused) {
     EXPECT_THAT(error_of(text), HasSubstr("bad value")) << text;
 }
 
+TEST(Config, ATimeWithoutItsUnitIsToldSo) {
+  EXPECT_EQ(error_of("attr_ttl=5"),
+            "-o: bad value '5' for attr_ttl: the unit is missing (5s?): accepted: 0 to 8760h (ms, "
+            "s, m, h)");
+  EXPECT_THAT(error_of("attr_ttl=5x"), Not(HasSubstr("unit")));
+  EXPECT_THAT(error_of("source_threads=0"), Not(HasSubstr("unit")));
+}
+
 TEST(Config, EveryPolicyOfTheRegistryCanBeChosen) {
   for (const std::string_view name : evict::policy_names())
     EXPECT_EQ(from_options(fmt::format("policy={}", name))->policy, name);
@@ -236,9 +243,8 @@ TEST(Config, AKeyThatNeedsAValueSaysSo) {
 }
 
 TEST(Ini, SectionsCommentsAndIndentation) {
-  const auto settings = parse_ini(
-      "# larder\nsize = 1G\n[mount]\n  memory = 32M ; small\nro = on\n[other]\nnonsense = 1\n",
-      "f");
+  const auto settings =
+      parse_ini("# larder\nsize = 1G\n[mount]\n  memory = 32M ; small\nro = on\n", "f");
   ASSERT_TRUE(settings);
   const auto config = make_config(*settings);
   ASSERT_TRUE(config) << config.error().detail();
@@ -257,6 +263,20 @@ TEST(Ini, ErrorsNameFileAndLine) {
             "larder.ini:2: expected KEY = VALUE, [SECTION] or a comment");
   EXPECT_THAT(ini_error("a\n" + std::string(5000, 'x')),
               HasSubstr("larder.ini:2: the line is longer than"));
+}
+
+// Its keys would go unread.
+TEST(Ini, AnUnknownSectionIsRefusedByName) {
+  EXPECT_EQ(ini_error("[Mount]\nsize = 1G\n"),
+            "larder.ini:1: unknown section '[Mount]': did you mean [mount]? the sections are "
+            "[mount] and [rule PATTERN]");
+  EXPECT_EQ(ini_error("size = 1G\n[rules *.iso] ; of images\nadmit = never\n"),
+            "larder.ini:2: unknown section '[rules *.iso]': did you mean [rule PATTERN]? the "
+            "sections are [mount] and [rule PATTERN]");
+  EXPECT_EQ(ini_error("[other]"),
+            "larder.ini:1: unknown section '[other]': the sections are [mount] and [rule PATTERN]");
+  EXPECT_EQ(ini_error("[]\n"),
+            "larder.ini:1: unknown section '[]': the sections are [mount] and [rule PATTERN]");
 }
 
 TEST(Ini, AFileThatCannotBeReadIsNamed) {
@@ -294,7 +314,7 @@ TEST(Ini, RulesSayWhatIsWantedOfSomeFiles) {
   const auto settings = parse_ini(
       "size = 1G\n[rule *.iso]\nadmit = never\n[rule tmp/ ] ; short-lived\n ttl = 1h\npriority = "
       "low\n"
-      "[mount]\nmemory = 1M\n[rule [a-c]*]\npin = yes\n[rules]\nadmit = perhaps\n",
+      "[mount]\nmemory = 1M\n[rule [a-c]*]\npin = yes\n",
       "f");
   ASSERT_TRUE(settings) << settings.error().detail();
   const auto config = make_config(*settings);
@@ -316,14 +336,17 @@ TEST(Ini, RulesSayWhatIsWantedOfSomeFiles) {
 }
 
 TEST(Ini, BadRulesAreRefusedByName) {
+  EXPECT_EQ(ini_error("[rule *.iso]\nadmti = never\n"),
+            "larder.ini:2: unknown key 'admti' in [rule *.iso]: did you mean 'admit'?");
   EXPECT_EQ(
-      ini_error("[rule *.iso]\nadmti = never\n"),
-      "larder.ini:2: unknown key 'admti' in [rule *.iso]: the keys are admit, ttl, priority, pin");
+      ini_error("[rule *.iso]\ncolour = blue\n"),
+      "larder.ini:2: unknown key 'colour' in [rule *.iso]: the keys are admit, ttl, priority, pin");
   EXPECT_EQ(ini_error("[rule *.iso]\nadmit = maybe\n"),
             "larder.ini:2: bad value 'maybe' for admit in [rule *.iso]: accepted: always, never");
-  EXPECT_EQ(
-      ini_error("[rule a]\nttl = 5\n"),
-      "larder.ini:2: bad value '5' for ttl in [rule a]: accepted: 0, or 1s to 8760h (ms, s, m, h)");
+  EXPECT_EQ(ini_error("[rule a]\nttl = 5\n"),
+            "larder.ini:2: bad value '5' for ttl in [rule a]: the unit is missing (5s?): accepted: "
+            "0, or 1s "
+            "to 8760h (ms, s, m, h)");
   EXPECT_THAT(ini_error("[rule a]\npriority = top\n"), HasSubstr("accepted: low, normal, high"));
   EXPECT_THAT(ini_error("[rule a]\npin = perhaps\n"), HasSubstr("accepted: yes or no"));
   EXPECT_THAT(ini_error("[rule [a]\npin = yes\n"),

@@ -38,6 +38,8 @@ class Preflight : public testing::Test {
     around_.uid = 0;
     around_.home = root_;
     around_.fuse_device = root_ + "/fuse";
+    around_.fstab = root_ + "/fstab";
+    around_.system_cache = root_ + "/var";
     around_.fuse_conf = root_ + "/fuse.conf";
     around_.search_path = "/nonexistent:" + root_ + "/bin";
     source_ = root_ + "/source";
@@ -78,12 +80,82 @@ TEST_F(Preflight, ResolvesAndCreatesTheCachePrivately) {
 
 TEST_F(Preflight, ANonEmptyMountpointIsAllowed) {
   touch("mnt/file");
+  touch("source/file");
   EXPECT_EQ(error(), "no error");
 }
 
 TEST_F(Preflight, SourceMissing) {
   source_ += "/missing";
   EXPECT_EQ(error(), "SOURCE '" + source_ + "' does not exist: create it or correct the path");
+}
+
+TEST_F(Preflight, APlaceOnAnotherMachineIsToBeMountedFirst) {
+  source_ = "host:/dir";
+  EXPECT_EQ(
+      error(),
+      "SOURCE 'host:/dir' does not exist: larder caches directories: mount it first, as with "
+      "`sshfs host:/dir DIRECTORY` or `mount -t nfs host:/dir DIRECTORY`, and give DIRECTORY");
+  source_ = "s3://bucket";
+  EXPECT_THAT(error(), HasSubstr("mount it first, as with rclone(1) or s3fs(1)"));
+  source_ = root_ + "/with:colon";
+  EXPECT_THAT(error(), HasSubstr("create it or correct the path"));
+}
+
+TEST_F(Preflight, SwappedArgumentsAreRefused) {
+  touch("mnt/file");
+  EXPECT_EQ(error(), "SOURCE '" + source_ + "' is empty and MOUNTPOINT '" + mountpoint_ +
+                         "' is not: it is `larder mount SOURCE MOUNTPOINT`; if it is meant so, "
+                         "give -o nonempty");
+  around_.mounts = {{mountpoint_, "autofs", "systemd-1"}};  // which must not be looked into
+  EXPECT_EQ(error(), "no error");
+  around_.mounts = {};
+  config_.nonempty = true;
+  EXPECT_EQ(error(), "no error");
+  config_.nonempty = false;
+  touch("source/file");
+  EXPECT_EQ(error(), "no error");
+}
+
+TEST_F(Preflight, WhatTheControlDirectoryHidesIsAnnounced) {
+  EXPECT_TRUE(check()->notes.empty());
+  files::create_directory(source_ + "/.larder");
+  EXPECT_THAT(check()->notes,
+              testing::ElementsAre("SOURCE has a '.larder' of its own, which the control directory "
+                                   "hides: name that otherwise with -o control_dir=NAME"));
+  config_.control_dir = ".control";
+  EXPECT_TRUE(check()->notes.empty());
+}
+
+TEST_F(Preflight, ACacheInAnEmptyMountPointOfFstab) {
+  const std::string disk = root_ + "/my ssd";
+  files::create_directory(disk);
+  config_.cache_dir = disk + "/larder/photos";
+  touch("fstab",
+        "# comment\nUUID=1 / ext4 rw 0 1\nLABEL=ssd " + root_ + "/my\\040ssd ext4 x 0 2\n");
+  EXPECT_EQ(error(), "cache_dir '" + config_.cache_dir + "' lies in " + disk + ", which " + root_ +
+                         "/fstab mounts and which is not mounted: `mount " + disk +
+                         "` first, or choose another directory");
+  EXPECT_FALSE(files::exists(disk + "/larder"));
+  around_.mounts = {{"/", "ext4", "/dev/sda"}, {disk, "ext4", "/dev/sdb"}};
+  EXPECT_EQ(error(), "no error");
+}
+
+TEST_F(Preflight, ACacheThatWasOnAnotherFileSystem) {
+  const std::string disk = root_ + "/ssd";
+  files::create_directory(disk);
+  config_.cache_dir = disk + "/larder";
+  const std::vector<MountEntry> without = {{"/", "ext4", "/dev/sda"}};
+  around_.mounts = without;
+  EXPECT_EQ(error(), "no error");
+  around_.mounts.push_back({disk, "ext4", "/dev/sdb"});
+  EXPECT_EQ(error(), "no error");
+  EXPECT_EQ(error(), "no error");
+  around_.mounts = without;
+  EXPECT_THAT(error(), MatchesRegex("cache_dir '.*/ssd/larder' was on the file system of .*/ssd, "
+                                    "which is not mounted: mount it first; if the cache is to be "
+                                    "here from now on, remove .*/var/larder/.disks/[0-9a-f]{16}"));
+  files::remove_all(root_ + "/var/larder/.disks");
+  EXPECT_EQ(error(), "no error");
 }
 
 TEST_F(Preflight, SourceIsAFile) {
@@ -275,6 +347,7 @@ TEST_F(Preflight, NoHomeNoCache) {
 }
 
 TEST_F(Preflight, DefaultCacheDirectoryTellsSourcesApart) {
+  around_.system_cache = "/var/cache";
   EXPECT_THAT(default_cache_dir("/data/my photos", around_),
               MatchesRegex("/var/cache/larder/my_photos-[0-9a-f]{16}"));
   EXPECT_NE(default_cache_dir("/a/x", around_), default_cache_dir("/b/x", around_));

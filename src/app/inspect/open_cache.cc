@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "app/cache_directory.h"
+#include "app/distant_mounts.h"
 #include "io/posix_disk.h"
 
 namespace larder::app {
@@ -12,6 +13,11 @@ namespace {
 
 std::string in_use(const std::string& path) {
   const std::string holder = holder_of(path);
+  const auto table = read_mount_table();
+  if (table && !find_mount(*table, holder))
+    if (const auto mount = find_distant_mount({}, holder))
+      return fmt::format("{} is in use: {} (--force reads it all the same)", path,
+                         describe(*mount));
   return fmt::format(
       "{} is in use by a larder mount{}: what is read there changes meanwhile; unmount it, or "
       "give a copy (--force reads it all the same)",
