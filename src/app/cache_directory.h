@@ -20,7 +20,8 @@ struct LockWait {
   std::function<bool(const std::string&)> is_mounted;  // whether there is a larder mount there
   // Says where a mount that was at this place, or else one of this source, lives on; empty:
   // nowhere.
-  std::function<std::string(const std::string& mountpoint, const std::string& source)> lives_on = {};
+  std::function<std::string(const std::string& mountpoint, const std::string& source)> lives_on =
+      {};
   static LockWait of_this_system();
 };
 

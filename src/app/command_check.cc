@@ -41,8 +41,8 @@ std::string summary(const Report& report, const Counts& counts) {
 }
 
 void print_text(const Report& report, const Counts& counts) {
-  for (const std::string& line : report.more()) fmt::print("{}\n", line);
-  fmt::print("{}\n", summary(report, counts));
+  for (const std::string& line : report.more()) output("{}\n", line);
+  output("{}\n", summary(report, counts));
 }
 
 Value::Object json_of(const CheckArguments& arguments, const Report& report, const Counts& counts) {
@@ -69,11 +69,11 @@ int run_repair(const CheckArguments& arguments) {
     complain(disk.error().detail());
     return kExitFailed;
   }
-  Report found(arguments.json ? nullptr : stdout);
+  Report found(arguments.json ? nullptr : write_output);
   Value::Array done;
   const auto repaired = repair(**disk, found, [&](const std::string& what) {
     done.emplace_back(what);
-    if (!arguments.json) fmt::print("repair: {}\n", control::one_line(what));
+    if (!arguments.json) output("repair: {}\n", control::one_line(what));
   });
   if (!repaired) {
     complain(fmt::format("{}: {}; run it again once that is mended", arguments.cache_dir,
@@ -85,10 +85,10 @@ int run_repair(const CheckArguments& arguments) {
     Value::Object all = json_of(arguments, left, repaired->counts);
     all.emplace_back("found", found.json());
     all.emplace_back("done", std::move(done));
-    fmt::print("{}\n", Value(std::move(all)).to_json(true));
+    output("{}\n", Value(std::move(all)).to_json(true));
   } else {
     if (!done.empty())
-      for (const Finding& finding : left.findings()) fmt::print("left: {}\n", finding.line());
+      for (const Finding& finding : left.findings()) output("left: {}\n", finding.line());
     print_text(left, repaired->counts);
   }
   return left.finding_count() == 0 ? kExitOk : kExitFailed;
@@ -108,11 +108,11 @@ int run_check(const CheckArguments& arguments) {
     complain(disk.error().detail());
     return kExitFailed;
   }
-  Report report(arguments.json ? nullptr : stdout);
+  Report report(arguments.json ? nullptr : write_output);
   Examination examination{.disk = **disk, .report = report, .reads_data = !arguments.quick};
   examine(examination);
   if (arguments.json)
-    fmt::print("{}\n", Value(json_of(arguments, report, examination.counts)).to_json(true));
+    output("{}\n", Value(json_of(arguments, report, examination.counts)).to_json(true));
   else
     print_text(report, examination.counts);
   return report.finding_count() == 0 ? kExitOk : kExitFailed;

@@ -27,13 +27,13 @@ struct InspectArguments {
   std::string which;
 };
 
-void print(const InspectArguments& arguments, const Value& value) {
+void print_value(const InspectArguments& arguments, const Value& value) {
   if (arguments.json)
-    fmt::print("{}\n", value.to_json(true));
+    output("{}\n", value.to_json(true));
   else if (const std::string text = value.to_text(); !text.empty())
-    fmt::print("{}", text);
+    output("{}", text);
   else
-    fmt::print("none\n");
+    output("none\n");
 }
 
 std::optional<uint64_t> number_of(std::string_view text, int base) {
@@ -73,9 +73,9 @@ Result<void> show_log(const InspectArguments& arguments, journal::Reader& reader
   TRY_ASSIGN(const uint64_t next,
              describe_log(reader, *from, arguments.limit, [&](const Value& value) {
                if (arguments.json)
-                 fmt::print("{}\n", value.to_json(false));
+                 output("{}\n", value.to_json(false));
                else
-                 fmt::print("{}{}", shown == 0 ? "" : "\n", value.to_text());
+                 output("{}{}", shown == 0 ? "" : "\n", value.to_text());
                ++shown;
              }));
   if (next != 0) complain(fmt::format("there is more: --from {:x}", next));
@@ -91,29 +91,29 @@ Result<void> show(const InspectArguments& arguments, io::Disk& disk) {
   TRY_ASSIGN(const auto opened, open_reader(disk));
   journal::Reader& reader = *opened;
   if (arguments.what == "superblock") {
-    print(arguments, describe_superblock(reader.files()));
+    print_value(arguments, describe_superblock(reader.files()));
     return {};
   }
   if (arguments.what == "checkpoints") {
     TRY_ASSIGN(const Value value, describe_checkpoints(reader));
-    print(arguments, value);
+    print_value(arguments, value);
     return {};
   }
   if (arguments.what == "journal") return show_log(arguments, reader);
   TRY(load_index(reader));
   if (arguments.what == "stats") {
-    print(arguments, describe_stats(reader));
+    print_value(arguments, describe_stats(reader));
     return {};
   }
   if (arguments.what == "node") {
     TRY_ASSIGN(const NodeId node, node_named(arguments, reader));
     TRY_ASSIGN(const Value value, describe_node_record(reader, node));
-    print(arguments, value);
+    print_value(arguments, value);
     return {};
   }
   const auto object = number_of(arguments.which, 16);
   TRY_ASSIGN(const Value value, describe_object(disk, reader, ObjectId{*object}));
-  print(arguments, value);
+  print_value(arguments, value);
   return {};
 }
 

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <sstream>
 #include <utility>
 #include <vector>
 
@@ -43,9 +44,9 @@ Command set_up_help(CLI::App& app) {
       complain(unknown_command(top, *topic));
       return kExitUsage;
     }
-    fmt::print("{}", command == nullptr ? top.get_formatter()->make_help(&top, top.get_name(),
-                                                                         CLI::AppFormatMode::Normal)
-                                        : command->help("larder"));
+    write_output(command == nullptr ? top.get_formatter()->make_help(&top, top.get_name(),
+                                                                     CLI::AppFormatMode::Normal)
+                                    : command->help("larder"));
     return kExitOk;
   };
 }
@@ -100,8 +101,11 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error, const std::st
 
 }  // namespace
 
-void complain(std::string_view line) {
-  fmt::print(stderr, "larder: {}\n", line);
+int print_wanted(const CLI::App& app, const CLI::Success& wanted) {
+  std::ostringstream text;
+  const int code = app.exit(wanted, text, text);
+  write_output(text.str());
+  return code;
 }
 
 int run_command_line(int argc, char** argv) {
@@ -125,7 +129,7 @@ int run_command_line(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& wanted) {
-    return app.exit(wanted);  // --help, --version
+    return print_wanted(app, wanted);
   } catch (const CLI::ParseError& error) {
     return usage_error(app, error, first_word);
   }

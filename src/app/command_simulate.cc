@@ -81,27 +81,27 @@ Result<std::vector<Row>> simulate(const evict::Trace& trace, const Plan& plan) {
 
 void print_table(const evict::Trace& trace, const Plan& plan, const std::vector<Row>& rows,
                  bool of_bytes) {
-  fmt::print("{:>14}", "size");
-  for (const std::string& name : plan.policies) fmt::print(" {:>9}", name);
-  fmt::print(" {:>9}\n", kOptimum);
+  output("{:>14}", "size");
+  for (const std::string& name : plan.policies) output(" {:>9}", name);
+  output(" {:>9}\n", kOptimum);
   const size_t columns = plan.policies.size() + 1;
   for (size_t i = 0; i < rows.size(); ++i) {
     if (i % columns == 0)
-      fmt::print("{:>14}", trace.sizes_bytes.empty() ? fmt::to_string(rows[i].capacity)
-                                                     : format_size(rows[i].capacity));
+      output("{:>14}", trace.sizes_bytes.empty() ? fmt::to_string(rows[i].capacity)
+                                                 : format_size(rows[i].capacity));
     const auto& counts = rows[i].counts;
-    fmt::print(" {:>8.2f}%", 100 * (of_bytes ? counts.byte_hit_ratio() : counts.hit_ratio()));
-    if (i % columns == columns - 1) fmt::print("\n");
+    output(" {:>8.2f}%", 100 * (of_bytes ? counts.byte_hit_ratio() : counts.hit_ratio()));
+    if (i % columns == columns - 1) output("\n");
   }
 }
 
 void print_tables(const evict::Trace& trace, const Plan& plan, const std::vector<Row>& rows) {
   const bool has_sizes = !trace.sizes_bytes.empty();
-  fmt::print("{} requests for {} keys; hit ratio by size{}\n", trace.keys.size(), trace.distinct,
-             has_sizes ? " in bytes (the optimum is an upper bound)" : " in items");
+  output("{} requests for {} keys; hit ratio by size{}\n", trace.keys.size(), trace.distinct,
+         has_sizes ? " in bytes (the optimum is an upper bound)" : " in items");
   print_table(trace, plan, rows, false);
   if (!has_sizes) return;
-  fmt::print("\nbyte hit ratio by size in bytes (the optimum is an upper bound)\n");
+  output("\nbyte hit ratio by size in bytes (the optimum is an upper bound)\n");
   print_table(trace, plan, rows, true);
 }
 
@@ -114,9 +114,9 @@ void print_json(const evict::Trace& trace, const std::vector<Row>& rows) {
         row.policy, row.capacity, row.counts.hit_ratio(), row.counts.byte_hit_ratio(),
         row.counts.hits, row.counts.requests, is_bound ? R"(,"upper_bound":true)" : ""));
   }
-  fmt::print("{{\"requests\":{},\"keys\":{},\"size_unit\":\"{}\",\"results\":[{}]}}\n",
-             trace.keys.size(), trace.distinct, trace.sizes_bytes.empty() ? "items" : "bytes",
-             fmt::join(results, ","));
+  output("{{\"requests\":{},\"keys\":{},\"size_unit\":\"{}\",\"results\":[{}]}}\n",
+         trace.keys.size(), trace.distinct, trace.sizes_bytes.empty() ? "items" : "bytes",
+         fmt::join(results, ","));
 }
 
 int run_simulate(const SimulateArguments& arguments) {

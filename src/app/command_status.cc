@@ -54,7 +54,7 @@ int show_one(const StatusArguments& arguments, Nanos timeout) {
     complain(why_no_status(*mount, text.error()));
     return kExitFailed;
   }
-  fmt::print("{}", *text);
+  output("{}", *text);
   return kExitOk;
 }
 
@@ -83,11 +83,11 @@ int show_all(const StatusArguments& arguments, Nanos timeout) {
   for (const DistantMount& mount : distant_larder_mounts())
     complain(fmt::format("not mounted here: {}", describe(mount)));
   if (arguments.json)
-    fmt::print("[{}]\n", fmt::join(texts, ","));
+    output("[{}]\n", fmt::join(texts, ","));
   else if (texts.empty() && code == kExitOk)
-    fmt::print("no larder is mounted\n");
+    output("no larder is mounted\n");
   else
-    fmt::print("{}", fmt::join(texts, "\n"));
+    output("{}", fmt::join(texts, "\n"));
   return code;
 }
 

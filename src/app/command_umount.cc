@@ -156,7 +156,7 @@ int run_umount(const UmountArguments& arguments) {
                          *pid, arguments.timeout));
     return kExitFailed;
   }
-  fmt::print("{} unmounted\n", *place);
+  announce(fmt::format("{} unmounted", *place));
   return kExitOk;
 }
 

@@ -174,7 +174,7 @@ int run_warm(const WarmArguments& arguments) {
     return kExitFailed;
   }
   status->files_failed += remarks.refused;
-  fmt::print("{}\n", warm_summary(*status));
+  output("{}\n", warm_summary(*status));
   for (const std::string& path : status->missing) complain(missing_line(path));
   if (!status->missing.empty() && remarks.some_count_from_root)
     complain("relative paths count from the mount's root, as the current directory is elsewhere");

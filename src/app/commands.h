@@ -3,17 +3,22 @@
 #pragma once
 
 #include <CLI/App.hpp>
+#include <CLI/Error.hpp>
 #include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "app/config.h"
+#include "app/standard_streams.h"
 #include "base/error.h"
 
 namespace larder::app {
 
 using Command = std::function<int()>;
+
+// Prints what --help or --version asks for; the exit code.
+int print_wanted(const CLI::App& app, const CLI::Success& wanted);
 
 // `app` is the subcommand's own parser.
 Command set_up_mount(CLI::App& app);
@@ -46,8 +51,5 @@ struct MountArguments {
 int mount_and_serve(const MountArguments& arguments);
 Result<Config> load_config(const MountArguments& arguments);
 std::string join_options(const std::vector<std::string>& options);
-
-// Prints "larder: <line>" on stderr.
-void complain(std::string_view line);
 
 }  // namespace larder::app

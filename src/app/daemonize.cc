@@ -12,6 +12,7 @@
 #include <string>
 
 #include "app/exit_codes.h"
+#include "app/standard_streams.h"
 #include "base/check.h"
 
 #if LARDER_HAVE_SYSTEMD
@@ -23,11 +24,6 @@ namespace {
 
 constexpr char kReady = 'R';
 constexpr char kFailed = 'F';  // followed by the exit code (one byte) and the line
-
-void print_error(std::string_view line) {
-  fmt::print(stderr, "larder: {}\n", line);
-  std::fflush(stderr);
-}
 
 void write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
@@ -77,7 +73,7 @@ class TerminalReport final : public StartReport {
  public:
   void ready() override { reported_ = true; }
   void failed(int, std::string_view line) override {
-    if (!reported_.exchange(true)) print_error(line);
+    if (!reported_.exchange(true)) complain(line);
   }
 
  private:
@@ -92,14 +88,14 @@ int await_child(pid_t child, int fd) {
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   if (report.size() >= 2 && report[0] == kFailed) {
-    print_error(std::string_view(report).substr(2));
+    complain(std::string_view(report).substr(2));
     return report[1];
   }
   if (WIFSIGNALED(status))
-    print_error(fmt::format("the daemon was ended by signal {} before the mount was ready",
-                            WTERMSIG(status)));
+    complain(fmt::format("the daemon was ended by signal {} before the mount was ready",
+                         WTERMSIG(status)));
   else
-    print_error("the daemon ended before the mount was ready");
+    complain("the daemon ended before the mount was ready");
   return kExitMountFailed;
 }
 
@@ -108,13 +104,13 @@ int await_child(pid_t child, int fd) {
 int run_in_background(const std::function<int(StartReport&)>& serve) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) {
-    print_error("cannot make a pipe");
+    complain("cannot make a pipe");
     return kExitMountFailed;
   }
   std::fflush(nullptr);
   const pid_t child = fork();
   if (child < 0) {
-    print_error(fmt::format("cannot start the daemon: {}", strerrordesc_np(errno)));
+    complain(fmt::format("cannot start the daemon: {}", strerrordesc_np(errno)));
     return kExitMountFailed;
   }
   if (child > 0) {

@@ -82,7 +82,7 @@ int run(HelperArguments& arguments) {
   }
   const int code = mount_and_serve(mount);
   if (arguments.verbose && code == kExitOk && !remounts)
-    fmt::print("{} mounted on {}\n", mount.source, mount.mountpoint);
+    announce(fmt::format("{} mounted on {}", mount.source, mount.mountpoint));
   return code;
 }
 
@@ -97,7 +97,7 @@ int run_mount_helper(int argc, char** argv, MountForm form) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& wanted) {
-    return app.exit(wanted);
+    return print_wanted(app, wanted);
   } catch (const CLI::ParseError& error) {
     complain(error.what());
     return kExitUsage;

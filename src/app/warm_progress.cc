@@ -3,8 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cstdio>
-
+#include "app/standard_streams.h"
 #include "control/exposition.h"
 
 namespace larder::app {
@@ -16,13 +15,12 @@ WarmProgress::WarmProgress(const Clock& clock)
     : clock_(clock), start_(clock.monotonic()), on_terminal_(isatty(STDERR_FILENO) == 1) {}
 
 WarmProgress::~WarmProgress() {
-  if (on_terminal_) fmt::print(stderr, "\r\033[K");
+  if (on_terminal_) write_message("\r\033[K");
 }
 
 void WarmProgress::show(const WarmStatus& status) {
   if (!on_terminal_) return;
-  fmt::print(stderr, "\r\033[K{}", warm_progress_line(status, clock_.monotonic() - start_));
-  std::fflush(stderr);
+  write_message(fmt::format("\r\033[K{}", warm_progress_line(status, clock_.monotonic() - start_)));
 }
 
 std::string warm_summary(const WarmStatus& status) {

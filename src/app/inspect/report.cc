@@ -87,7 +87,7 @@ void Report::add(Kind kind, std::string_view where, std::string_view what) {
   if (++counts_[static_cast<size_t>(kind)] > kShownMax) return;
   const Finding& kept =
       kept_.emplace_back(Finding{kind, control::one_line(where), control::one_line(what)});
-  if (out_ != nullptr) fmt::print(out_, "{}\n", kept.line());
+  if (say_ != nullptr) say_(kept.line() + "\n");
 }
 
 uint64_t Report::sum(bool is_finding) const {

@@ -4,7 +4,6 @@
 
 #include <array>
 #include <cstdint>
-#include <cstdio>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -68,8 +67,10 @@ class Report {
  public:
   static constexpr size_t kShownMax = 100;
 
-  // With `out` each line that is kept is printed there as it is found.
-  explicit Report(std::FILE* out = nullptr) : out_(out) {}
+  using Say = void (*)(std::string_view text);
+
+  // With `say` each line that is kept is said as it is found.
+  explicit Report(Say say = nullptr) : say_(say) {}
 
   void add(Kind kind, std::string_view where, std::string_view what);
   uint64_t count(Kind kind) const { return counts_[static_cast<size_t>(kind)]; }
@@ -85,7 +86,7 @@ class Report {
  private:
   uint64_t sum(bool is_finding) const;
 
-  std::FILE* out_;
+  Say say_;
   std::array<uint64_t, kKindCount> counts_{};
   std::vector<Finding> kept_;
 };
