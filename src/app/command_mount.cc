@@ -141,8 +141,9 @@ Command set_up_mount(CLI::App& app) {
       "Returns when the mount answers (-f: when it is unmounted).\n\n"
       "Keys, for -o and for [mount] in the INI file, with their [defaults]:\n" +
       keys_help() +
-      "  rw, and what fstab has besides (noauto, nofail, user, _netdev, x-*, ...), is taken as "
-      "well.\n"
+      "  nosuid, nodev, noexec, noatime, sync and their opposites go to the kernel; rw, and what "
+      "fstab\n"
+      "  has besides (noauto, nofail, user, _netdev, x-*, ...), is taken as well.\n"
       "  A comma or backslash in a value is written \\, or \\\\.");
   return [arguments, options] {
     arguments->options = join_options(*options);

@@ -9,40 +9,13 @@
 #include <optional>
 
 #include "app/keys.h"
+#include "app/mount_flags.h"
 #include "app/nearest.h"
 #include "app/rule_settings.h"
 #include "app/text_file.h"
 
 namespace larder::app {
 namespace {
-
-// Flags fstab and mount(8) pass which mean nothing to a mounted larder.
-constexpr std::array<std::string_view, 17> kIgnoredFlags{"auto",
-                                                         "noauto",
-                                                         "defaults",
-                                                         "nofail",
-                                                         "user",
-                                                         "nouser",
-                                                         "users",
-                                                         "owner",
-                                                         "group",
-                                                         "_netdev",
-                                                         "async",
-                                                         "sync",
-                                                         "dirsync",
-                                                         "mand",
-                                                         "nomand",
-                                                         "silent",
-                                                         "default_permissions"};
-// Flags the kernel obeys by itself.
-constexpr std::array<std::string_view, 13> kKernelFlags{
-    "dev",     "nodev",    "suid",       "nosuid",   "exec",       "noexec",     "atime",
-    "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime"};
-
-bool is_ignored(std::string_view name) {
-  return name.empty() || name.starts_with("x-") || name.starts_with("X-") || name == "comment" ||
-         name == "subtype" || std::ranges::find(kIgnoredFlags, name) != kIgnoredFlags.end();
-}
 
 std::vector<std::string> split_options(std::string_view text) {
   std::vector<std::string> items(1);
@@ -83,10 +56,12 @@ class Layers {
       config_.rule_settings.push_back(setting);
       return apply_rule_setting(config_.rules, setting);
     }
-    if (std::ranges::find(kKernelFlags, setting.key) != kKernelFlags.end()) {
-      config_.kernel_options.push_back(setting.key);
-      return {};
+    if (setting.key == "rw") {
+      const auto on = parse_switch(setting.value);
+      return apply({"ro", on && !*on ? "on" : "off", setting.origin});
     }
+    TRY_ASSIGN(const bool is_flag, apply_flag(setting));
+    if (is_flag) return {};
     const Key* key = find_key(setting.key);
     if (key == nullptr) return unknown_key(setting);
     if (!set_value(config_, *key, setting.value)) return bad_value(setting, *key);
@@ -100,6 +75,19 @@ class Layers {
   Config take() { return std::move(config_); }
 
  private:
+  Result<bool> apply_flag(const Setting& setting) {
+    const auto on = parse_switch(setting.value);
+    const bool may_be_name = setting.key == "user";  // mount(8) says who
+    const auto taken = config_.kernel_flags.set(setting.key, on.value_or(true));
+    if (!taken)
+      return fail(Code::kInvalid, fmt::format("{}: {} is not possible: {}", setting.origin,
+                                              setting.key, taken.error().detail()));
+    if (*taken && !on && !may_be_name)
+      return fail(Code::kInvalid, fmt::format("{}: bad value '{}' for {}: accepted: on or off",
+                                              setting.origin, setting.value, setting.key));
+    return taken;
+  }
+
   Config config_;
 };
 
@@ -178,7 +166,7 @@ struct IniReader {
       self.settings.push_back({key, value, self.origin(), self.rule});
       return 1;
     }
-    if (is_ignored(key)) return 1;
+    if (is_flag_without_effect(key)) return 1;
     self.settings.push_back({key, value, self.origin()});
     return 1;
   }
@@ -191,11 +179,7 @@ Result<std::vector<Setting>> parse_options(std::string_view text) {
   for (const std::string& item : split_options(text)) {
     const size_t equals = item.find('=');
     const std::string name = item.substr(0, equals);
-    if (is_ignored(name)) continue;
-    if (name == "rw") {
-      settings.push_back({"ro", "off", "-o"});
-      continue;
-    }
+    if (is_flag_without_effect(name)) continue;
     if (equals != std::string::npos) {
       settings.push_back({name, item.substr(equals + 1), "-o"});
       continue;

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "app/mount_flags.h"
 #include "app/values.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -61,8 +62,7 @@ struct Config {
   std::string control_dir;
   log::Level log_level = log::Level::kInfo;
   std::string log_file;  // empty: syslog, or stderr in the foreground
-  // Flags of mount(8) for the kernel, in the order given: "nosuid", "dev", "noatime" ...
-  std::vector<std::string> kernel_options;
+  KernelFlags kernel_flags;
   cache::Rules rules;  // of the INI file's [rule PATTERN] sections
 
   // One per key of the table, in its order: the effective value and its origin.

@@ -343,6 +343,7 @@ Result<void> RunningMount::build() {
   session_options.mountpoint = request_.mountpoint;
   session_options.allow_other = config.allow_other;
   session_options.read_only = config.read_only;
+  session_options.mount_flags = config.kernel_flags.words();
   session_options.workers = config.threads != 0 ? config.threads : std::max(2U, processors());
   session_options.passthrough = config.passthrough == Passthrough::kAuto;
   session_options.on_request = [this] { activity_.note(); };

@@ -324,6 +324,7 @@ Result<CheckedPaths> preflight(const Config& config, const std::string& source,
   TRY(check_apart(paths.source, paths.mountpoint));
   TRY(check_not_swapped(config, paths, surroundings));
   TRY(check_fuse(config, surroundings));
+  if (surroundings.uid != 0) TRY(config.kernel_flags.check_allowed_to_users());
   if (config.cache_dir.empty() && surroundings.uid != 0 && surroundings.home.empty() &&
       !surroundings.xdg_cache_home.starts_with('/'))
     return refuse("there is no place for the cache, HOME is not set: give -o cache_dir=DIR");

@@ -42,6 +42,7 @@ std::string mount_options(const SessionOptions& options) {
   if (options.read_only) text += ",ro";
   // Root's mounts behave as the source does.
   if (geteuid() == 0) text += ",dev,suid";
+  for (const std::string& flag : options.mount_flags) text += "," + flag;  // later ones count
   return text;
 }
 

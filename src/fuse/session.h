@@ -25,6 +25,8 @@ struct SessionOptions {
   std::string mountpoint{};   // an existing directory, absolute and without links
   bool allow_other = false;
   bool read_only = false;
+  // Of mount(8), as libfuse knows them: "nosuid", "noatime" ...
+  std::vector<std::string> mount_flags{};
   bool passthrough = true;  // where kernel and privileges allow it
   uint32_t workers = 4;     // threads; at least 1
   // How long a stop waits for those who use the mount before it is torn off.

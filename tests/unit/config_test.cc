@@ -19,6 +19,7 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
+using testing::StartsWith;
 
 Result<Config> from_options(std::string_view text) {
   TRY_ASSIGN(const auto settings, parse_options(text));
@@ -28,6 +29,11 @@ Result<Config> from_options(std::string_view text) {
 std::string error_of(std::string_view options) {
   const auto config = from_options(options);
   return config ? "no error" : config.error().detail();
+}
+
+Result<Config> from_ini(std::string_view text) {
+  TRY_ASSIGN(const auto settings, parse_ini(text, "larder.ini"));
+  return make_config(settings);
 }
 
 std::string ini_error(std::string_view text) {
@@ -159,12 +165,46 @@ TEST(Config, BackslashKeepsACommaInAValue) {
 
 TEST(Config, FstabFlagsAreTakenAndKernelFlagsPassedOn) {
   const auto config = from_options(
-      "defaults,noauto,nofail,user,_netdev,x-systemd.automount,x-gvfs-show,comment=x,rw,nosuid,"
-      "nodev,noexec,"
-      "noatime");
+      "defaults,noauto,nofail,_netdev,x-systemd.automount,x-gvfs-show,comment=x,rw,relatime,"
+      "nodiratime,nouser,nosuid,nodev,noexec,noatime,sync");
   ASSERT_TRUE(config) << config.error().detail();
   EXPECT_FALSE(config->read_only);
-  EXPECT_THAT(config->kernel_options, ElementsAre("nosuid", "nodev", "noexec", "noatime"));
+  EXPECT_THAT(config->kernel_flags.words(),
+              ElementsAre("nosuid", "nodev", "noexec", "noatime", "sync"));
+}
+
+TEST(Config, OfAKernelFlagAndItsOppositeTheLaterCounts) {
+  const auto flags = [](const std::string& options) { return from_options(options)->kernel_flags; };
+  EXPECT_THAT(flags("nosuid,suid,nodev").words(), ElementsAre("suid", "nodev"));
+  EXPECT_THAT(flags("suid,nosuid").words(), ElementsAre("nosuid"));
+  EXPECT_THAT(flags("noexec,noatime,sync,exec,atime,async").words(), ElementsAre());
+}
+
+// mount(8): "This option implies the options noexec, nosuid, and nodev (unless overridden ...)".
+TEST(Config, WhatUsersMayMountHasNoRightsOfItsOwn) {
+  const auto words = [](const std::string& options) {
+    return from_options(options)->kernel_flags.words();
+  };
+  for (const char* name : {"user", "users", "user=somebody"})
+    EXPECT_THAT(words(name), ElementsAre("nosuid", "nodev", "noexec")) << name;
+  for (const char* name : {"owner", "group"})
+    EXPECT_THAT(words(name), ElementsAre("nosuid", "nodev")) << name;
+  EXPECT_THAT(words("user,exec,dev"), ElementsAre("nosuid", "dev"));
+}
+
+TEST(Config, FlagsThatNobodyCanHonourAreRefusedByName) {
+  for (const std::string name :
+       {"strictatime", "lazytime", "dirsync", "mand", "iversion", "nosymfollow"})
+    EXPECT_THAT(error_of("size=1G," + name), StartsWith("-o: " + name + " is not possible: "));
+  EXPECT_EQ(error_of("nosuid=perhaps"), "-o: bad value 'perhaps' for nosuid: accepted: on or off");
+}
+
+TEST(Config, KernelFlagsStandInTheFile) {
+  const auto config = from_ini("[mount]\nnosuid = on\nexec = off\ndev = yes\nrw = on\n");
+  ASSERT_TRUE(config) << config.error().detail();
+  EXPECT_THAT(config->kernel_flags.words(), ElementsAre("nosuid", "noexec", "dev"));
+  EXPECT_FALSE(config->read_only);
+  EXPECT_TRUE(from_ini("rw = off\n")->read_only);
 }
 
 // The effective configuration could not be read back.

@@ -339,6 +339,17 @@ TEST_F(Preflight, AllowOtherNeedsTheLineInFuseConf) {
   EXPECT_EQ(error(), "no error");
 }
 
+TEST_F(Preflight, UsersCannotMountWithRightsOfRoot) {
+  for (const std::string word : {"suid", "dev"}) {
+    config_ = *make_config({{word, "on", "-o"}});
+    config_.cache_dir = root_ + "/cache";
+    around_.uid = 0;
+    EXPECT_EQ(error(), "no error");
+    around_.uid = 1000;
+    EXPECT_EQ(error(), word + ": only root can mount with it");
+  }
+}
+
 TEST_F(Preflight, NoHomeNoCache) {
   around_.uid = 1000;
   around_.home.clear();
