@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <utility>
@@ -56,6 +57,12 @@ fuse_session* new_session(const SessionOptions& options, Adapter& adapter) {
   fuse_session* session = fuse_session_new(&args, &operations, sizeof operations, &adapter);
   fuse_opt_free_args(&args);
   return session;
+}
+
+// What a read of the device comes to when the connection is gone, unmounted or aborted: libfuse
+// takes ENODEV for an end (0), but requests that were still in the queue make it ECONNABORTED.
+bool is_end(int error) {
+  return error == 0 || error == ENODEV || error == ECONNABORTED;
 }
 
 // Workers take no signals: those are the main thread's.
@@ -159,9 +166,9 @@ void Session::work() {
   int error = 0;
   while (fuse_session_exited(parts_->session) == 0) {
     const int got = fuse_session_receive_buf(parts_->session, &buffer);
-    if (got == -EINTR || got == -EAGAIN) continue;
-    if (got <= 0) {  // 0: unmounted or aborted
-      error = -got;
+    if (got == -EINTR || got == -EAGAIN || got == -ENOENT) continue;  // ENOENT: it was withdrawn
+    if (got <= 0) {
+      error = is_end(-got) ? 0 : -got;
       break;
     }
     options_.on_request();

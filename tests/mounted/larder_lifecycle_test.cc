@@ -1,4 +1,6 @@
 // Mounting, unmounting, and working without privileges.
+#include <fcntl.h>
+#include <fmt/format.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -8,6 +10,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <deque>
 #include <thread>
 
 #include "larder_fixture.h"
@@ -169,6 +172,32 @@ TEST_F(Background, CanBeMountedAtOnceAfterUmount) {
     ASSERT_EQ(mounted.exit_code, 0) << mounted.err;
     EXPECT_EQ(read_file(mountpoint_ + "/file").data, data);
     EXPECT_TRUE(LarderMount::eventually([&] { return umount(mountpoint_.c_str()) == 0; }));
+  }
+}
+
+// umount(8) does not wait for the releases of files that a program has just closed: they are in the
+// queue when the connection ends.
+TEST_F(Background, AnUnmountWithReleasesUnderWayIsAnEndLikeAnyOther) {
+  constexpr int kRounds = 5, kFiles = 500;
+  for (int i = 0; i < kFiles; ++i) put(fmt::format("file{}", i), "x");
+  for (int round = 0; round < kRounds; ++round) {
+    const pid_t daemon =
+        start_command({LarderMount::program(), "mount", "-f", "-o", "cache_dir=" + home_ + "/cache",
+                       source_->mountpoint(), mountpoint_},
+                      home_ + "/log");
+    ASSERT_GT(daemon, 0);
+    ASSERT_TRUE(
+        LarderMount::eventually([&] { return read_file(mountpoint_ + "/file0").data == "x"; }));
+    {
+      std::deque<Descriptor> open;
+      for (int i = 0; i < kFiles; ++i)
+        open.emplace_back(fmt::format("{}/file{}", mountpoint_, i), O_RDONLY);
+    }
+    ASSERT_EQ(umount(mountpoint_.c_str()), 0) << strerror(errno);
+    int status = -1;
+    ASSERT_TRUE(wait_for_exit(daemon, 30'000, &status));
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        << status << ": " << read_file(home_ + "/log").data;
   }
 }
 
