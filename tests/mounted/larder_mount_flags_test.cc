@@ -121,12 +121,5 @@ TEST_F(MountFlags, TheKernelHasThem) {
   unmount();
 }
 
-TEST_F(MountFlags, AUsersMountNeverHasRightsOfRoot) {
-  const auto refused = run_command(
-      {LarderMount::program(), "mount", "-o", options("suid"), in("source"), in("mount")},
-      {.uid = kOther, .gid = kOther});
-  EXPECT_NE(refused.exit_code, 0);
-}
-
 }  // namespace
 }  // namespace larder::testing_support
