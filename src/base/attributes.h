@@ -6,13 +6,14 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/timestamp.h"
+
 namespace larder {
 
-// Nanoseconds since 1970, UTC; may be negative.
 struct FileTimes {
-  int64_t atime_ns = 0;
-  int64_t mtime_ns = 0;
-  int64_t ctime_ns = 0;
+  Timestamp atime;
+  Timestamp mtime;
+  Timestamp ctime;
   bool operator==(const FileTimes&) const = default;
 };
 
@@ -33,8 +34,8 @@ struct Attributes {
 // source lets one know; inode is 0 where the source's inode numbers are not stable.
 struct Validator {
   uint64_t size_bytes = 0;
-  int64_t mtime_ns = 0;
-  int64_t ctime_ns = 0;
+  Timestamp mtime;
+  Timestamp ctime;
   uint64_t inode = 0;
   bool operator==(const Validator&) const = default;
 };

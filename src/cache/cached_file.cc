@@ -17,7 +17,7 @@ uint64_t block_count(uint64_t size_bytes, uint8_t shift) {
 }
 
 bool same_but_ctime(const Validator& a, const Validator& b) {
-  return a.size_bytes == b.size_bytes && a.mtime_ns == b.mtime_ns && a.inode == b.inode;
+  return a.size_bytes == b.size_bytes && a.mtime == b.mtime && a.inode == b.inode;
 }
 
 }  // namespace

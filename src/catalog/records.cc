@@ -11,7 +11,10 @@ using format::Decoder;
 using format::Encoder;
 
 // Raised when a record's fields change.  A reader refuses versions it does not know.
-constexpr uint8_t kNodeVersion = 2;  // 1: without cached_at_ns and first_chunk
+constexpr uint8_t kNodeVersion = 3;
+// What came with a version.
+constexpr uint8_t kSinceFirstChunk = 2;  // and cached_at_ns
+constexpr uint8_t kSinceSeconds = 3;     // before: files' times in 64 bits of nanoseconds
 constexpr uint8_t kNameVersion = 1;
 constexpr uint8_t kChunkVersion = 1;
 constexpr uint8_t kListingVersion = 1;
@@ -40,12 +43,28 @@ uint64_t take_big_endian(std::string_view& key) {
   return number;
 }
 
-void put(Encoder& out, const Attributes& a) {
-  out.put(a.inode).put(a.mode).put(a.nlink).put(a.uid).put(a.gid).put(a.rdev).put(a.size_bytes);
-  out.put(a.blocks_512).put(a.times.atime_ns).put(a.times.mtime_ns).put(a.times.ctime_ns);
+void put(Encoder& out, const Timestamp& time) {
+  out.put(time.seconds).put(time.nanoseconds);
 }
 
-Attributes get_attributes(Decoder& in) {
+Timestamp get_timestamp(Decoder& in, uint8_t version) {
+  if (version < kSinceSeconds) return Timestamp::of(std::chrono::nanoseconds(in.get<int64_t>()));
+  Timestamp time;
+  time.seconds = in.get<int64_t>();
+  time.nanoseconds = in.get<uint32_t>();
+  if (time.nanoseconds >= Timestamp::kPerSecond) in.refuse();
+  return time;
+}
+
+void put(Encoder& out, const Attributes& a) {
+  out.put(a.inode).put(a.mode).put(a.nlink).put(a.uid).put(a.gid).put(a.rdev).put(a.size_bytes);
+  out.put(a.blocks_512);
+  put(out, a.times.atime);
+  put(out, a.times.mtime);
+  put(out, a.times.ctime);
+}
+
+Attributes get_attributes(Decoder& in, uint8_t version) {
   Attributes a;
   a.inode = in.get<uint64_t>();
   a.mode = in.get<uint32_t>();
@@ -55,21 +74,24 @@ Attributes get_attributes(Decoder& in) {
   a.rdev = in.get<uint64_t>();
   a.size_bytes = in.get<uint64_t>();
   a.blocks_512 = in.get<uint64_t>();
-  a.times.atime_ns = in.get<int64_t>();
-  a.times.mtime_ns = in.get<int64_t>();
-  a.times.ctime_ns = in.get<int64_t>();
+  a.times.atime = get_timestamp(in, version);
+  a.times.mtime = get_timestamp(in, version);
+  a.times.ctime = get_timestamp(in, version);
   return a;
 }
 
 void put(Encoder& out, const Validator& v) {
-  out.put(v.size_bytes).put(v.mtime_ns).put(v.ctime_ns).put(v.inode);
+  out.put(v.size_bytes);
+  put(out, v.mtime);
+  put(out, v.ctime);
+  out.put(v.inode);
 }
 
-Validator get_validator(Decoder& in) {
+Validator get_validator(Decoder& in, uint8_t version) {
   Validator v;
   v.size_bytes = in.get<uint64_t>();
-  v.mtime_ns = in.get<int64_t>();
-  v.ctime_ns = in.get<int64_t>();
+  v.mtime = get_timestamp(in, version);
+  v.ctime = get_timestamp(in, version);
   v.inode = in.get<uint64_t>();
   return v;
 }
@@ -160,7 +182,9 @@ std::string encode(const NodeRecord& r) {
   out.put(static_cast<uint8_t>((r.data_stable ? kDataStable : 0) |
                                (r.ctime_moved ? kCtimeMoved : 0) |
                                (r.first_chunk ? kHasFirstChunk : 0)));
-  out.put(r.listing_parts).put(r.listing_mtime_ns).put(r.listing_ctime_ns);
+  out.put(r.listing_parts);
+  put(out, r.listing_mtime);
+  put(out, r.listing_ctime);
   out.put(r.cached_at_ns);
   if (r.first_chunk) put(out, *r.first_chunk);
   return out.take();
@@ -171,29 +195,32 @@ std::optional<NodeRecord> decode_node(std::string_view value) {
   const auto version = in.get<uint8_t>();
   if (version < 1 || version > kNodeVersion) return std::nullopt;
   NodeRecord r;
-  r.attributes = get_attributes(in);
+  r.attributes = get_attributes(in, version);
   r.validated_at_ns = in.get<int64_t>();
   r.used_at_ns = in.get<int64_t>();
   r.parent.value = in.get<uint64_t>();
   r.name = in.get_bytes();
   r.symlink_target = in.get_bytes();
   r.object.value = in.get<uint64_t>();
-  r.version = get_validator(in);
+  r.version = get_validator(in, version);
   r.object_bytes = in.get<uint64_t>();
   r.block_shift = in.get<uint8_t>();
   const auto flags = in.get<uint8_t>();
   r.data_stable = (flags & kDataStable) != 0;
   r.ctime_moved = (flags & kCtimeMoved) != 0;
   r.listing_parts = in.get<uint32_t>();
-  r.listing_mtime_ns = in.get<int64_t>();
-  r.listing_ctime_ns = in.get<int64_t>();
-  if (version > 1) {
+  r.listing_mtime = get_timestamp(in, version);
+  r.listing_ctime = get_timestamp(in, version);
+  if (version >= kSinceFirstChunk) {
     r.cached_at_ns = in.get<int64_t>();
     if ((flags & kHasFirstChunk) != 0) r.first_chunk = get_chunk(in);
   }
-  const auto known_flags = kDataStable | kCtimeMoved | (version > 1 ? kHasFirstChunk : 0);
+  const auto known_flags =
+      kDataStable | kCtimeMoved | (version >= kSinceFirstChunk ? kHasFirstChunk : 0);
   if (!in.complete() || (flags & ~known_flags) != 0) return std::nullopt;
   if (r.block_shift > kBlockShiftMax) return std::nullopt;
+  // A date beyond the nanoseconds was stored wrapped, so the source is asked for all of them again.
+  if (version < kSinceSeconds) r.validated_at_ns = 0;
   return r;
 }
 

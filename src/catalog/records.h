@@ -64,8 +64,8 @@ struct NodeRecord {
   bool ctime_moved = false;
   // Directories: parts of the stored listing (0: none) and the directory's times it belongs to.
   uint32_t listing_parts = 0;
-  int64_t listing_mtime_ns = 0;
-  int64_t listing_ctime_ns = 0;
+  Timestamp listing_mtime;
+  Timestamp listing_ctime;
   bool operator==(const NodeRecord&) const = default;
 };
 

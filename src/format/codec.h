@@ -62,6 +62,8 @@ class Decoder {
     in_.remove_prefix(length);
     return bytes;
   }
+  // A field's value that no encoder writes: the rest is not read.
+  void refuse() { fail(); }
   bool ok() const { return ok_; }
   // Everything was there and nothing was left over.
   bool complete() const { return ok_ && in_.empty(); }

@@ -13,8 +13,8 @@ namespace {
 
 // A change within this time before it was seen may be followed by another that leaves the same
 // times: one tick of a kernel's clock, or two seconds where times are whole seconds (sshfs, FAT).
-constexpr int64_t kTickNs = 20'000'000;
-constexpr int64_t kWholeSecondNs = 2'000'000'000;
+constexpr Nanos kTick = std::chrono::milliseconds(20);
+constexpr Nanos kWholeSecond = std::chrono::seconds(2);
 // A walker (fts(3) in find, du, chmod -R) asks for the file system's type at each directory.
 constexpr Nanos kSpaceTtlMax = std::chrono::seconds(1);
 
@@ -287,10 +287,11 @@ void CachedFileSystem::change_directory(Node& parent) {
 
 bool CachedFileSystem::is_racy(const Attributes& attributes) const {
   const FileTimes& times = attributes.times;
-  const int64_t newest = std::max(times.mtime_ns, times.ctime_ns);
-  const int64_t window = newest % 1'000'000'000 == 0 ? kWholeSecondNs : kTickNs;
-  const int64_t age = env_.clock.wall().count() - newest;
-  return age < window && age > -window;  // times far ahead belong to another clock
+  const Timestamp newest = std::max(times.mtime, times.ctime);
+  const Nanos window = newest.nanoseconds == 0 ? kWholeSecond : kTick;
+  const Nanos wall = env_.clock.wall();
+  // Times far ahead belong to another clock.
+  return Timestamp::of(wall - window) < newest && newest < Timestamp::of(wall + window);
 }
 
 bool CachedFileSystem::is_fresh(Node& node) {
@@ -317,9 +318,8 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
     MutexLock lock(node.mutex_);
     if (asked_at < node.attributes_asked_at_)
       return false;  // a later question's answer overtook it
-    other = node.attributes_.mode != 0 &&
-            (node.attributes_.size_bytes != attributes.size_bytes ||
-             node.attributes_.times.mtime_ns != attributes.times.mtime_ns);
+    other = node.attributes_.mode != 0 && (node.attributes_.size_bytes != attributes.size_bytes ||
+                                           node.attributes_.times.mtime != attributes.times.mtime);
     if (asked_at < node.attributes_changed_at_) {
       // A change overtook the answer, so nobody may keep it; but it has all that was done before
       // the question, and what is known here may not.

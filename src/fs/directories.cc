@@ -72,9 +72,8 @@ io::Task<Result<void>> CachedFileSystem::load_listing(OpenDirectory* open) {
     MutexLock lock(node->mutex_);
     attributes = node->attributes_;
     stored_parts = node->listing_parts_;
-    stored_is_current = stored_parts != 0 &&
-                        node->listing_times_.mtime_ns == attributes.times.mtime_ns &&
-                        node->listing_times_.ctime_ns == attributes.times.ctime_ns;
+    stored_is_current = stored_parts != 0 && node->listing_times_.mtime == attributes.times.mtime &&
+                        node->listing_times_.ctime == attributes.times.ctime;
   }
   if (stored_is_current) {
     auto stored = env_.catalog.listing(node->id(), stored_parts);
@@ -171,7 +170,7 @@ void CachedFileSystem::store_listing(const NodePtr& directory,
     if (asked_at < directory->directory_changed_at_) return;
     directory->listing_parts_ = parts;
     directory->listing_times_ = attributes.times;
-    directory->listing_times_.atime_ns = 0;
+    directory->listing_times_.atime = {};
   }
   if (!directory->persist({})) env_.metrics.store_errors.add();
 }

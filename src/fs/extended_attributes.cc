@@ -30,13 +30,13 @@ io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::stri
     if (!refreshed && !is_outage(refreshed.error())) co_return fail(refreshed.error());
   }
   uint64_t asked_at = 0;
-  int64_t ctime_ns = 0;
+  Timestamp ctime;
   {
     MutexLock lock(node->mutex_);
     asked_at = changes().tick();
-    ctime_ns = node->attributes_.times.ctime_ns;
+    ctime = node->attributes_.times.ctime;
     const auto known = node->xattrs_.find(name);
-    if (node->xattrs_ctime_ns_ == ctime_ns && known != node->xattrs_.end()) {
+    if (node->xattrs_ctime_ == ctime && known != node->xattrs_.end()) {
       if (known->second) co_return *known->second;
       co_return fail(static_cast<Code>(ENODATA));
     }
@@ -52,9 +52,8 @@ io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::stri
   if (got ? got->size() > kXattrBytesMax : !says_none(got.error())) co_return got;
   MutexLock lock(node->mutex_);
   if (asked_at < node->attributes_changed_at_ || is_racy(node->attributes_)) co_return got;
-  if (node->xattrs_ctime_ns_ != ctime_ns || node->xattrs_.size() >= kXattrsMax)
-    node->xattrs_.clear();
-  node->xattrs_ctime_ns_ = ctime_ns;
+  if (node->xattrs_ctime_ != ctime || node->xattrs_.size() >= kXattrsMax) node->xattrs_.clear();
+  node->xattrs_ctime_ = ctime;
   node->xattrs_.insert_or_assign(std::move(name), got ? std::optional(*got) : std::nullopt);
   co_return got;
 }

@@ -239,7 +239,7 @@ io::Task<Result<size_t>> CachedFileSystem::copy_range(uint64_t handle, uint64_t 
 // have it open: what is known here is all there is of it.
 std::optional<AttributesReply> CachedFileSystem::change_nameless(Node& node,
                                                                  const AttributeChange& change) {
-  const int64_t wall_ns = env_.clock.wall().count();
+  const Timestamp wall = Timestamp::of(env_.clock.wall());
   {
     MutexLock lock(node.mutex_);
     Attributes& attributes = node.attributes_;
@@ -249,9 +249,9 @@ std::optional<AttributesReply> CachedFileSystem::change_nameless(Node& node,
     if (change.uid) attributes.uid = *change.uid;
     if (change.gid) attributes.gid = *change.gid;
     FileTimes& times = attributes.times;
-    if (change.atime_ns || change.atime_now) times.atime_ns = change.atime_ns.value_or(wall_ns);
-    if (change.mtime_ns || change.mtime_now) times.mtime_ns = change.mtime_ns.value_or(wall_ns);
-    times.ctime_ns = wall_ns;
+    if (change.atime || change.atime_now) times.atime = change.atime.value_or(wall);
+    if (change.mtime || change.mtime_now) times.mtime = change.mtime.value_or(wall);
+    times.ctime = wall;
   }
   const NodeReply reply = describe(node);
   return AttributesReply{reply.attributes, reply.attributes_ttl};
@@ -273,7 +273,7 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
   }
   io::AsyncMutex::Guard changing = co_await node->changing.lock();
   cache::CachedFile* file = node->is_regular() ? &node->file() : nullptr;
-  const bool sets_mtime = change.mtime_ns || change.mtime_now;
+  const bool sets_mtime = change.mtime || change.mtime_now;
   if (file != nullptr && sets_mtime && !change.size_bytes && !file->empty()) {
     // Setting mtime would hide that the file was changed outside: look before.
     io::Task<Result<void>> looking = refresh(node, source::Wait::kForAnswer);

@@ -28,7 +28,7 @@ Node::Node(CachedFileSystem& fs, NodeId id, const catalog::NodeRecord& record)
       stored_(record),
       stored_hash_(hash64(catalog::encode(record))),
       listing_parts_(record.listing_parts),
-      listing_times_{0, record.listing_mtime_ns, record.listing_ctime_ns} {}
+      listing_times_{{}, record.listing_mtime, record.listing_ctime} {}
 
 Node::~Node() {
   // The last reader of an unlinked file is gone: so go its data.
@@ -118,8 +118,8 @@ Result<void> Node::persist(catalog::Batch extra) {
       }
       record.symlink_target = symlink_target_;
       record.listing_parts = listing_parts_;
-      record.listing_mtime_ns = listing_times_.mtime_ns;
-      record.listing_ctime_ns = listing_times_.ctime_ns;
+      record.listing_mtime = listing_times_.mtime;
+      record.listing_ctime = listing_times_.ctime;
       if (file_) file_->describe(record);
       const uint64_t hash = hash64(catalog::encode(record));
       if (hash == stored_hash_ && extra.empty()) return {};

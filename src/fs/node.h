@@ -150,10 +150,10 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   std::unordered_map<std::string, Dentry, NameHash, std::equal_to<>> children_ GUARDED_BY(mutex_);
   uint64_t directory_changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock
 
-  // Extended attributes as the source had them when ctime was xattrs_ctime_ns_; nullopt: there is
+  // Extended attributes as the source had them when ctime was xattrs_ctime_; nullopt: there is
   // none of that name.
   std::map<std::string, std::optional<std::string>, std::less<>> xattrs_ GUARDED_BY(mutex_);
-  int64_t xattrs_ctime_ns_ GUARDED_BY(mutex_) = 0;
+  Timestamp xattrs_ctime_ GUARDED_BY(mutex_);
   uint32_t listing_parts_ GUARDED_BY(mutex_) = 0;
   FileTimes listing_times_ GUARDED_BY(mutex_);
   TreeWalk walk_ GUARDED_BY(mutex_);

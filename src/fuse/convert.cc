@@ -1,25 +1,6 @@
 #include "fuse/convert.h"
 
 namespace larder::fuse {
-namespace {
-
-constexpr int64_t kNanosPerSecond = 1'000'000'000;
-
-timespec timespec_of(int64_t time_ns) {
-  int64_t whole = time_ns / kNanosPerSecond;
-  int64_t rest = time_ns % kNanosPerSecond;
-  if (rest < 0) {  // before 1970
-    rest += kNanosPerSecond;
-    --whole;
-  }
-  return {.tv_sec = whole, .tv_nsec = rest};
-}
-
-int64_t nanos_of(const timespec& time) {
-  return time.tv_sec * kNanosPerSecond + time.tv_nsec;
-}
-
-}  // namespace
 
 struct stat stat_of(const Attributes& attributes) {
   struct stat result{};
@@ -31,9 +12,9 @@ struct stat stat_of(const Attributes& attributes) {
   result.st_rdev = attributes.rdev;
   result.st_size = static_cast<off_t>(attributes.size_bytes);
   result.st_blocks = static_cast<blkcnt_t>(attributes.blocks_512);
-  result.st_atim = timespec_of(attributes.times.atime_ns);
-  result.st_mtim = timespec_of(attributes.times.mtime_ns);
-  result.st_ctim = timespec_of(attributes.times.ctime_ns);
+  result.st_atim = attributes.times.atime.timespec();
+  result.st_mtim = attributes.times.mtime.timespec();
+  result.st_ctim = attributes.times.ctime.timespec();
   return result;
 }
 
@@ -66,11 +47,11 @@ fs::AttributeChange change_of(const struct stat& attributes, int to_set) {
   if ((to_set & FUSE_SET_ATTR_ATIME_NOW) != 0)
     change.atime_now = true;
   else if ((to_set & FUSE_SET_ATTR_ATIME) != 0)
-    change.atime_ns = nanos_of(attributes.st_atim);
+    change.atime = Timestamp::of(attributes.st_atim);
   if ((to_set & FUSE_SET_ATTR_MTIME_NOW) != 0)
     change.mtime_now = true;
   else if ((to_set & FUSE_SET_ATTR_MTIME) != 0)
-    change.mtime_ns = nanos_of(attributes.st_mtim);
+    change.mtime = Timestamp::of(attributes.st_mtim);
   return change;
 }
 

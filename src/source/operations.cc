@@ -15,23 +15,9 @@
 namespace larder::source::operations {
 namespace {
 
-int64_t nanoseconds(const struct statx_timestamp& time) {
-  return time.tv_sec * 1'000'000'000 + time.tv_nsec;
-}
-
-struct timespec to_timespec(int64_t time_ns) {
-  int64_t seconds = time_ns / 1'000'000'000;
-  int64_t rest = time_ns % 1'000'000'000;
-  if (rest < 0) {  // before 1970
-    --seconds;
-    rest += 1'000'000'000;
-  }
-  return {.tv_sec = seconds, .tv_nsec = rest};
-}
-
-struct timespec new_time(const std::optional<int64_t>& time_ns, bool now) {
+struct timespec new_time(const std::optional<Timestamp>& time, bool now) {
   if (now) return {.tv_sec = 0, .tv_nsec = UTIME_NOW};
-  if (time_ns) return to_timespec(*time_ns);
+  if (time) return time->timespec();
   return {.tv_sec = 0, .tv_nsec = UTIME_OMIT};
 }
 
@@ -49,8 +35,8 @@ Result<Attributes> statx_at(const Root& root, int fd, const std::string& name) {
       .rdev = makedev(stat.stx_rdev_major, stat.stx_rdev_minor),
       .size_bytes = stat.stx_size,
       .blocks_512 = stat.stx_blocks,
-      .times = {nanoseconds(stat.stx_atime), nanoseconds(stat.stx_mtime),
-                nanoseconds(stat.stx_ctime)},
+      .times = {Timestamp::of(stat.stx_atime), Timestamp::of(stat.stx_mtime),
+                Timestamp::of(stat.stx_ctime)},
   };
 }
 
@@ -132,9 +118,9 @@ Result<Attributes> set_attributes(const Root& root, int fd, const AttributeChang
   if (change.size_bytes) TRY(truncate_fd(fd, *change.size_bytes));
   if (change.permissions && ::chmod(itself.c_str(), *change.permissions & 07777) != 0)
     return fail_errno("chmod");
-  if (change.atime_ns || change.atime_now || change.mtime_ns || change.mtime_now) {
-    const struct timespec times[2] = {new_time(change.atime_ns, change.atime_now),
-                                      new_time(change.mtime_ns, change.mtime_now)};
+  if (change.atime || change.atime_now || change.mtime || change.mtime_now) {
+    const struct timespec times[2] = {new_time(change.atime, change.atime_now),
+                                      new_time(change.mtime, change.mtime_now)};
     if (::utimensat(AT_FDCWD, itself.c_str(), times, 0) != 0) return fail_errno("utimens");
   }
   return attributes(root, fd);

@@ -56,8 +56,8 @@ struct AttributeChange {
   std::optional<uint32_t> uid;
   std::optional<uint32_t> gid;
   std::optional<uint64_t> size_bytes;
-  std::optional<int64_t> atime_ns;
-  std::optional<int64_t> mtime_ns;
+  std::optional<Timestamp> atime;
+  std::optional<Timestamp> mtime;
   bool atime_now = false;
   bool mtime_now = false;
 };
@@ -162,7 +162,7 @@ class Source {
   virtual bool inodes_stay_while_mounted() const = 0;
   // The validator of these attributes, as this source allows it.
   Validator validator(const Attributes& attributes) const {
-    return {attributes.size_bytes, attributes.times.mtime_ns, attributes.times.ctime_ns,
+    return {attributes.size_bytes, attributes.times.mtime, attributes.times.ctime,
             inodes_are_stable() ? attributes.inode : 0};
   }
 

@@ -127,6 +127,22 @@ TEST_F(FuseAdapter, ChangesAttributes) {
   EXPECT_EQ(files().data("file"), "te");
 }
 
+TEST_F(FuseAdapter, ShowsAndSetsAnyDate) {
+  files().add_file("file", "text");
+  const std::string file = path("file");
+  // 1600, a tick before 1970, 2300 and the year 10000.
+  for (const int64_t seconds : {-11'676'096'000, -1L, 10'413'792'000, 253'402'300'800}) {
+    const timespec time{.tv_sec = seconds, .tv_nsec = 999'999'999};
+    const timespec times[2] = {time, time};
+    ASSERT_EQ(::utimensat(AT_FDCWD, file.c_str(), times, 0), 0);
+    const struct stat after = stat_of(file);
+    for (const timespec& shown : {after.st_atim, after.st_mtim}) {
+      EXPECT_EQ(shown.tv_sec, seconds);
+      EXPECT_EQ(shown.tv_nsec, 999'999'999);
+    }
+  }
+}
+
 TEST_F(FuseAdapter, MakesAndRemovesNames) {
   ASSERT_EQ(::mkdir(path("dir").c_str(), 0750), 0);
   ASSERT_EQ(::mknod(path("dir/fifo").c_str(), S_IFIFO | 0600, 0), 0);

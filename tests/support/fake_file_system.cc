@@ -16,7 +16,7 @@ namespace larder::testing {
 namespace {
 
 constexpr Nanos kTtl = std::chrono::hours(1);
-constexpr int64_t kBorn = 1'700'000'000'123'456'789;
+constexpr Timestamp kBorn{1'700'000'000, 123'456'789};
 
 Code posix(int value) {
   return static_cast<Code>(value);
@@ -265,11 +265,11 @@ io::Task<Result<fs::AttributesReply>> FakeFileSystem::set_attributes(KernelId id
   if (change.uid) it.uid = *change.uid;
   if (change.gid) it.gid = *change.gid;
   if (change.size_bytes) node.data.resize(*change.size_bytes);
-  const int64_t now = Clock::system().wall().count();
-  if (change.atime_ns) it.times.atime_ns = *change.atime_ns;
-  if (change.mtime_ns) it.times.mtime_ns = *change.mtime_ns;
-  if (change.atime_now) it.times.atime_ns = now;
-  if (change.mtime_now) it.times.mtime_ns = now;
+  const Timestamp now = Timestamp::of(Clock::system().wall());
+  if (change.atime) it.times.atime = *change.atime;
+  if (change.mtime) it.times.mtime = *change.mtime;
+  if (change.atime_now) it.times.atime = now;
+  if (change.mtime_now) it.times.mtime = now;
   co_return fs::AttributesReply{describe(id.node()).attributes, kTtl};
 }
 

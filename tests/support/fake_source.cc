@@ -167,7 +167,7 @@ class FakeSourceFile final : public source::SourceFile {
                               [this, inode = inode_, name, value]()
                                   NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
                                     inode->xattrs[name] = value;
-                                    inode->attributes.times.ctime_ns = source_.stamp();
+                                    inode->attributes.times.ctime = source_.stamp();
                                     return {};
                                   });
   }
@@ -187,7 +187,7 @@ class FakeSourceFile final : public source::SourceFile {
                                   NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
                                     if (inode->xattrs.erase(name) == 0)
                                       return fail(error_of(ENODATA));
-                                    inode->attributes.times.ctime_ns = source_.stamp();
+                                    inode->attributes.times.ctime = source_.stamp();
                                     return {};
                                   });
   }
@@ -336,14 +336,15 @@ FakeSource::FakeSource(const Clock& clock) : clock_(clock) {
 
 FakeSource::~FakeSource() = default;
 
-int64_t FakeSource::stamp() {
+Timestamp FakeSource::stamp() {
   const int64_t now = clock_.wall().count();
-  if (granularity_ns_ != 0) return now / granularity_ns_ * granularity_ns_;
-  return last_stamp_ns_ = std::max(now, last_stamp_ns_ + 1);
+  if (granularity_ns_ != 0) return Timestamp::of(Nanos(now / granularity_ns_ * granularity_ns_));
+  last_stamp_ns_ = std::max(now, last_stamp_ns_ + 1);
+  return Timestamp::of(Nanos(last_stamp_ns_));
 }
 
 void FakeSource::changed(Inode& inode) {
-  inode.attributes.times.mtime_ns = inode.attributes.times.ctime_ns = stamp();
+  inode.attributes.times.mtime = inode.attributes.times.ctime = stamp();
 }
 
 Result<FakeSource::InodePtr> FakeSource::find(const std::string& path) const {
@@ -422,7 +423,7 @@ Result<void> FakeSource::remove_name(const Spot& at, bool directory) {
   if (!inode->children.empty()) return fail(error_of(ENOTEMPTY));
   at.directory->children.erase(it);
   inode->attributes.nlink = directory ? 0 : inode->attributes.nlink - 1;
-  inode->attributes.times.ctime_ns = stamp();
+  inode->attributes.times.ctime = stamp();
   if (directory) --at.directory->attributes.nlink;
   changed(*at.directory);
   return {};
@@ -447,7 +448,7 @@ Result<void> FakeSource::do_rename(const Spot& from, const Spot& to, unsigned fl
     if (!other) return fail(Code::kNotFound, to.name);
     from.directory->children[from.name] = other;
     to.directory->children[to.name] = moved;
-    other->attributes.times.ctime_ns = stamp();
+    other->attributes.times.ctime = stamp();
   } else {
     if (other && (flags & RENAME_NOREPLACE) != 0) return fail(Code::kExists);
     if (other == moved) return {};
@@ -456,12 +457,12 @@ Result<void> FakeSource::do_rename(const Spot& from, const Spot& to, unsigned fl
         return fail(error_of(other->is_directory() ? EISDIR : ENOTDIR));
       if (!other->children.empty()) return fail(error_of(ENOTEMPTY));
       other->attributes.nlink = other->is_directory() ? 0 : other->attributes.nlink - 1;
-      other->attributes.times.ctime_ns = stamp();
+      other->attributes.times.ctime = stamp();
     }
     from.directory->children.erase(from.name);
     to.directory->children[to.name] = moved;
   }
-  moved->attributes.times.ctime_ns = stamp();
+  moved->attributes.times.ctime = stamp();
   changed(*from.directory);
   changed(*to.directory);
   return {};
@@ -469,7 +470,7 @@ Result<void> FakeSource::do_rename(const Spot& from, const Spot& to, unsigned fl
 
 Result<Attributes> FakeSource::change(Inode& inode, const AttributeChange& change) {
   Attributes& a = inode.attributes;
-  a.times.ctime_ns = stamp();
+  a.times.ctime = stamp();
   if (change.permissions) a.mode = (a.mode & S_IFMT) | *change.permissions;
   a.mode &= ~change.cleared_permissions;
   if (change.uid) a.uid = *change.uid;
@@ -478,10 +479,10 @@ Result<Attributes> FakeSource::change(Inode& inode, const AttributeChange& chang
     inode.data.resize(*change.size_bytes);
     changed(inode);
   }
-  if (change.atime_ns) a.times.atime_ns = *change.atime_ns;
-  if (change.atime_now) a.times.atime_ns = stamp();
-  if (change.mtime_ns) a.times.mtime_ns = *change.mtime_ns;
-  if (change.mtime_now) a.times.mtime_ns = stamp();
+  if (change.atime) a.times.atime = *change.atime;
+  if (change.atime_now) a.times.atime = stamp();
+  if (change.mtime) a.times.mtime = *change.mtime;
+  if (change.mtime_now) a.times.mtime = stamp();
   return inode.shown();
 }
 
@@ -693,7 +694,7 @@ source::Outcome<Attributes> FakeSource::link(source::Place place, source::Place 
                               return fail(Code::kExists);
                             at.directory->children[at.name] = inode;
                             ++inode->attributes.nlink;
-                            inode->attributes.times.ctime_ns = stamp();
+                            inode->attributes.times.ctime = stamp();
                             changed(*at.directory);
                             return inode->shown();
                           });
@@ -744,7 +745,7 @@ source::Outcome<void> FakeSource::set_xattr(source::Place place, std::string nam
   return call<void>(CallKind::kSetXattr, [this, place, name, value]() UNDER_MUTEX -> Result<void> {
     TRY_ASSIGN(const InodePtr inode, find(place));
     inode->xattrs[name] = value;
-    inode->attributes.times.ctime_ns = stamp();
+    inode->attributes.times.ctime = stamp();
     return {};
   });
 }
@@ -763,7 +764,7 @@ source::Outcome<void> FakeSource::remove_xattr(source::Place place, std::string 
   return call<void>(CallKind::kRemoveXattr, [this, place, name]() UNDER_MUTEX -> Result<void> {
     TRY_ASSIGN(const InodePtr inode, find(place));
     if (inode->xattrs.erase(name) == 0) return fail(error_of(ENODATA));
-    inode->attributes.times.ctime_ns = stamp();
+    inode->attributes.times.ctime = stamp();
     return {};
   });
 }

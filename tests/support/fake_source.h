@@ -147,7 +147,7 @@ class FakeSource final : public source::Source {
   void write_to(Inode& inode, uint64_t offset, const char* bytes, size_t length) REQUIRES(mutex_);
   InodePtr must_find(const std::string& path) const REQUIRES(mutex_);
   Result<source::Opened> open_inode(const InodePtr& inode, int flags) REQUIRES(mutex_);
-  int64_t stamp() REQUIRES(mutex_);
+  Timestamp stamp() REQUIRES(mutex_);
   void changed(Inode& inode) REQUIRES(mutex_);  // mtime and ctime
 
   const Clock& clock_;

@@ -10,6 +10,7 @@
 #include "base/failpoint.h"
 #include "base/ids.h"
 #include "base/metrics.h"
+#include "base/timestamp.h"
 
 namespace larder {
 namespace {
@@ -35,6 +36,33 @@ TEST(Error, TryPassesTheFirstErrorOn) {
 TEST(Error, OwnCodesHaveWords) {
   EXPECT_EQ(Error(Code::kCorrupt, "superblock").message(),
             "superblock: stored bytes do not verify");
+}
+
+TEST(TimestampTest, RoundsTheSecondDown) {
+  using std::chrono::nanoseconds;
+  EXPECT_EQ(Timestamp::of(nanoseconds(0)), Timestamp{});
+  EXPECT_EQ(Timestamp::of(nanoseconds(1'500'000'000)), (Timestamp{1, 500'000'000}));
+  EXPECT_EQ(Timestamp::of(nanoseconds(-1)), (Timestamp{-1, 999'999'999}));
+  EXPECT_EQ(Timestamp::of(nanoseconds(-1'000'000'000)), (Timestamp{-1, 0}));
+  EXPECT_EQ(Timestamp::of(nanoseconds(-1'000'000'001)), (Timestamp{-2, 999'999'999}));
+  EXPECT_EQ(Timestamp::of(nanoseconds::min()), (Timestamp{-9'223'372'037, 145'224'192}));
+}
+
+TEST(TimestampTest, IsTheTimespecItWasMadeOf) {
+  // 1600, a tick before 1970, 2300, the end of the year 9999, and the furthest there is.
+  for (const int64_t seconds : {int64_t{-11'676'096'000}, int64_t{-1}, int64_t{10'413'792'000},
+                                int64_t{253'402'300'799}, INT64_MIN, INT64_MAX}) {
+    const timespec time{.tv_sec = seconds, .tv_nsec = 999'999'999};
+    const timespec back = Timestamp::of(time).timespec();
+    EXPECT_EQ(back.tv_sec, time.tv_sec);
+    EXPECT_EQ(back.tv_nsec, time.tv_nsec);
+  }
+}
+
+TEST(TimestampTest, IsOrderedAsTimeIs) {
+  EXPECT_LT((Timestamp{-2, 999'999'999}), (Timestamp{-1, 0}));
+  EXPECT_LT((Timestamp{-1, 0}), (Timestamp{-1, 1}));
+  EXPECT_LT((Timestamp{INT64_MIN, 0}), (Timestamp{INT64_MAX, 0}));
 }
 
 TEST(CheckDeathTest, NamesTheBrokenCondition) {

@@ -168,7 +168,7 @@ class CachedFileTest : public ::testing::Test {
   }
   bool change_mtime(int64_t mtime_ns) {
     source::AttributeChange change;
-    change.mtime_ns = mtime_ns;
+    change.mtime = Timestamp::of(Nanos(mtime_ns));
     return run(source_.set_attributes({source_.root(), "file"}, change)).has_value();
   }
   uint64_t reads() const { return source_.calls(CallKind::kRead); }

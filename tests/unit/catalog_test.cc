@@ -21,21 +21,29 @@ ChunkRecord full_chunk() {
 
 NodeRecord full_node() {
   NodeRecord record;
-  record.attributes = {11, S_IFREG | 0644, 2, 1000, 1001, 0x0102, 1ULL << 40, 77, {-5, 6, 7}};
+  record.attributes = {11,
+                       S_IFREG | 0644,
+                       2,
+                       1000,
+                       1001,
+                       0x0102,
+                       1ULL << 40,
+                       77,
+                       {{-5, 999'999'999}, {6, 1}, {253'402'300'800, 7}}};
   record.validated_at_ns = -8;
   record.used_at_ns = 9;
   record.parent = NodeId{10};
   record.name = std::string("name with \0 and \xff", 16);
   record.symlink_target = "../target";
   record.object = ObjectId{12};
-  record.version = {13, -14, 15, 16};
+  record.version = {13, {-14, 2}, {15, 3}, 16};
   record.object_bytes = 17;
   record.block_shift = 18;
   record.data_stable = true;
   record.ctime_moved = true;
   record.listing_parts = 19;
-  record.listing_mtime_ns = 20;
-  record.listing_ctime_ns = -21;
+  record.listing_mtime = {20, 4};
+  record.listing_ctime = {-21, 5};
   record.cached_at_ns = 22;
   record.first_chunk = full_chunk();
   return record;
@@ -61,16 +69,82 @@ void expect_only_whole_decodes(const std::string& value, Decode decode) {
   }
 }
 
+std::string bytes_of(std::string_view hex) {
+  std::string bytes;
+  for (size_t i = 0; i + 1 < hex.size(); i += 2)
+    bytes.push_back(static_cast<char>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16)));
+  return bytes;
+}
+
+// As a larder of record version 2 wrote it.
+std::string node_of_version_2() {
+  return bytes_of(
+      "020b00000000000000a481000002000000e8030000e903000002010000000000000000000000010000"
+      "4d00000000000000fbffffffffffffff06002a36fe9c9717006cca88ffffffff08cac471fe9c971709"
+      "000000000000000a00000000000000040000006e616d6502000000746f0c000000000000000d000000"
+      "0000000000d197a6ffffffff0f00000000000000100000000000000011000000000000001207130000"
+      "001400000000000000ebffffffffffffff16000000000000000500000000000000efbeadde00000000");
+}
+
+NodeRecord node_read_of_version_2() {
+  NodeRecord node;
+  node.attributes = {11,
+                     S_IFREG | 0644,
+                     2,
+                     1000,
+                     1001,
+                     0x0102,
+                     1ULL << 40,
+                     77,
+                     {{-1, 999'999'995}, {1'700'000'000, 6}, {-2, 0}}};
+  node.validated_at_ns = 0;  // such a record's dates may have wrapped
+  node.used_at_ns = 9;
+  node.parent = NodeId{10};
+  node.name = "name";
+  node.symlink_target = "to";
+  node.object = ObjectId{12};
+  node.version = {13, {-2, 500'000'000}, {0, 15}, 16};
+  node.object_bytes = 17;
+  node.block_shift = 18;
+  node.data_stable = true;
+  node.ctime_moved = true;
+  node.listing_parts = 19;
+  node.listing_mtime = {0, 20};
+  node.listing_ctime = {-1, 999'999'979};
+  node.cached_at_ns = 22;
+  node.first_chunk = ChunkRecord{5, {0xdeadbeef, 0}};
+  return node;
+}
+
+TEST(CatalogRecords, NodesOfTheSecondVersionAreRead) {
+  const std::string value = node_of_version_2();
+  EXPECT_EQ(decode_node(value), node_read_of_version_2());
+  for (size_t size = 0; size < value.size(); ++size)
+    EXPECT_FALSE(decode_node(value.substr(0, size))) << "cut to " << size;
+  EXPECT_FALSE(decode_node(value + '\0'));
+}
+
 // Version 1 had neither the object's age nor the first chunk.
 TEST(CatalogRecords, NodesOfTheFirstVersionAreRead) {
-  NodeRecord node = full_node();
-  node.first_chunk.reset();
-  std::string value = encode(node);
+  NodeRecord node = node_read_of_version_2();
+  constexpr size_t kFirstChunkBytes = sizeof(uint64_t) + 2 * sizeof(uint32_t);
+  std::string value = node_of_version_2();
   value[0] = 1;
-  value.resize(value.size() - sizeof node.cached_at_ns);
+  value.resize(value.size() - kFirstChunkBytes - sizeof node.cached_at_ns);
+  constexpr size_t kBehindFlagsBytes = sizeof(uint32_t) + 2 * sizeof(int64_t);
+  char& flags = value[value.size() - kBehindFlagsBytes - 1];
+  EXPECT_FALSE(decode_node(value)) << "a flag that version 1 did not have";
+  flags = 3;
   node.cached_at_ns = 0;
+  node.first_chunk.reset();
   EXPECT_EQ(decode_node(value), node);
   EXPECT_FALSE(decode_node(value + std::string(sizeof node.cached_at_ns, '\0')));
+}
+
+TEST(CatalogRecords, AWholeSecondOfNanosecondsIsRefused) {
+  NodeRecord node = full_node();
+  node.version.mtime.nanoseconds = Timestamp::kPerSecond;
+  EXPECT_FALSE(decode_node(encode(node)));
 }
 
 TEST(CatalogRecords, ComeBackAsTheyWere) {

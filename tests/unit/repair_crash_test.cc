@@ -19,7 +19,7 @@ using larder::testing::SimDisk;
 constexpr uint64_t kThinning = kIsSanitized ? 12 : 1;
 
 // The bytes of each object as its record's version of the file has them: the source's, of then.
-using Truth = std::map<ObjectId, std::map<int64_t, std::string>>;
+using Truth = std::map<ObjectId, std::map<Timestamp, std::string>>;
 
 journal::StoreOptions small_log() {
   journal::StoreOptions options;
@@ -105,8 +105,8 @@ class Scene {
     for (size_t i = 0; i < CacheContent::kBlockBytes; ++i)
       data[block * CacheContent::kBlockBytes + i] = 'Z';
     write_object(file.object, data);
-    record.version.mtime_ns += 1;
-    truth_[file.object][record.version.mtime_ns] = data;
+    ++record.version.mtime.seconds;
+    truth_[file.object][record.version.mtime] = data;
     record.data_stable = true;
     record.first_chunk = CacheContent::claims_of(data);
     put(file.node, record);
@@ -198,7 +198,7 @@ class Served {
   void look_at_claims(const catalog::NodeRecord& node) {
     const auto versions = truth_.find(node.object);
     ASSERT_TRUE(versions != truth_.end());
-    const auto right = versions->second.find(node.version.mtime_ns);
+    const auto right = versions->second.find(node.version.mtime);
     ASSERT_TRUE(right != versions->second.end());
     // Another version than the source's is not believed.
     if (right->first != versions->second.rbegin()->first && node.validated_at_ns == 0) return;

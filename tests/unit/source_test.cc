@@ -73,8 +73,7 @@ TEST_F(SourceOperations, AttributesAreThoseOfLstat) {
     EXPECT_EQ(got->gid, expected.st_gid);
     EXPECT_EQ(got->size_bytes, static_cast<uint64_t>(expected.st_size));
     EXPECT_EQ(got->blocks_512, static_cast<uint64_t>(expected.st_blocks));
-    EXPECT_EQ(got->times.mtime_ns,
-              expected.st_mtim.tv_sec * 1'000'000'000 + expected.st_mtim.tv_nsec);
+    EXPECT_EQ(got->times.mtime, Timestamp::of(expected.st_mtim));
   }
   EXPECT_EQ(error_of(run(source_->attributes(at("none")))), Code::kNotFound);
   EXPECT_EQ(error_of(try_at("f/x")), code_of(ENOTDIR));
@@ -112,11 +111,11 @@ TEST_F(SourceOperations, ASymlinkIsActedOnItself) {
   EXPECT_EQ(run(source_->read_link(at("l"))), "f");
   EXPECT_EQ(error_of(run(source_->read_link(at("f")))), Code::kInvalid);
   AttributeChange change;
-  change.mtime_ns = -1'500'000'000;
-  change.atime_ns = 5;
+  change.mtime = Timestamp{-2, 500'000'000};
+  change.atime = Timestamp{0, 5};
   const auto changed = run(source_->set_attributes(at("l"), change));
   ASSERT_TRUE(changed);
-  EXPECT_EQ(changed->times.mtime_ns, *change.mtime_ns);
+  EXPECT_EQ(changed->times.mtime, *change.mtime);
   EXPECT_EQ(lstat_of("f").st_mtim.tv_sec, before.st_mtim.tv_sec);
   AttributeChange truncation;
   truncation.size_bytes = 0;
@@ -233,26 +232,39 @@ TEST_F(SourceOperations, FilesStayReachableAfterUnlink) {
   EXPECT_EQ(changed->mode & 07777, 0640u);
 }
 
+// Nanoseconds since 1970 in 64 bits end in 2262.
+TEST_F(SourceOperations, SetsAndShowsDatesFarAhead) {
+  write_file(root() / "f", "text");
+  AttributeChange change;
+  change.mtime = Timestamp{10'413'792'000, 999'999'999};  // 2300
+  change.atime = Timestamp{-1, 1};
+  const auto changed = run(source_->set_attributes(at("f"), change));
+  ASSERT_TRUE(changed);
+  EXPECT_EQ(changed->times.mtime, *change.mtime);
+  EXPECT_EQ(changed->times.atime, *change.atime);
+  EXPECT_EQ(Timestamp::of(lstat_of("f").st_mtim), *change.mtime);
+}
+
 TEST_F(SourceOperations, SetsAttributes) {
   write_file(root() / "f", "text");
   fs::create_directory(root() / "d");
   AttributeChange change;
   change.permissions = 04711;
   change.size_bytes = 1000;
-  change.mtime_ns = 1'234'567'890'123'456'789;
+  change.mtime = Timestamp{1'234'567'890, 123'456'789};
   change.uid = ::getuid();  // clears set-id bits, which must come back
   const auto changed = run(source_->set_attributes(at("f"), change));
   ASSERT_TRUE(changed);
   EXPECT_EQ(changed->mode & 07777, 04711u);
   EXPECT_EQ(changed->size_bytes, 1000u);
-  EXPECT_EQ(changed->times.mtime_ns, *change.mtime_ns);
-  const int64_t atime_ns = changed->times.atime_ns;
+  EXPECT_EQ(changed->times.mtime, *change.mtime);
+  const Timestamp atime = changed->times.atime;
   AttributeChange now;
   now.mtime_now = true;
   const auto touched = run(source_->set_attributes(at("f"), now));
   ASSERT_TRUE(touched);
-  EXPECT_GT(touched->times.mtime_ns, *change.mtime_ns);
-  EXPECT_EQ(touched->times.atime_ns, atime_ns);
+  EXPECT_GT(touched->times.mtime, *change.mtime);
+  EXPECT_EQ(touched->times.atime, atime);
   AttributeChange permissions;
   permissions.permissions = 0700;
   EXPECT_EQ(run(source_->set_attributes(at("d"), permissions))->mode & 07777, 0700u);

@@ -9,6 +9,7 @@
 #include <map>
 
 #include "app/inspect/node_paths.h"
+#include "base/clock.h"
 #include "catalog/records.h"
 #include "object/objects.h"
 
@@ -23,14 +24,17 @@ std::string hex(uint64_t number) {
 }
 
 // UTC, to the nanosecond; "-" for 0, which stands for "not known".
-std::string time_text(int64_t ns) {
-  if (ns == 0) return "-";
-  constexpr int64_t kSecond = 1'000'000'000;
-  const int64_t second = ns / kSecond - (ns % kSecond < 0 ? 1 : 0);
-  const auto seconds = static_cast<std::time_t>(second);
+std::string time_text(Timestamp time) {
+  if (time == Timestamp{}) return "-";
+  const std::time_t seconds = time.seconds;
   std::tm parts{};
-  if (gmtime_r(&seconds, &parts) == nullptr) return fmt::format("{} ns", ns);
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:09}Z", parts, ns - second * kSecond);
+  // Beyond the years that fit into an int.
+  if (gmtime_r(&seconds, &parts) == nullptr) return fmt::format("{} s", seconds);
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:09}Z", parts, time.nanoseconds);
+}
+
+std::string time_text(int64_t wall_ns) {
+  return time_text(Timestamp::of(Nanos(wall_ns)));
 }
 
 std::string_view type_name(uint32_t mode) {
@@ -105,8 +109,8 @@ Value value_of(const catalog::NodeRecord& r) {
                   {"gid", r.attributes.gid},
                   {"size_bytes", r.attributes.size_bytes},
                   {"source_inode", r.attributes.inode},
-                  {"mtime", time_text(r.attributes.times.mtime_ns)},
-                  {"ctime", time_text(r.attributes.times.ctime_ns)},
+                  {"mtime", time_text(r.attributes.times.mtime)},
+                  {"ctime", time_text(r.attributes.times.ctime)},
                   {"validated_at", time_text(r.validated_at_ns)},
                   {"used_at", time_text(r.used_at_ns)},
                   {"parent", r.parent.value},
@@ -121,14 +125,14 @@ Value value_of(const catalog::NodeRecord& r) {
     o.emplace_back("cached_at", time_text(r.cached_at_ns));
     if (r.first_chunk) o.emplace_back("first_chunk", value_of(*r.first_chunk, 0));
     o.emplace_back("version", Value::Object{{"size_bytes", r.version.size_bytes},
-                                            {"mtime", time_text(r.version.mtime_ns)},
-                                            {"ctime", time_text(r.version.ctime_ns)},
+                                            {"mtime", time_text(r.version.mtime)},
+                                            {"ctime", time_text(r.version.ctime)},
                                             {"inode", r.version.inode}});
   }
   if (r.listing_parts != 0) {
     o.emplace_back("listing_parts", r.listing_parts);
-    o.emplace_back("listing_mtime", time_text(r.listing_mtime_ns));
-    o.emplace_back("listing_ctime", time_text(r.listing_ctime_ns));
+    o.emplace_back("listing_mtime", time_text(r.listing_mtime));
+    o.emplace_back("listing_ctime", time_text(r.listing_ctime));
   }
   return o;
 }
