@@ -1,6 +1,7 @@
 #include "cache/cached_file.h"
 
 #include <algorithm>
+#include <ranges>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -46,15 +47,12 @@ void CachedFile::load(const catalog::NodeRecord& record) {
   ctime_moved_ = record.ctime_moved;
   cached_at_ns_ = record.cached_at_ns;
   first_chunk_ = record.first_chunk;
-  const uint64_t blocks = block_count(size_bytes_, block_shift_);
-  for (uint64_t chunk = 0; chunk * catalog::kBlocksPerChunk < blocks; ++chunk) {
-    const auto found = env_.catalog.chunk(record, chunk);
-    if (found && *found) blocks_.load(chunk, **found);
-  }
+  const bool is_whole = load_chunks(record);
   const uint64_t object_bytes = bytes_of_object(record);
   extra_bytes_ = static_cast<int64_t>(object_bytes) - static_cast<int64_t>(block_bytes_held());
+  const uint64_t blocks = block_count(size_bytes_, block_shift_);
   const bool plausible = blocks == 0 || blocks_.present_in(blocks, UINT64_MAX).empty();
-  if (!record.data_stable || record.version.size_bytes != size_bytes_ || !plausible) {
+  if (!record.data_stable || record.version.size_bytes != size_bytes_ || !plausible || !is_whole) {
     // Its chunk records go with the object, whose id is never used again; so nothing that is
     // claimed later can bring them back.
     untrusted_ = true;
@@ -65,6 +63,39 @@ void CachedFile::load(const catalog::NodeRecord& record) {
   }
   env_.residents.meet(owner_.id(), object_bytes, record.cached_at_ns);
   env_.residents.settle(owner_.id(), object_bytes);  // if the census had only the record
+}
+
+// False: not all is known.
+bool CachedFile::load_chunks(const catalog::NodeRecord& record) {
+  const auto load_one = [&](uint64_t chunk) REQUIRES(mutex_) -> std::optional<uint64_t> {
+    const auto found = env_.catalog.chunk(record, chunk);
+    if (!found || !*found) return std::nullopt;
+    blocks_.load(chunk, **found);
+    return (**found).next;
+  };
+  load_one(0);
+  if (record.further_chunks) {
+    further_chunks_.emplace();
+    std::vector<uint64_t> chunks;
+    std::optional<uint64_t> chunk = record.further_chunks;
+    while (chunk && *chunk != 0) {
+      if (further_chunks_->has(*chunk)) return false;  // a circle
+      further_chunks_->add(*chunk);
+      chunks.push_back(*chunk);
+      chunk = load_one(*chunk);
+    }
+    further_chunks_.emplace();
+    for (const uint64_t known : chunks | std::views::reverse) further_chunks_->add(known);
+    return chunk.has_value();
+  }
+  // As older larders left it.  A file of more chunks (with the usual blocks, of 8 TiB) is fetched
+  // again.
+  constexpr uint64_t kUnlistedChunksMax = 1 << 20;
+  further_chunks_.reset();
+  const uint64_t chunks = (block_count(size_bytes_, block_shift_) + catalog::kBlocksPerChunk - 1) /
+                          catalog::kBlocksPerChunk;
+  for (uint64_t chunk = 1; chunk < std::min(chunks, kUnlistedChunksMax); ++chunk) load_one(chunk);
+  return chunks <= kUnlistedChunksMax;
 }
 
 uint64_t CachedFile::bytes_of_object(const catalog::NodeRecord& record) const {
@@ -78,6 +109,8 @@ void CachedFile::describe(catalog::NodeRecord& record) const {
   record.object = object_created_ ? object_ : ObjectId{};
   record.cached_at_ns = object_created_ ? cached_at_ns_ : 0;
   record.first_chunk = object_created_ ? first_chunk_ : std::nullopt;
+  record.further_chunks =
+      object_created_ && further_chunks_ ? std::optional(further_chunks_->first()) : std::nullopt;
   record.version = version_;
   record.block_shift = block_shift_;
   record.data_stable = !unsettled_ && !racy_;
@@ -157,6 +190,7 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy) {
     } else {
       dropped = drop_locked();
       size_bytes_ = now.size_bytes;
+      size_is_made_up_ = false;
       // The open source goes on being the file while the inode says so, or no name leads there.
       if (other_file && !held_) dropped.reader = std::exchange(reader_, nullptr);
       list_if_open();
@@ -216,9 +250,11 @@ CachedFile::Dropped CachedFile::drop_locked() {
   object_ = {};
   object_created_ = false;
   first_chunk_.reset();
+  further_chunks_.reset();
   untrusted_ = false;
   extra_bytes_ = 0;
   blocks_.reset();
+  through_reader_.clear();
   ++generation_;
   return dropped;
 }
@@ -346,6 +382,7 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId object) {
         object_created_ = true;
         cached_at_ns_ = env_.clock.wall().count();
         first_chunk_.emplace();
+        further_chunks_.emplace();
       }
       size_now = size_bytes_;
     }
@@ -374,7 +411,10 @@ uint64_t CachedFile::generation() const {
 void CachedFile::offer_source(std::shared_ptr<source::SourceFile> file) {
   MutexLock lock(mutex_);
   idle_ = false;
-  if (!reader_) reader_ = std::move(file);
+  if (!reader_) {
+    through_reader_.clear();
+    reader_ = std::move(file);
+  }
   list_if_open();
 }
 
@@ -440,7 +480,12 @@ catalog::Batch CachedFile::end_claim(const ClaimableState& state, uint64_t alloc
   if (object_ != state.object || changed_at_ != state.changed_at || own_change_) return batch;
   for (const auto& [chunk, record] : state.chunks) {
     if (chunk != 0) {
-      batch.put(state.object, chunk, record);
+      catalog::ChunkRecord listed = record;
+      if (further_chunks_) {
+        further_chunks_->add(chunk);
+        listed.next = further_chunks_->next(chunk);
+      }
+      batch.put(state.object, chunk, listed);
     } else {
       if (!first_chunk_) batch.remove(state.object, 0);  // where older larders put it
       first_chunk_ = record;

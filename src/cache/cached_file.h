@@ -20,6 +20,7 @@
 //     blocks, plus extra_bytes_, by which the file system was last found to take more (or less) for
 //     the object; both change with it, under mutex_.
 //   - listed_ is set exactly while object_file_ or reader_ is.
+//   - Of a file whose size is made up nothing is cached.
 //   - While punching_, no absent block becomes present but through fetches begun before, none of
 //     which is in the range on its way out.
 //
@@ -38,6 +39,9 @@
 #include "base/ids.h"
 #include "base/mutex.h"
 #include "cache/block_map.h"
+#include "cache/block_ranges.h"
+#include "cache/chunk_list.h"
+#include "cache/early_end.h"
 #include "cache/environment.h"
 #include "cache/object_room.h"
 #include "cache/open_files.h"
@@ -122,13 +126,22 @@ class CachedFile {
   io::Task<Result<bool>> read(uint64_t offset, size_t length, std::vector<Slice>* out);
   // Starts fetching what is absent in the range; waits for nothing.  On a reactor's thread.
   void prefetch(uint64_t offset, uint64_t length);
-  // Fetches all that is absent and waits for it.
-  io::Task<Result<void>> fetch_all();
+  // Fetches all that is absent and waits for it; likewise of a range.
+  io::Task<Result<void>> fetch_all() { return fetch_range(0, UINT64_MAX); }
+  io::Task<Result<void>> fetch_range(uint64_t offset, uint64_t length);
   // Lets the reader use this open file of the source (same version).
   void offer_source(std::shared_ptr<source::SourceFile> file);
   std::shared_ptr<source::SourceFile> source_file() const;
   // The same, opened now if it is not open.
   io::Task<Result<std::shared_ptr<source::SourceFile>>> reader();
+  // --- what is not believed (cache/cached_file_doubt.cc)
+  // The source's file ends elsewhere than its size says, and that is its content: it is read by
+  // read_past_cache() only.
+  bool size_is_made_up() const;
+  // Reads what the source has there, past the size too; less at the end.
+  io::Task<Result<void>> read_past_cache(uint64_t offset, size_t length, std::vector<Slice>* out);
+  // Whether data were dropped since the last call because their source was not to be believed.
+  bool take_doubt();
   // The last name is about to go (true), or it did not: whether the open source is the only way to
   // the file and must be kept until the last handle is closed.
   void hold_source(bool hold);
@@ -157,9 +170,13 @@ class CachedFile {
   // afterwards, and the size becomes new_size if given.
   io::Task<void> begin_change(uint64_t offset, uint64_t length);
   void end_change(uint64_t offset, uint64_t length, std::optional<uint64_t> new_size_bytes);
-  // After end_change: brings what it dropped back into an object that is exposed, where readers see
-  // the object whatever is known of its blocks.  Does nothing otherwise.
-  io::Task<void> refill_exposed();
+  // After end_change of the range: brings what it dropped back into an object that is exposed,
+  // where readers see the object whatever is known of its blocks.  Does nothing otherwise.
+  io::Task<void> refill_exposed(uint64_t offset, uint64_t length);
+  // end_change and that, for a change that failed: how much of it arrived the source's size shows
+  // (a full disk in the middle of a write).
+  io::Task<void> end_failed_change(std::shared_ptr<source::SourceFile> file, uint64_t offset,
+                                   uint64_t length);
   // end_change for a truncation that succeeded: what lies below the new size stays.
   void end_truncate(uint64_t new_size_bytes);
   // end_change for a range that reads as zeros now.
@@ -223,6 +240,8 @@ class CachedFile {
                                   std::shared_ptr<Fetch> fetch);
   Result<void> ensure_object_id();
   io::Task<Result<void>> fetch_from_source(std::shared_ptr<Fetch> fetch);
+  Error ended_early(const Fetch& fetch, const std::shared_ptr<source::SourceFile>& reader,
+                    uint64_t end_bytes);
   io::Task<void> store(std::shared_ptr<Fetch> fetch);
   bool end_store(const Fetch& fetch, bool has_begun, const std::vector<uint32_t>& checksums,
                  uint64_t bytes);
@@ -266,11 +285,14 @@ class CachedFile {
     std::shared_ptr<io::File> file;
     std::vector<uint64_t> chunks = {};
     uint64_t bytes = 0;
+    std::vector<uint64_t> relinked = {};  // chunks that name another next one now
   };
   std::optional<Hole> begin_punch(ObjectId object, std::shared_ptr<io::File> file,
                                   uint64_t wanted_bytes) REQUIRES(mutex_);
   Result<void> unclaim(const Hole& hole);
   Result<void> carry_out(const Hole& hole);
+  void distrust(const std::shared_ptr<source::SourceFile>& reader, Dropped& dropped)
+      REQUIRES(mutex_);
   Dropped drop_locked() REQUIRES(mutex_);
   void finish_drop(Dropped dropped);
   bool remove_object(ObjectId object);
@@ -294,6 +316,7 @@ class CachedFile {
                                   const std::vector<uint64_t>& keep) const;
   static bool fill_holes(io::File* file, const std::vector<Range>& holes);
   uint64_t bytes_of_object(const catalog::NodeRecord& record) const;
+  bool load_chunks(const catalog::NodeRecord& record) REQUIRES(mutex_);
   // Forgets the blocks; returns what they took.
   uint64_t clear_blocks(uint64_t first_block, uint64_t last_block) REQUIRES(mutex_);
   // So many bytes of blocks that are no longer present are gone from the disk, too, or still there:
@@ -333,6 +356,8 @@ class CachedFile {
   int64_t cached_at_ns_ GUARDED_BY(mutex_) = 0;     // of the object
   // What is claimed of chunk 0; nullopt: a record of its own says it.
   std::optional<catalog::ChunkRecord> first_chunk_ GUARDED_BY(mutex_);
+  // What is claimed of others; nullopt: an older larder did not list it.
+  std::optional<ChunkList> further_chunks_ GUARDED_BY(mutex_);
   std::shared_ptr<io::File> object_file_ GUARDED_BY(mutex_);
   std::shared_ptr<ObjectRoom> room_ GUARDED_BY(mutex_);  // null: it was not opened yet
   BlockMap blocks_ GUARDED_BY(mutex_);
@@ -341,6 +366,10 @@ class CachedFile {
   uint64_t punches_ GUARDED_BY(mutex_) = 0;  // who read the object meanwhile reads again
   std::unordered_map<uint64_t, std::shared_ptr<Fetch>> fetches_ GUARDED_BY(mutex_);  // by block
   std::shared_ptr<source::SourceFile> reader_ GUARDED_BY(mutex_);
+  BlockRanges through_reader_ GUARDED_BY(mutex_);  // what came through it
+  EarlyEnd early_end_ GUARDED_BY(mutex_);
+  bool size_is_made_up_ GUARDED_BY(mutex_) = false;  // of this version
+  bool doubted_ GUARDED_BY(mutex_) = false;          // see take_doubt()
   std::optional<OpenFiles::Position> listed_ GUARDED_BY(mutex_);
   bool held_ GUARDED_BY(mutex_) = false;  // reader_ cannot be opened again
   bool idle_ GUARDED_BY(mutex_) = false;  // close the descriptors when the last fetch ends

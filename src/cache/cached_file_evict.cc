@@ -101,6 +101,8 @@ std::optional<CachedFile::Hole> CachedFile::begin_punch(ObjectId object,
     hole.chunks.push_back(chunk);
   }
   if (hole.chunks.empty()) return std::nullopt;
+  if (further_chunks_)
+    hole.relinked = further_chunks_->remove({hole.chunks.begin(), hole.chunks.end()});
   count_left(hole.bytes);
   punching_ = true;
   ++punches_;
@@ -111,6 +113,18 @@ std::optional<CachedFile::Hole> CachedFile::begin_punch(ObjectId object,
 Result<void> CachedFile::unclaim(const Hole& hole) {
   catalog::Batch batch;
   for (const uint64_t chunk : hole.chunks) batch.remove(hole.object, chunk);
+  catalog::NodeRecord node;  // as far as it tells where the chunks' records are
+  node.object = hole.object;
+  for (const uint64_t chunk : hole.relinked) {
+    TRY_ASSIGN(auto claimed, env_.catalog.chunk(node, chunk));
+    if (!claimed) return fail(Code::kCorrupt, "a chunk's record");
+    {
+      const MutexLock lock(mutex_);
+      if (!further_chunks_) return fail(Code::kStale, "object");
+      claimed->next = further_chunks_->next(chunk);
+    }
+    batch.put(hole.object, chunk, *claimed);
+  }
   TRY(owner_.persist(std::move(batch)));
   return env_.catalog.commit();
 }

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "cache/buffers_in_time.h"
 #include "cache/cached_file.h"
 #include "cache/claims.h"
 
@@ -32,8 +33,10 @@ constexpr int kReadAttemptsMax = 16;
 constexpr int kDescriptorTriesMax = 10;
 constexpr Nanos kDescriptorPauseMin = std::chrono::milliseconds(1);
 
+// Also of the file system that the cache is on: larger files it does not take (ext4: 16 TiB).
 bool is_a_bound(const Error& error) {
-  return error.is(Code::kNoSpace) || error.is(Code::kNoDescriptors);
+  return error.is(Code::kNoSpace) || error.is(Code::kNoDescriptors) ||
+         error.is(static_cast<Code>(EFBIG));
 }
 
 }  // namespace
@@ -229,6 +232,8 @@ io::Task<Result<bool>> CachedFile::read(uint64_t offset, size_t length, std::vec
         again = true;
         if (done) break;                               // it may have read the hole
         if (changed_since(object, changed_at)) break;  // cut short under this reader
+        if (done.error().is(Code::kLimit))
+          co_return fail(done.error());  // nothing is wrong with it
         // The local disk cannot give what it was given: the source still has it.
         log::warning("cannot read an object, fetching it again: {}", done.error().message());
         env_.metrics.store_errors.add();
@@ -265,7 +270,8 @@ io::Task<Result<void>> CachedFile::read_object(std::shared_ptr<io::File> file, u
     whole_block = changes_in_progress_ == 0 && (offset & (block_bytes() - 1)) == 0 &&
                   offset < size_bytes_ && length == block_length(offset >> block_shift_);
   }
-  buffer::BufferRef buffer = env_.pool.allocate(length);
+  io::Task<buffer::BufferRef> allocating = allocate_in_time(&env_.pool, length);
+  buffer::BufferRef buffer = co_await std::move(allocating);
   if (!buffer) co_return fail(Code::kLimit, "buffers");
   io::Task<Result<size_t>> reading =
       io::Reactor::current()->read(*file, buffer.bytes().first(length), offset);
@@ -335,16 +341,22 @@ io::Task<Result<void>> CachedFile::fetch_from_source(std::shared_ptr<Fetch> fetc
   io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = reader();
   const Result<std::shared_ptr<source::SourceFile>> file = co_await std::move(opening);
   if (!file) co_return fail(file.error());
-  buffer::BufferRef buffer = env_.pool.allocate(fetch->length);
+  io::Task<buffer::BufferRef> allocating = allocate_in_time(&env_.pool, fetch->length);
+  buffer::BufferRef buffer = co_await std::move(allocating);
   if (!buffer) co_return fail(Code::kLimit, "buffers");
   const Nanos asked_at = env_.clock.monotonic();
   source::Outcome<size_t> reading = (*file)->read(buffer, fetch->length, fetch->offset);
   const Result<size_t> got = co_await std::move(reading);
   if (!got) co_return fail(got.error());
   fetch->took = env_.clock.monotonic() - asked_at;
-  // The file ended before its size said: it was changed outside, its attributes have to be looked
-  // at again.
-  if (*got != fetch->length) co_return fail(Code::kStale, "shorter than its size");
+  if (*got != fetch->length) co_return fail(ended_early(*fetch, *file, fetch->offset + *got));
+  {
+    MutexLock lock(mutex_);
+    if (reader_ == *file)
+      through_reader_.add(fetch->first_block, fetch->first_block + fetch->blocks - 1);
+    else if (!reader_)
+      fetch->detached = true;  // given up meanwhile
+  }
   fetch->buffer = std::move(buffer);
   co_return Result<void>();
 }
@@ -442,6 +454,7 @@ void CachedFile::prefetch(uint64_t offset, uint64_t length) {
   {
     MutexLock lock(mutex_);
     if (!object_ || offset >= size_bytes_ || changes_in_progress_ > 0 || punching_) return;
+    if (size_is_made_up_) return;
     const uint64_t run_max = std::max<uint64_t>(1, env_.options.fetch_bytes_max >> block_shift_);
     const uint64_t last = last_block(offset, std::min(length, size_bytes_ - offset));
     for (uint64_t block = offset >> block_shift_; block <= last; ++block) {
@@ -457,10 +470,11 @@ void CachedFile::prefetch(uint64_t offset, uint64_t length) {
   spawn_fetches(started);
 }
 
-io::Task<Result<void>> CachedFile::fetch_all() {
+io::Task<Result<void>> CachedFile::fetch_range(uint64_t offset, uint64_t length) {
   const uint64_t window = std::max<uint64_t>(env_.options.readahead_max_bytes, 1 << 20);
-  for (uint64_t at = 0; at < size_bytes(); at += window / 2) {
-    prefetch(at, window);
+  const uint64_t end = length > UINT64_MAX - offset ? UINT64_MAX : offset + length;
+  for (uint64_t at = offset; at < std::min(end, size_bytes()); at += window / 2) {
+    prefetch(at, std::min(window, end - at));
     std::vector<std::shared_ptr<Fetch>> waited;
     {
       MutexLock lock(mutex_);

@@ -115,7 +115,9 @@ Result<void> CachedFile::unclaim(ObjectId object, uint64_t chunk,
     BlockMap rest;
     rest.load(chunk, claimed);
     for (const uint64_t block : blocks) rest.clear(block);
-    return rest.record(chunk);
+    catalog::ChunkRecord record = rest.record(chunk);
+    record.next = claimed.next;
+    return record;
   };
   catalog::NodeRecord node;  // as far as it tells where the chunk's record is
   node.object = object;

@@ -28,13 +28,24 @@ struct Scrub::Object {
   // Open during a step only: what somebody has open is not punched to make room.
   std::shared_ptr<io::File> file{};
   uint64_t next_block = 0;
+  bool is_at_end = false;
 
   ObjectId id() const { return record.object; }
   uint64_t offset_of(uint64_t block) const { return block << record.block_shift; }
   uint64_t block_length(uint64_t block) const {
     return std::min(offset_of(1), record.version.size_bytes - offset_of(block));
   }
-  bool is_done() const { return offset_of(next_block) >= record.version.size_bytes; }
+  bool is_done() const {
+    return is_at_end || next_block >= (record.version.size_bytes + offset_of(1) - 1) / offset_of(1);
+  }
+  // chunk: what was read of the one before.
+  void go_on(uint64_t number, const std::optional<catalog::ChunkRecord>& chunk) {
+    uint64_t next = number + 1;
+    if (record.further_chunks)
+      next = number == 0 ? *record.further_chunks : chunk ? chunk->next : 0;
+    is_at_end = next == 0;
+    next_block = next * kBlocksPerChunk;
+  }
 };
 
 struct Scrub::Pass {
@@ -184,8 +195,9 @@ Result<void> Scrub::verify_some(Pass& pass) {
   pass.cost_bytes += kCostMin;
   TRY_ASSIGN(const auto record, catalog_.chunk(object.record, chunk));
   const uint64_t end_of_chunk = (chunk + 1) * kBlocksPerChunk;
-  if (!record) object.next_block = end_of_chunk;
-  while (object.next_block < end_of_chunk && !object.is_done() && pass.cost_bytes < kBytesPerStep) {
+  if (!record) object.go_on(chunk, record);
+  while (record && object.next_block < end_of_chunk && !object.is_done() &&
+         pass.cost_bytes < kBytesPerStep) {
     const uint64_t block = object.next_block++;
     const uint64_t bit = block % kBlocksPerChunk;
     if ((record->present >> bit & 1) == 0) continue;
@@ -199,6 +211,7 @@ Result<void> Scrub::verify_some(Pass& pass) {
     found_bad(object, chunk);
     object.next_block = end_of_chunk;  // all of it was looked at
   }
+  if (record && object.next_block == end_of_chunk) object.go_on(chunk, record);
   if (object.is_done()) pass.object.reset();
   return {};
 }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "base/log.h"
 #include "cache/cached_file.h"
 #include "cache/claims.h"
 
@@ -103,14 +102,6 @@ void CachedFile::end_change(uint64_t offset, uint64_t length,
   if (!good) drop();
 }
 
-io::Task<void> CachedFile::refill_exposed() {
-  if (!is_exposed()) co_return;
-  io::Task<Result<void>> fetching = fetch_all();
-  if (const Result<void> fetched = co_await std::move(fetching); !fetched)
-    log::warning("a changed file cannot be fetched again for its readers: {}",
-                 fetched.error().message());
-}
-
 void CachedFile::end_truncate(uint64_t new_size_bytes) {
   const bool good = resize(new_size_bytes);
   {
@@ -188,9 +179,8 @@ io::Task<Result<uint64_t>> CachedFile::write(std::shared_ptr<source::SourceFile>
   source::Outcome<void> writing = append ? file->append(data) : file->write(data, offset);
   const Result<void> written = co_await std::move(writing);
   if (!written) {
-    end_change(offset, length, std::nullopt);  // how much of it arrived is not known
-    io::Task<void> refilling = refill_exposed();
-    co_await std::move(refilling);
+    io::Task<void> ending = end_failed_change(file, offset, length);
+    co_await std::move(ending);
     co_return fail(written.error());
   }
   if (append) {
@@ -200,7 +190,7 @@ io::Task<Result<uint64_t>> CachedFile::write(std::shared_ptr<source::SourceFile>
       // Somebody else appends too: where our bytes are, and whose are before them, only the source
       // knows.
       end_change(0, UINT64_MAX, now ? std::optional(now->size_bytes) : std::nullopt);
-      io::Task<void> refilling = refill_exposed();
+      io::Task<void> refilling = refill_exposed(0, UINT64_MAX);
       co_await std::move(refilling);
       co_return now ? now->size_bytes - length : offset;
     }

@@ -16,7 +16,7 @@ constexpr uint8_t kNodeVersion = 3;
 constexpr uint8_t kSinceFirstChunk = 2;  // and cached_at_ns
 constexpr uint8_t kSinceSeconds = 3;     // before: files' times in 64 bits of nanoseconds
 constexpr uint8_t kNameVersion = 1;
-constexpr uint8_t kChunkVersion = 1;
+constexpr uint8_t kChunkVersion = 2;  // 1: without next
 constexpr uint8_t kListingVersion = 1;
 constexpr uint8_t kNumberVersion = 1;
 
@@ -24,6 +24,7 @@ constexpr uint8_t kNumberVersion = 1;
 constexpr uint8_t kDataStable = 1;
 constexpr uint8_t kCtimeMoved = 2;
 constexpr uint8_t kHasFirstChunk = 4;
+constexpr uint8_t kHasFurtherChunks = 8;
 
 void append_big_endian(std::string& key, uint64_t number) {
   for (int shift = 56; shift >= 0; shift -= 8) key.push_back(static_cast<char>(number >> shift));
@@ -179,14 +180,15 @@ std::string encode(const NodeRecord& r) {
   out.put(r.object.value);
   put(out, r.version);
   out.put(r.object_bytes).put(r.block_shift);
-  out.put(static_cast<uint8_t>((r.data_stable ? kDataStable : 0) |
-                               (r.ctime_moved ? kCtimeMoved : 0) |
-                               (r.first_chunk ? kHasFirstChunk : 0)));
+  out.put(static_cast<uint8_t>(
+      (r.data_stable ? kDataStable : 0) | (r.ctime_moved ? kCtimeMoved : 0) |
+      (r.first_chunk ? kHasFirstChunk : 0) | (r.further_chunks ? kHasFurtherChunks : 0)));
   out.put(r.listing_parts);
   put(out, r.listing_mtime);
   put(out, r.listing_ctime);
   out.put(r.cached_at_ns);
   if (r.first_chunk) put(out, *r.first_chunk);
+  if (r.further_chunks) out.put(*r.further_chunks);
   return out.take();
 }
 
@@ -214,9 +216,11 @@ std::optional<NodeRecord> decode_node(std::string_view value) {
   if (version >= kSinceFirstChunk) {
     r.cached_at_ns = in.get<int64_t>();
     if ((flags & kHasFirstChunk) != 0) r.first_chunk = get_chunk(in);
+    if ((flags & kHasFurtherChunks) != 0) r.further_chunks = in.get<uint64_t>();
   }
   const auto known_flags =
-      kDataStable | kCtimeMoved | (version >= kSinceFirstChunk ? kHasFirstChunk : 0);
+      kDataStable | kCtimeMoved | (version >= kSinceFirstChunk ? kHasFirstChunk : 0) |
+      (version >= kSinceSeconds ? kHasFurtherChunks : 0);
   if (!in.complete() || (flags & ~known_flags) != 0) return std::nullopt;
   if (r.block_shift > kBlockShiftMax) return std::nullopt;
   // A date beyond the nanoseconds was stored wrapped, so the source is asked for all of them again.
@@ -244,13 +248,16 @@ std::string encode(const ChunkRecord& r) {
   Encoder out;
   out.put(kChunkVersion);
   put(out, r);
+  out.put(r.next);
   return out.take();
 }
 
 std::optional<ChunkRecord> decode_chunk(std::string_view value) {
   Decoder in(value);
-  if (in.get<uint8_t>() != kChunkVersion) return std::nullopt;
+  const auto version = in.get<uint8_t>();
+  if (version < 1 || version > kChunkVersion) return std::nullopt;
   ChunkRecord r = get_chunk(in);
+  if (version > 1) r.next = in.get<uint64_t>();
   if (!in.complete()) return std::nullopt;
   return r;
 }

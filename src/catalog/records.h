@@ -36,6 +36,9 @@ struct ChunkRecord {
   uint64_t present = 0;  // bit b: block chunk * 64 + b is in the object
   // One per present block, in order; 0: not known (the block was changed in part).
   std::vector<uint32_t> checksums;
+  // The object's next chunk that has a record of its own (NodeRecord::further_chunks); 0: there is
+  // none, or it is not known.
+  uint64_t next = 0;
   bool operator==(const ChunkRecord&) const = default;
 };
 
@@ -57,6 +60,9 @@ struct NodeRecord {
   // Chunk 0, which is all that most files have, so that these cost one key less.  nullopt: it is in
   // a record of its own, if anywhere (older larders put it there).
   std::optional<ChunkRecord> first_chunk;
+  // The first of the chunks that have a record of their own, 0: none has; each names the next.
+  // nullopt: they are not listed, as older larders did not.
+  std::optional<uint64_t> further_chunks;
   uint8_t block_shift = 0;  // block size of the object = 1 << block_shift
   bool data_stable = false;
   // A change of attributes or names made here moved ctime since `version`: one that differs in

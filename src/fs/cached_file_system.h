@@ -8,6 +8,7 @@
 //   namespace.cc           making, removing, renaming
 //   files.cc               open, create, release, and how the kernel reads a file
 //   file_operations.cc     read, write and the rest on open files; changes of attributes
+//   made_up_size.cc        files whose sizes say nothing of their content
 //   directories.cc         listings
 //   extended_attributes.cc
 //   warm.cc                loading by path
@@ -285,6 +286,11 @@ class CachedFileSystem final : public FileSystem {
   Result<OpenReply> finish_open(const NodePtr& node, const Opening& opening,
                                 std::shared_ptr<source::SourceFile> source);
   io::Task<void> settle(OpenFile* open);
+  static void note_direct_write(Node& node, uint64_t epoch);
+  // --- fs/made_up_size.cc
+  bool size_is_made_up(Node& node) const;
+  io::Task<void> look_into_size(NodePtr node);
+  static io::Task<Result<ReadReply>> read_past_cache(NodePtr node, uint64_t offset, size_t length);
   // True when that was the node's last handle.
   bool close_inode(Node& node, const OpenFile& open);
   io::Task<Result<std::shared_ptr<source::SourceFile>>> open_for_writing(NodePtr node, Opening how);

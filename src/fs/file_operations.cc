@@ -35,6 +35,7 @@ void CachedFileSystem::record_read(const OpenFile& open, uint64_t offset, size_t
 bool CachedFileSystem::read_hit(uint64_t handle, uint64_t offset, size_t length, ReadReply& reply) {
   reply.clear();
   OpenFile& open = file_of(handle);
+  if (open.past_cache) return false;
   Timed timed(env_.metrics.hit_latency, env_.clock);
   bool resident = false;
   if (!open.file.read_hit(offset, length, reply.slices, &resident)) {
@@ -62,6 +63,10 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
   const Nanos start = now();
   io::AsyncMutex::Guard unchanged;  // after a failure changes made here wait for this reader
   for (int attempt = 0;; ++attempt) {
+    if (open.past_cache || file.size_is_made_up()) {
+      io::Task<Result<ReadReply>> reading = read_past_cache(node, offset, length);
+      co_return co_await std::move(reading);
+    }
     ReadReply reply;
     if (!file.resident()) {
       cache::Readahead::Range range;
@@ -75,6 +80,7 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
     }
     io::Task<Result<bool>> reading = file.read(offset, length, &reply.slices);
     const Result<bool> done = co_await std::move(reading);
+    if (!done && file.take_doubt()) invalidate_kernel(*node, std::nullopt);
     if (done) {
       (*done ? env_.metrics.miss_latency : env_.metrics.hit_latency).record(now() - start);
       record_read(open, offset, length);
@@ -107,9 +113,17 @@ io::Task<Result<size_t>> CachedFileSystem::write(uint64_t handle, buffer::Buffer
   // The kernel inode written through has the bytes, if they are where it thinks; others of the node
   // do not.
   const bool as_expected = written && *written == offset;
+  if ((open.flags & O_DIRECT) != 0) note_direct_write(*node, open.epoch);
   invalidate_kernel(*node, as_expected ? std::optional(open.epoch) : std::nullopt);
   if (!written) co_return fail(written.error());
   co_return length;
+}
+
+// Before the kernel has the answer: what it reads from then on is new.  Its pages cannot be dropped
+// here, as a write that goes through them holds them until it is answered.
+void CachedFileSystem::note_direct_write(Node& node, uint64_t epoch) {
+  MutexLock lock(node.mutex_);
+  if (KernelInode* inode = node.find_kernel_inode(epoch)) inode->has_old_pages = true;
 }
 
 io::Task<Result<void>> CachedFileSystem::flush(uint64_t handle) {
@@ -186,13 +200,16 @@ io::Task<Result<void>> CachedFileSystem::allocate(uint64_t handle, int mode, uin
   }
   const bool zeros = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0;
   const bool reserves = (mode & ~FALLOC_FL_KEEP_SIZE) == 0;  // leaves the content as it is
-  if (allocated && zeros) {
+  if (!allocated) {
+    io::Task<void> ending = file.end_failed_change(open.source, offset, changed);
+    co_await std::move(ending);
+  } else if (zeros) {
     file.end_zeros(offset, length, new_size);
-  } else if (allocated && reserves) {
+  } else if (reserves) {
     file.end_truncate(new_size.value_or(file.size_bytes()));
   } else {
     file.end_change(offset, changed, new_size);
-    io::Task<void> refilling = file.refill_exposed();
+    io::Task<void> refilling = file.refill_exposed(offset, changed);
     co_await std::move(refilling);
   }
   expire(*node);
@@ -225,11 +242,16 @@ io::Task<Result<size_t>> CachedFileSystem::copy_range(uint64_t handle, uint64_t 
   co_await std::move(beginning);
   source::Outcome<size_t> copying = source->copy_range(offset, to.source, to_offset, length);
   const Result<size_t> copied = co_await std::move(copying);
-  std::optional<uint64_t> new_size;
-  if (copied && to_offset + *copied > file.size_bytes()) new_size = to_offset + *copied;
-  file.end_change(to_offset, length, new_size);
-  io::Task<void> refilling = file.refill_exposed();
-  co_await std::move(refilling);
+  if (copied) {
+    std::optional<uint64_t> new_size;
+    if (to_offset + *copied > file.size_bytes()) new_size = to_offset + *copied;
+    file.end_change(to_offset, length, new_size);
+    io::Task<void> refilling = file.refill_exposed(to_offset, length);
+    co_await std::move(refilling);
+  } else {
+    io::Task<void> ending = file.end_failed_change(to.source, to_offset, length);
+    co_await std::move(ending);
+  }
   expire(*node);
   invalidate_kernel(*node, to.epoch);
   co_return copied;

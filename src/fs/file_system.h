@@ -50,6 +50,7 @@ struct OpenReply {
   uint64_t handle = 0;
   int32_t backing_id = 0;   // > 0: open in passthrough to it
   bool keep_cache = false;  // the kernel's pages of this inode are still right
+  bool direct_io = false;   // each read comes here, whatever the size
 };
 
 struct CreateReply {

@@ -69,12 +69,16 @@ io::Task<Result<OpenReply>> CachedFileSystem::try_open(NodePtr node, Opening ope
     io::Task<Result<void>> revalidating = revalidate_for_reading(node, opening.returned);
     CO_TRY(co_await std::move(revalidating));
   }
+  if (!opening.writes()) {
+    io::Task<void> looking = look_into_size(node);
+    co_await std::move(looking);
+  }
   io::AsyncMutex::Guard deciding = co_await node->opening.lock();
   Result<OpenReply> reply = finish_open(node, opening, std::move(source));
   if (reply && !opening.writes()) {
     cache::CachedFile& file = node->file();
     const uint64_t size = file.size_bytes();
-    if (size <= kFetchAtOpenBytes && !file.resident()) file.prefetch(0, size);
+    if (size <= kFetchAtOpenBytes && !file.resident() && !reply->direct_io) file.prefetch(0, size);
   }
   co_return reply;
 }
@@ -197,8 +201,9 @@ std::unexpected<Error> CachedFileSystem::send_back(Node& node, const Opening& op
 Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& node,
                                                                  const Opening& opening) {
   cache::CachedFile& file = node->file();
+  const bool is_direct = size_is_made_up(*node);
   const bool wants_passthrough =
-      !opening.writes() && kernel_->passthrough_available() && file.resident();
+      !opening.writes() && !is_direct && kernel_->passthrough_available() && file.resident();
   Decision decision;
   {
     MutexLock lock(node->mutex_);
@@ -208,7 +213,9 @@ Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& 
     decision.stale = inode.version != node->content_version_;
     if (decision.stale && !opening.returned && node->has_free_epoch())
       return send_back(*node, opening, !wants_passthrough, file.generation());
-    decision.reply.keep_cache = !decision.stale;
+    decision.reply.keep_cache =
+        !decision.stale && !is_direct && !std::exchange(inode.has_old_pages, false);
+    decision.reply.direct_io = is_direct;
     if (inode.passthrough_opens > 0) {
       if (wants_passthrough && inode.generation == file.generation()) {
         // as the others
@@ -282,6 +289,7 @@ Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, const Openi
   open->epoch = opening.id.epoch();
   open->flags = opening.flags;
   open->passthrough = decision.passthrough;
+  open->past_cache = decision.reply.direct_io;
   open->generation = decision.generation;
   open->source = std::move(source);
   {

@@ -39,7 +39,7 @@ std::string CachedFileSystem::path_for_message(NodeId id) {
 }
 
 io::Task<void> CachedFileSystem::refill_task(std::shared_ptr<Node> node) {
-  io::Task<void> refilling = node->file().refill_exposed();
+  io::Task<void> refilling = node->file().refill_exposed(0, UINT64_MAX);
   co_await std::move(refilling);
 }
 

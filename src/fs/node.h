@@ -54,6 +54,9 @@ struct KernelInode {
   // content_version the kernel's idea of the size and its pages belong to; 0: none.  An inode of
   // another version is not opened any more.
   uint64_t version = 0;
+  // A direct write was carried out: the kernel drops its pages before, and what it read meanwhile
+  // stays, though it may be older.  The next open lets the kernel drop them again.
+  bool has_old_pages = false;
   bool idle() const { return lookups == 0 && cached_opens == 0 && passthrough_opens == 0; }
 };
 

@@ -20,6 +20,7 @@ struct CachedFileSystem::OpenFile {
   uint64_t epoch = 0;       // of the kernel inode it was opened on
   int flags = 0;
   bool passthrough = false;
+  bool past_cache = false;                     // its size is made up
   uint64_t generation = 0;                     // pinned, when passthrough
   std::shared_ptr<source::SourceFile> source;  // open for writing; null on a read-only handle
   std::atomic<bool> wrote{false};

@@ -37,6 +37,12 @@ io::Task<Result<CachedFileSystem::Warmed>> CachedFileSystem::warm(std::string pa
   }
   io::Task<Result<void>> revalidating = revalidate_for_reading(node, false);
   CO_TRY(co_await std::move(revalidating));
+  io::Task<void> looking = look_into_size(node);
+  co_await std::move(looking);
+  if (size_is_made_up(*node)) {
+    warmed.outcome = WarmOutcome::kSkipped;
+    co_return warmed;
+  }
   io::Task<Result<void>> fetching = node->file().fetch_all();
   CO_TRY(co_await std::move(fetching));
   warmed.bytes = node->file().size_bytes();

@@ -17,7 +17,8 @@ using fs::KernelId;
 OpenMode mode_of(const fs::OpenReply& open, int flags) {
   return {.handle = FileHandle(open.handle, flags).value(),
           .backing_id = open.backing_id,
-          .keep_cache = open.keep_cache && open.backing_id == 0};
+          .keep_cache = open.keep_cache && open.backing_id == 0,
+          .direct_io = open.direct_io};
 }
 
 // The kernel did not take a handle: nobody else will release it.

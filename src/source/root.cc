@@ -1,6 +1,7 @@
 #include "source/root.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
@@ -63,6 +64,23 @@ bool type_has_stable_inodes(uint64_t type) {
 
 bool type_keeps_inodes_while_mounted(uint64_t type) {
   return type_has_stable_inodes(type) || type == kTmpfs || type == kRamfs;
+}
+
+// Views of the kernel's own state.
+bool type_makes_up_sizes(uint64_t type) {
+  switch (type) {
+    case SYSFS_MAGIC:
+    case PROC_SUPER_MAGIC:
+    case CGROUP_SUPER_MAGIC:
+    case CGROUP2_SUPER_MAGIC:
+    case DEBUGFS_MAGIC:
+    case TRACEFS_MAGIC:
+    case SECURITYFS_MAGIC:
+    case SELINUX_MAGIC:
+      return true;
+    default:
+      return false;
+  }
 }
 
 struct Root::Attached {
@@ -135,6 +153,11 @@ Error Root::explain(Error error) const {
   // trip.
   if (root && !is_lost(*root, missing ? AT_STATX_DONT_SYNC : AT_STATX_FORCE_SYNC)) return error;
   return Error(Code::kSourceDown, "the source's root directory is gone");
+}
+
+bool Root::makes_up_sizes() const {
+  const auto root = attachment();
+  return root && type_makes_up_sizes(root->identity.type);
 }
 
 bool Root::inodes_are_stable() const {

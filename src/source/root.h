@@ -25,6 +25,9 @@ bool type_has_stable_inodes(uint64_t type);
 // Whether it keeps them while it is mounted.
 bool type_keeps_inodes_while_mounted(uint64_t type);
 
+// Whether its files have sizes that say nothing of their content.
+bool type_makes_up_sizes(uint64_t type);
+
 class Root {
  public:
   // The root is not touched before attach().
@@ -48,6 +51,7 @@ class Root {
 
   bool inodes_are_stable() const;
   bool inodes_stay_while_mounted() const;
+  bool makes_up_sizes() const;
   // What tells a file from all others beneath the root: its inode number, as long as it is on the
   // root's own device.  Elsewhere (a file system mounted beneath, a Btrfs subvolume) numbers may
   // repeat, and those of devices are not stable: 0 where inodes_are_stable(), else a mixture of

@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "source/believable_read.h"
 #include "source/closer.h"
 #include "source/counted_fd.h"
 
@@ -18,8 +19,10 @@ class SharedFd {
   SharedFd(const SharedFd&) = delete;
   SharedFd& operator=(const SharedFd&) = delete;
   int get() const { return fd_.fd.get(); }
+  PageCacheTrust& trust() { return trust_; }
 
  private:
+  PageCacheTrust trust_;
   CountedFd fd_;
   std::shared_ptr<Closer> closer_;
 };

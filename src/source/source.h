@@ -85,8 +85,11 @@ class SourceFile {
  public:
   virtual ~SourceFile() = default;
   // Reads up to `length` bytes at offset into the buffer's start and sets its size; less than
-  // `length` only at the end of the file.
+  // `length` only where the source says that the file ends, which need not be true: some say so
+  // when they fail (sshfs).  Bytes are the source's (source/believable_read.h).
   virtual Outcome<size_t> read(buffer::BufferRef into, size_t length, uint64_t offset) = 0;
+  // Whether a read that came back short may have failed.  Known after such a read.
+  virtual bool fails_by_ending() const { return false; }
   // Writes all of the buffer's data(), or fails.  On a file opened with O_APPEND the offset is not
   // used.
   virtual Outcome<void> write(buffer::BufferRef from, uint64_t offset) = 0;
@@ -160,6 +163,8 @@ class Source {
   // Whether they stay at least as long as the source is mounted (tmpfs besides): only then does a
   // number that was seen in this run tell a file from all others.
   virtual bool inodes_stay_while_mounted() const = 0;
+  // Whether sizes say nothing of what can be read (sysfs, proc).
+  virtual bool makes_up_sizes() const { return false; }
   // The validator of these attributes, as this source allows it.
   Validator validator(const Attributes& attributes) const {
     return {attributes.size_bytes, attributes.times.mtime, attributes.times.ctime,

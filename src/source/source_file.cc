@@ -7,23 +7,11 @@
 #include <algorithm>
 #include <span>
 
+#include "source/believable_read.h"
 #include "source/operations.h"
 
 namespace larder::source {
 namespace {
-
-Result<size_t> read_fully(int fd, std::span<std::byte> into, uint64_t offset) {
-  size_t done = 0;
-  while (done < into.size()) {
-    const ssize_t n =
-        ::pread(fd, into.data() + done, into.size() - done, static_cast<off_t>(offset + done));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return fail_errno("read");
-    if (n == 0) break;
-    done += static_cast<size_t>(n);
-  }
-  return done;
-}
 
 Result<void> write_fully(int fd, std::span<const std::byte> from, uint64_t offset, int flags = 0) {
   while (!from.empty()) {
@@ -44,7 +32,7 @@ Outcome<size_t> OpenFile::read(buffer::BufferRef into, size_t length, uint64_t o
   CHECK(length <= into.bytes().size());
   // The worker shares both: neither the file nor the caller need be there when it comes back.
   auto work = [fd = fd_, into, length, offset] {
-    return read_fully(fd->get(), into.bytes().first(length), offset);
+    return read_believably(fd->get(), into.bytes().first(length), offset, fd->trust());
   };
   auto call = Dispatcher::call<size_t>(dispatcher_, CallKind::kRead, std::move(work));
   Result<size_t> done = co_await std::move(call);

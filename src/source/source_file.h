@@ -25,6 +25,7 @@ class OpenFile final : public SourceFile {
         fd_(std::make_shared<SharedFd>(std::move(fd), dispatcher_->closer())) {}
 
   Outcome<size_t> read(buffer::BufferRef into, size_t length, uint64_t offset) override;
+  bool fails_by_ending() const override { return fd_->trust().was_doubtful(); }
   Outcome<void> write(buffer::BufferRef from, uint64_t offset) override;
   Outcome<void> append(buffer::BufferRef from) override;
   Outcome<void> flush() override;

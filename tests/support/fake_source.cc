@@ -20,12 +20,16 @@ struct FakeSource::Inode {
   std::string data;  // a symlink's target, too
   std::map<std::string, InodePtr> children;
   std::map<std::string, std::string> xattrs;
+  uint64_t descriptors = 0;       // opened so far
+  uint64_t ends_descriptors = 0;  // so many of them end at end_bytes
+  uint64_t end_bytes = 0;
+  bool takes_room = true;
 
   bool is_directory() const { return S_ISDIR(attributes.mode); }
   Attributes shown() const {
     Attributes shown = attributes;
     shown.size_bytes = data.size();
-    shown.blocks_512 = (data.size() + 511) / 512;
+    shown.blocks_512 = takes_room ? (data.size() + 511) / 512 : 0;
     return shown;
   }
 };
@@ -60,19 +64,23 @@ Error error_of(int number) {
 class FakeSourceFile final : public source::SourceFile {
  public:
   FakeSourceFile(FakeSource& source, FakeSource::InodePtr inode, int flags)
-      : source_(source), inode_(std::move(inode)), flags_(flags) {}
+      : source_(source), inode_(std::move(inode)), flags_(flags), number_(inode_->descriptors++) {}
+
+  bool fails_by_ending() const override { return source_.fails_by_ending_; }
 
   FakeSource::Outcome<size_t> read(buffer::BufferRef into, size_t length,
                                    uint64_t offset) override {
-    return source_.call<size_t>(FakeSource::CallKind::kRead,
-                                [inode = inode_, into, length, offset]() -> Result<size_t> {
-                                  const std::string& data = inode->data;
-                                  const size_t from = std::min<size_t>(offset, data.size());
-                                  const size_t got = std::min(length, data.size() - from);
-                                  std::memcpy(into.bytes().data(), data.data() + from, got);
-                                  into.set_size(got);
-                                  return got;
-                                });
+    return source_.call<size_t>(
+        FakeSource::CallKind::kRead,
+        [this, inode = inode_, into, length, offset]() -> Result<size_t> {
+          const std::string& data = inode->data;
+          const size_t end = number_ < inode->ends_descriptors ? inode->end_bytes : data.size();
+          const size_t from = std::min<size_t>(offset, end);
+          const size_t got = std::min(length, end - from);
+          std::memcpy(into.bytes().data(), data.data() + from, got);
+          into.set_size(got);
+          return got;
+        });
   }
   FakeSource::Outcome<void> write(buffer::BufferRef from, uint64_t offset) override {
     return write(std::move(from), offset, (flags_ & O_APPEND) != 0);
@@ -196,6 +204,7 @@ class FakeSourceFile final : public source::SourceFile {
   FakeSource& source_;
   const FakeSource::InodePtr inode_;
   const int flags_;
+  const uint64_t number_;
 };
 
 // --- holds, faults, counts
@@ -281,6 +290,22 @@ void FakeSource::fail_next(CallKind kind, Code code) {
 void FakeSource::fail_after_next(CallKind kind, Code code) {
   MutexLock lock(mutex_);
   faults_.push_back({kind, Stage::kAfter, code});
+}
+
+void FakeSource::end_reads(const std::string& path, uint64_t end_bytes, Which which) {
+  MutexLock lock(mutex_);
+  const InodePtr inode = must_find(path);
+  inode->end_bytes = end_bytes;
+  inode->ends_descriptors = which == Which::kAll ? UINT64_MAX : inode->descriptors;
+}
+
+void FakeSource::set_fails_by_ending(bool fails) {
+  fails_by_ending_ = fails;
+}
+
+void FakeSource::take_no_room(const std::string& path) {
+  MutexLock lock(mutex_);
+  must_find(path)->takes_room = false;
 }
 
 void FakeSource::set_inodes_stable(bool stable) {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -59,6 +60,13 @@ class FakeSource final : public source::Source {
   void fail_next(CallKind kind, Code code);
   // The next call of that kind is carried out, and fails all the same.
   void fail_after_next(CallKind kind, Code code);
+  // Descriptors of the file that are open now, or all there will be, too, end there when they are
+  // read, whatever its size.
+  enum class Which { kOpen, kAll };
+  void end_reads(const std::string& path, uint64_t end_bytes, Which which);
+  void set_fails_by_ending(bool fails);
+  // Of the file: no room, as files have whose size is made up.
+  void take_no_room(const std::string& path);
   void set_inodes_stable(bool stable);
   // Unstable ones stay while the source is mounted (tmpfs); else they do not (FUSE).
   void set_inodes_stay(bool stay);
@@ -158,6 +166,7 @@ class FakeSource final : public source::Source {
   int64_t granularity_ns_ GUARDED_BY(mutex_) = 0;
   bool inodes_stable_ GUARDED_BY(mutex_) = true;
   bool inodes_stay_ GUARDED_BY(mutex_) = false;
+  std::atomic<bool> fails_by_ending_{false};
   std::optional<Code> down_ GUARDED_BY(mutex_);
   struct Fault {
     CallKind kind;

@@ -101,6 +101,7 @@ class ObjectsCheck {
       return add_dropped(Kind::kChunkBeyondEnd, facts,
                          fmt::format("chunk {} claims blocks behind the file's end", index));
     catalog::ChunkRecord good;
+    good.next = chunk.next;
     size_t next = 0;
     bad_.clear();
     for (uint64_t bit = 0; bit < catalog::kBlocksPerChunk; ++bit) {
@@ -183,8 +184,8 @@ class ObjectsCheck {
       return;
     }
     const std::string key = catalog::chunk_key(object_, index);
-    examination_.plan.changes.push_back(
-        {key, good.present != 0 ? std::optional(catalog::encode(good)) : std::nullopt});
+    // It stays when nothing is left of it: the one before it names it.
+    examination_.plan.changes.push_back({key, catalog::encode(good)});
   }
 
   void drop(ObjectId object) {

@@ -324,13 +324,20 @@ Result<Value> describe_node_record(journal::Reader& reader, NodeId node) {
   Value::Array chunks;
   const uint64_t chunk_bytes = catalog::kBlocksPerChunk << record->block_shift;
   constexpr uint64_t kChunksMax = 10'000;
-  const uint64_t count = std::min(kChunksMax, record->version.size_bytes / chunk_bytes + 1);
-  for (uint64_t chunk = 0; chunk < count; ++chunk) {
+  const uint64_t end = record->version.size_bytes / chunk_bytes + 1;
+  const bool is_listed = record->further_chunks.has_value();
+  uint64_t chunk = 0;
+  for (uint64_t count = 0; count < kChunksMax && (is_listed || chunk < end); ++count) {
     const std::string chunk_key = catalog::chunk_key(record->object, chunk);
     TRY_ASSIGN(const auto claimed, reader.get(chunk_key));
     if (claimed)
       chunks.emplace_back(
           Value::Object{{"chunk", chunk}, {"value", describe_value(chunk_key, *claimed)}});
+    const auto decoded = claimed ? catalog::decode_chunk(*claimed) : std::nullopt;
+    if (!is_listed)
+      ++chunk;
+    else if (chunk = chunk == 0 ? *record->further_chunks : decoded ? decoded->next : 0; chunk == 0)
+      break;
   }
   o.emplace_back("chunks", std::move(chunks));
   return Value(std::move(o));

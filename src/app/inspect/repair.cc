@@ -277,6 +277,7 @@ class Repair {
   // The claims whose checksums are known.
   static catalog::ChunkRecord with_checksums(const catalog::ChunkRecord& chunk) {
     catalog::ChunkRecord kept;
+    kept.next = chunk.next;
     size_t next = 0;
     for (uint64_t bit = 0; bit < catalog::kBlocksPerChunk; ++bit) {
       if ((chunk.present >> bit & 1) == 0) continue;
