@@ -17,7 +17,7 @@
 #include "app/preflight.h"
 #include "app/remount.h"
 #include "app/stop_signals.h"
-#include "base/log.h"
+#include "base/limited_log.h"
 
 namespace larder::app {
 namespace {
@@ -71,6 +71,7 @@ int serve(const MountRequest& request, StartReport& report) {
     report.ready();
   });
   const Result<void> served = (*mount)->run();
+  log::finish_limited();
   signals.unwatch();  // the mount is to be taken down
   prober.join();
   notify_service_manager("STOPPING=1");

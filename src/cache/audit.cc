@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "base/log.h"
+#include "base/limited_log.h"
 #include "cache/resident_table.h"
 #include "object/objects.h"
 
@@ -225,8 +225,10 @@ Result<void> Audit::judge_suspects(Pass& pass) {
     TRY(count_object(pass, object, NodeId{}));
     if (removed) continue;  // kept, for who has it mapped
     // It does not keep the others from being found.
-    log::warning("cannot remove {}: {}; a later mount will try again", Objects::path(object),
-                 removed.error().message());
+    log::limited_warning("cannot remove an object", object.value, [&] {
+      return fmt::format("cannot remove {}: {}; a later mount will try again",
+                         Objects::path(object), removed.error().message());
+    });
     TRY(owe_later(catalog_));
     pass.findings.left.bytes += pass.findings.object_bytes - before_bytes;
     ++pass.findings.left.objects;
@@ -282,7 +284,10 @@ Result<bool> Audit::remove_orphan(ObjectId object) {
 void Audit::remove_stray(Pass& pass, const std::string& path) {
   ++pass.findings.strays;
   if (const auto removed = disk_.remove(path); !removed) {
-    log::warning("{} is not larder's and cannot be removed: {}", path, removed.error().message());
+    log::limited_warning("a stray cannot be removed", hash64(path), [&] {
+      return fmt::format("{} is not larder's and cannot be removed: {}", path,
+                         removed.error().message());
+    });
     return;
   }
   log::info("removed {}: an unfinished or foreign file", path);

@@ -4,7 +4,7 @@
 #include <ranges>
 
 #include "base/check.h"
-#include "base/log.h"
+#include "base/limited_log.h"
 #include "cache/audit.h"
 #include "cache/claims.h"
 
@@ -274,12 +274,20 @@ void CachedFile::finish_drop(Dropped dropped) {
   if (!remove_object(dropped.object)) dropped.room->leave();
 }
 
+void CachedFile::warn(std::string_view what, const Error& error) {
+  log::limited_warning(what, owner_.id().value, [&] {
+    return fmt::format("{}: {}: {}", owner_.name_for_message(), what, error.message());
+  });
+}
+
 // What cannot be removed is an orphan from now on, for the audit of a later mount.
 bool CachedFile::remove_object(ObjectId object) {
   const auto removed = env_.objects.remove(object);
   if (removed) return true;
-  log::warning("cannot remove {}: {}; a later mount will try again", object::Objects::path(object),
-               removed.error().message());
+  log::limited_warning("cannot remove an object", object.value, [&] {
+    return fmt::format("cannot remove {}: {}; a later mount will try again",
+                       object::Objects::path(object), removed.error().message());
+  });
   if (const auto owed = Audit::owe_later(env_.catalog); !owed) env_.metrics.store_errors.add();
   return false;
 }

@@ -31,6 +31,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -65,6 +66,8 @@ class FileOwner {
   virtual io::Task<Result<std::shared_ptr<source::SourceFile>>> open_source() = 0;
   // What the user wants of the file, by its path.  Thread-safe.
   virtual Hints hints() { return {}; }
+  // Which file it is, for people.  Thread-safe.
+  virtual std::string name_for_message() { return std::to_string(id().value); }
   // Stores the node's record as it is now, together with `extra`, in one batch.  Thread-safe.
   virtual Result<void> persist(catalog::Batch extra) = 0;
   virtual class CachedFile& file() = 0;
@@ -295,6 +298,9 @@ class CachedFile {
       REQUIRES(mutex_);
   Dropped drop_locked() REQUIRES(mutex_);
   void finish_drop(Dropped dropped);
+  // Logs what went wrong with this file's cache or source, if it has not been said just now.
+  // Without mutex_.
+  void warn(std::string_view what, const Error& error);
   bool remove_object(ObjectId object);
   // The object's open file, or one opened now; null when it is gone, which who reads it finds out.
   std::shared_ptr<io::File> file_to_change(ObjectId object);

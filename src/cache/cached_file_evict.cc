@@ -6,7 +6,6 @@
 
 #include <algorithm>
 
-#include "base/log.h"
 #include "cache/cached_file.h"
 #include "cache/claims.h"
 
@@ -68,7 +67,7 @@ bool CachedFile::punch(uint64_t wanted_bytes) {
   if (done) {
     env_.metrics.punched_bytes.add(hole->bytes);
   } else {
-    log::warning("cannot punch room out of an object, dropping it: {}", done.error().message());
+    warn("cannot punch room out of an object, dropping it", done.error());
     env_.metrics.store_errors.add();
     drop();
   }

@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "base/log.h"
+#include "base/limited_log.h"
 #include "cache/buffers_in_time.h"
 #include "cache/cached_file.h"
 #include "cache/claims.h"
@@ -235,11 +235,11 @@ io::Task<Result<bool>> CachedFile::read(uint64_t offset, size_t length, std::vec
         if (done.error().is(Code::kLimit))
           co_return fail(done.error());  // nothing is wrong with it
         // The local disk cannot give what it was given: the source still has it.
-        log::warning("cannot read an object, fetching it again: {}", done.error().message());
+        warn("cannot read an object, fetching it again", done.error());
         env_.metrics.store_errors.add();
         drop();
       } else if (!file && !file.error().is(Code::kStale)) {
-        log::warning("cannot open an object, fetching it again: {}", file.error().message());
+        warn("cannot open an object, fetching it again", file.error());
         env_.metrics.store_errors.add();
         drop();
       }
@@ -312,6 +312,17 @@ io::Task<Result<std::shared_ptr<io::File>>> CachedFile::object_file_in_time(Obje
   }
 }
 
+namespace {
+
+// Others say that the file has changed, or that larder has no room for it or is stopping.
+bool is_a_failure_of_the_source(const Error& error) {
+  for (const Code code : {Code::kStale, Code::kCancelled, Code::kLimit, Code::kNoDescriptors})
+    if (error.is(code)) return false;
+  return true;
+}
+
+}  // namespace
+
 io::Task<void> CachedFile::run_fetch(std::shared_ptr<FileOwner> keep, CachedFile* file,
                                      std::shared_ptr<Fetch> fetch) {
   (void)keep;
@@ -329,6 +340,8 @@ io::Task<void> CachedFile::run_fetch(std::shared_ptr<FileOwner> keep, CachedFile
     co_await std::move(storing);
     file->finish(fetch);
   } else {
+    if (is_a_failure_of_the_source(fetched.error()))
+      file->warn("cannot read from the source", fetched.error());
     fetch->error = fetched.error();
     file->finish(fetch);  // first: whoever comes after the error starts a new fetch
     fetch->done.set();
@@ -400,11 +413,11 @@ io::Task<void> CachedFile::store(std::shared_ptr<Fetch> fetch) {
     has_begun = is_written || !written.error().is(Code::kNoSpace);
     if (!is_written && has_begun) {
       env_.metrics.store_errors.add();
-      log::warning("cannot write an object: {}", written.error().message());
+      warn("cannot write an object", written.error());
     }
   } else if (!file && !is_a_bound(file.error()) && !file.error().is(Code::kStale)) {
     env_.metrics.store_errors.add();
-    log::warning("cannot make an object: {}", file.error().message());
+    warn("cannot make an object", file.error());
   }
   std::vector<uint32_t> checksums;
   for (uint64_t i = 0; is_written && i < fetch->blocks; ++i) {

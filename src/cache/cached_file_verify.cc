@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "base/checksum.h"
-#include "base/log.h"
 #include "cache/cached_file.h"
 #include "cache/claims.h"
 
@@ -84,8 +83,7 @@ std::vector<uint64_t> CachedFile::drop_bad_blocks(ObjectId object, uint64_t chun
     }
   }
   if (!done) {
-    log::warning("cannot take damaged blocks out of an object, dropping it: {}",
-                 done.error().message());
+    warn("cannot take damaged blocks out of an object, dropping it", done.error());
     env_.metrics.store_errors.add();
     drop();
   }
@@ -173,7 +171,7 @@ bool CachedFile::tidy() {
       env_.residents.settle(owner_.id(), info->allocated_bytes);
     }
   }
-  if (!done) log::warning("cannot punch unused bytes out of an object: {}", done.error().message());
+  if (!done) warn("cannot punch unused bytes out of an object", done.error());
   if (const auto stored = owner_.persist({}); !stored) env_.metrics.store_errors.add();
   // What was fetched meanwhile and not stored is fetched again when it is wanted.
   return done.has_value();

@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "base/log.h"
+#include "base/limited_log.h"
 
 namespace larder::cache {
 
@@ -95,7 +95,9 @@ void Claims::run_once() {
     }
     for (auto& [id, owner] : meanwhile) owner->file().drop();
     metrics_.store_errors.add();
-    log::error("cannot sync the cache: {}", synced.error().message());
+    log::limited_error("cannot sync the cache", 0, [&] {
+      return fmt::format("cannot sync the cache: {}", synced.error().message());
+    });
     return;
   }
   for (Claim& claim : claims) store(*claim.owner, claim.state);

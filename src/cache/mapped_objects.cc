@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/log.h"
+#include "base/limited_log.h"
 #include "cache/audit.h"
 
 namespace larder::cache {
@@ -85,15 +85,19 @@ bool MappedObjects::look_at_some() {
 void MappedObjects::remove(const Kept& kept) {
   const auto removed = objects_.remove(kept.object);
   if (removed) return;
-  log::warning("cannot remove {}: {}; a later mount will try again",
-               object::Objects::path(kept.object), removed.error().message());
+  log::limited_warning("cannot remove an object", kept.object.value, [&] {
+    return fmt::format("cannot remove {}: {}; a later mount will try again",
+                       object::Objects::path(kept.object), removed.error().message());
+  });
   kept.room->leave();
   owe_audit();
 }
 
 void MappedObjects::owe_audit() {
   if (const auto owed = Audit::owe_later(catalog_); !owed)
-    log::warning("cannot note that an audit is owed: {}", owed.error().message());
+    log::limited_warning("cannot note that an audit is owed", 0, [&] {
+      return fmt::format("cannot note that an audit is owed: {}", owed.error().message());
+    });
 }
 
 void MappedObjects::end() {

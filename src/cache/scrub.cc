@@ -4,7 +4,7 @@
 #include <bit>
 
 #include "base/checksum.h"
-#include "base/log.h"
+#include "base/limited_log.h"
 
 namespace larder::cache {
 namespace {
@@ -181,7 +181,10 @@ bool Scrub::open(Object& object) {
   else if (file.error().is(Code::kNotFound))
     found_missing(object);
   else
-    log::warning("cannot verify {}: {}", Objects::path(object.id()), file.error().message());
+    log::limited_warning("cannot verify an object", object.id().value, [&] {
+      return fmt::format("cannot verify {}: {}", Objects::path(object.id()),
+                         file.error().message());
+    });
   return file.has_value();
 }
 
@@ -234,10 +237,12 @@ void Scrub::found_bad(const Object& object, uint64_t chunk) {
   if (bad.empty()) return;
   bad_blocks_.add(bad.size());
   for (const uint64_t block : bad)
-    log::warning(
-        "{}: the cached bytes from {} on are damaged ({}); they were dropped and will be "
-        "fetched again",
-        host_.path(object.node), object.offset_of(block), Objects::path(object.id()));
+    log::limited_warning("cached bytes are damaged", object.node.value, [&] {
+      return fmt::format(
+          "{}: the cached bytes from {} on are damaged ({}); they were dropped and will be "
+          "fetched again",
+          host_.path(object.node), object.offset_of(block), Objects::path(object.id()));
+    });
   host_.blocks_dropped(object.node);
   if (owner->file().is_exposed() && unhealed_.size() < kUnhealedMax) {
     unhealed_.push_back(owner);
@@ -248,8 +253,10 @@ void Scrub::found_bad(const Object& object, uint64_t chunk) {
 void Scrub::found_missing(const Object& object) {
   const std::shared_ptr<FileOwner> owner = host_.open(object.node);
   if (!owner || owner->file().object() != object.id()) return;
-  log::warning("{}: its cached bytes are gone ({}); they will be fetched again",
-               host_.path(object.node), Objects::path(object.id()));
+  log::limited_warning("cached bytes are gone", object.node.value, [&] {
+    return fmt::format("{}: its cached bytes are gone ({}); they will be fetched again",
+                       host_.path(object.node), Objects::path(object.id()));
+  });
   owner->file().drop();
 }
 

@@ -1,7 +1,7 @@
 // CachedFileSystem: making, removing and renaming.  Each goes to the source first; what is known
 // here follows.
 
-#include "base/log.h"
+#include "base/limited_log.h"
 #include "fs/cached_file_system.h"
 
 namespace larder::fs {
@@ -89,7 +89,10 @@ io::Task<void> CachedFileSystem::hold_data(NodePtr node) {
   // Also of a resident one: its object may be evicted, and its attributes are asked for.
   io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = file.reader();
   if (const auto opened = co_await std::move(opening); !opened)
-    log::warning("an open file is being removed and cannot be held: {}", opened.error().message());
+    log::limited_warning("an open file is being removed and cannot be held", node->id().value, [&] {
+      return fmt::format("{}: an open file is being removed and cannot be held: {}",
+                         path_for_message(node->id()), opened.error().message());
+    });
 }
 
 void CachedFileSystem::after_unlink(const NodePtr& node) {

@@ -96,6 +96,10 @@ cache::Hints Node::hints() {
   return path ? rules.match(*path) : cache::Hints{};  // without a name no rule is for it
 }
 
+std::string Node::name_for_message() {
+  return fs_.path_for_message(id_);
+}
+
 Result<void> Node::persist(catalog::Batch extra) {
   MutexLock record_lock(record_mutex_);
   bool lost_name = false;

@@ -86,6 +86,7 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   std::shared_ptr<cache::FileOwner> self() override { return shared_from_this(); }
   io::Task<Result<std::shared_ptr<source::SourceFile>>> open_source() override;
   cache::Hints hints() override;
+  std::string name_for_message() override;
   Result<void> persist(catalog::Batch extra) override;
   // Regular files only; made when first asked for.
   cache::CachedFile& file() override;

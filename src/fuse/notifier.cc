@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "base/log.h"
+#include "base/limited_log.h"
 
 namespace larder::fuse {
 namespace {
@@ -96,10 +96,12 @@ void Notifier::forget_all_names() {
     return;
   }
   given_up_.add(kNamesMax);
-  log::warning(
-      "{} names changed at once and this kernel cannot forget all names ({}); it believes "
-      "them until their time to live ends",
-      kNamesMax, std::strerror(errno));
+  log::limited_warning("names changed at once", 0, [reason = errno] {
+    return fmt::format(
+        "{} names changed at once and this kernel cannot forget all names ({}); it believes them "
+        "until their time to live ends",
+        kNamesMax, std::strerror(reason));
+  });
 }
 
 }  // namespace larder::fuse

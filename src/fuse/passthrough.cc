@@ -10,7 +10,7 @@
 #include <cstring>
 
 #include "base/check.h"
-#include "base/log.h"
+#include "base/limited_log.h"
 #include "fuse/set_id.h"
 
 namespace larder::fuse {
@@ -45,7 +45,10 @@ Result<int32_t> Passthrough::open_backing(int fd) {
 void Passthrough::close_backing(int32_t backing_id) {
   auto id = static_cast<uint32_t>(backing_id);
   if (ioctl(device_fd_, kBackingClose, &id) != 0)
-    log::warning("passthrough id {}: {}", backing_id, std::strerror(errno));
+    log::limited_warning("a passthrough id cannot be given back", 0, [&, reason = errno] {
+      return fmt::format("passthrough id {} cannot be given back: {}", backing_id,
+                         std::strerror(reason));
+    });
 }
 
 #if LARDER_LIBFUSE_HAS_PASSTHROUGH

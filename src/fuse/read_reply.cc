@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "base/log.h"
+#include "base/limited_log.h"
 
 namespace larder::fuse {
 namespace {
@@ -59,7 +59,9 @@ bool gather(const fs::ReadReply& reply, std::vector<iovec>& iov) {
 void send_slices(Responder& responder, const fs::ReadReply& reply) {
   thread_local std::vector<iovec> iov;
   if (!gather(reply, iov)) {
-    log::error("a cached file is shorter than its blocks say, or cannot be read");
+    log::limited_error("a cached file is shorter than its blocks say, or cannot be read", 0, [] {
+      return "a cached file is shorter than its blocks say, or cannot be read";
+    });
     responder.status(EIO);
     return;
   }

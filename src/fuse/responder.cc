@@ -9,7 +9,7 @@
 #include <fstream>
 #include <string>
 
-#include "base/log.h"
+#include "base/limited_log.h"
 #include "fuse/errno_map.h"
 
 namespace larder::fuse {
@@ -69,7 +69,8 @@ Responder::Responder(fuse_req_t request, io::Reactor& home, InFlight& in_flight)
 
 Responder::~Responder() {
   if (const fuse_req_t request = claim(); request != nullptr) {
-    log::error("a request was left without an answer; replying EIO");
+    log::limited_error("a request was left without an answer", 0,
+                       [] { return "a request was left without an answer; replying EIO"; });
     fuse_reply_err(request, EIO);
   }
   if (in_flight_ != nullptr) in_flight_->leave();

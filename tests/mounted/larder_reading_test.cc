@@ -173,6 +173,29 @@ TEST_F(Reading, AnErrorThatStaysIsSeenAndNotTakenForTheEnd) {
   EXPECT_EQ(read_file(at("file")), (FileContent{0, data}));
 }
 
+// A program that tries again and again does not fill the log.
+TEST_F(Reading, AnErrorOfTheSourceLeavesALineInTheLog) {
+  put("bad", pattern(kBlockBytes, 1));
+  put("worse", pattern(kBlockBytes, 2));
+  settle();
+  ASSERT_TRUE(mount());
+  ASSERT_TRUE(source_->set("fail", "read:EIO:*"));
+  for (int i = 0; i < 50; ++i)
+    for (const char* name : {"bad", "worse"})
+      EXPECT_EQ(read_file(at(name)), (FileContent{EIO, ""}));
+  ASSERT_TRUE(source_->set("fail", ""));
+  mount_->stop();
+  const std::string log = mount_->log();
+  const auto count = [&](const std::string& text) {
+    size_t found = 0;
+    for (size_t at = log.find(text); at != log.npos; at = log.find(text, at + 1)) ++found;
+    return found;
+  };
+  EXPECT_EQ(count("bad: cannot read from the source: Input/output error"), 1u) << log;
+  EXPECT_EQ(count("worse: cannot read from the source: Input/output error"), 1u) << log;
+  EXPECT_EQ(count("more like this were not logged"), 1u) << log;
+}
+
 TEST_F(Reading, ResidentFilesAreOpenedInPassthrough) {
   ASSERT_TRUE(mount());
   if (mount_->stats()["passthrough"] != "on") GTEST_SKIP() << mount_->stats()["passthrough"];

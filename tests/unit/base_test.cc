@@ -10,6 +10,7 @@
 #include "base/failpoint.h"
 #include "base/ids.h"
 #include "base/metrics.h"
+#include "base/repeat_limit.h"
 #include "base/timestamp.h"
 
 namespace larder {
@@ -126,6 +127,34 @@ TEST(Metrics, RegistryGivesTheSameMetricForTheSameName) {
   EXPECT_NE(&memory, &disk);
   EXPECT_EQ(&memory, &registry.counter("larder_hits_total", "Hits.", {{"tier", "memory"}}));
   EXPECT_EQ(registry.entries().size(), 2u);
+}
+
+TEST(RepeatLimit, NamesEachSubjectOnceInAnInterval) {
+  ManualClock clock;
+  RepeatLimit limit({.interval = std::chrono::seconds(60), .subjects_max = 3}, clock);
+  EXPECT_EQ(limit.admit("write", 1), 0u);
+  for (int i = 0; i < 3000; ++i) EXPECT_FALSE(limit.admit("write", 1));
+  EXPECT_EQ(limit.admit("write", 2), 3000u) << "another file is named, and what was left out";
+  EXPECT_EQ(limit.admit("read", 1), 0u) << "another kind is none of its business";
+  clock.advance(std::chrono::seconds(59));
+  EXPECT_FALSE(limit.admit("write", 1));
+  clock.advance(std::chrono::seconds(1));
+  EXPECT_EQ(limit.admit("write", 1), 1u);
+}
+
+TEST(RepeatLimit, NamesAFewSubjectsOfAKind) {
+  ManualClock clock;
+  RepeatLimit limit({.interval = std::chrono::seconds(60), .subjects_max = 3}, clock);
+  int named = 0;
+  for (uint64_t file = 0; file < 100'000; ++file) named += limit.admit("write", file).has_value();
+  EXPECT_EQ(named, 3);
+  const auto left_out = limit.take_left_out();
+  ASSERT_EQ(left_out.size(), 1u);
+  EXPECT_EQ(left_out[0].first, "write");
+  EXPECT_EQ(left_out[0].second, 99'997u);
+  EXPECT_TRUE(limit.take_left_out().empty());
+  clock.advance(std::chrono::seconds(60));
+  EXPECT_EQ(limit.admit("write", 7), 0u);
 }
 
 TEST(Clock, ManualClockMovesOnlyWhenTold) {
