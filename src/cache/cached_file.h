@@ -44,6 +44,7 @@
 #include "cache/chunk_list.h"
 #include "cache/early_end.h"
 #include "cache/environment.h"
+#include "cache/fetch_watch.h"
 #include "cache/object_room.h"
 #include "cache/open_files.h"
 #include "cache/rules.h"
@@ -129,9 +130,12 @@ class CachedFile {
   io::Task<Result<bool>> read(uint64_t offset, size_t length, std::vector<Slice>* out);
   // Starts fetching what is absent in the range; waits for nothing.  On a reactor's thread.
   void prefetch(uint64_t offset, uint64_t length);
-  // Fetches all that is absent and waits for it; likewise of a range.
-  io::Task<Result<void>> fetch_all() { return fetch_range(0, UINT64_MAX); }
-  io::Task<Result<void>> fetch_range(uint64_t offset, uint64_t length);
+  // Fetches all that is absent and waits for it; likewise of a range.  `watch` may be null.
+  io::Task<Result<void>> fetch_all(std::shared_ptr<FetchWatch> watch = nullptr) {
+    return fetch_range(0, UINT64_MAX, std::move(watch));
+  }
+  io::Task<Result<void>> fetch_range(uint64_t offset, uint64_t length,
+                                     std::shared_ptr<FetchWatch> watch = nullptr);
   // Lets the reader use this open file of the source (same version).
   void offer_source(std::shared_ptr<source::SourceFile> file);
   std::shared_ptr<source::SourceFile> source_file() const;

@@ -483,10 +483,13 @@ void CachedFile::prefetch(uint64_t offset, uint64_t length) {
   spawn_fetches(started);
 }
 
-io::Task<Result<void>> CachedFile::fetch_range(uint64_t offset, uint64_t length) {
+io::Task<Result<void>> CachedFile::fetch_range(uint64_t offset, uint64_t length,
+                                               std::shared_ptr<FetchWatch> watch) {
   const uint64_t window = std::max<uint64_t>(env_.options.readahead_max_bytes, 1 << 20);
   const uint64_t end = length > UINT64_MAX - offset ? UINT64_MAX : offset + length;
+  if (watch) watch->bytes_total = std::min(end, size_bytes());
   for (uint64_t at = offset; at < std::min(end, size_bytes()); at += window / 2) {
+    if (watch && watch->is_cancelled) co_return fail(Code::kCancelled);
     prefetch(at, std::min(window, end - at));
     std::vector<std::shared_ptr<Fetch>> waited;
     {
@@ -501,6 +504,7 @@ io::Task<Result<void>> CachedFile::fetch_range(uint64_t offset, uint64_t length)
       co_await fetch->stored;
       if (fetch->error) co_return fail(*fetch->error);
     }
+    if (watch) watch->bytes_done = std::min(at + window / 2, size_bytes());
   }
   co_return Result<void>();
 }

@@ -113,6 +113,8 @@ class Residents {
   void end_leftovers(const Budget::Amount& left = {});
   // Nothing is expected any more.
   bool has_counted_all() const;
+  // Whether an object of so many bytes would fit if all others were gone.
+  bool could_fit(uint64_t bytes) const { return budget_.could_fit(bytes); }
 
   // Evicts at most `evictions_max` times while more is used than is to be, kSpareGoalPerMille of
   // each limit counted as used.  True when there is more to do and something may go.

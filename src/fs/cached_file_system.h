@@ -142,7 +142,8 @@ class CachedFileSystem final : public FileSystem {
     std::vector<std::string> children;  // of a directory, when asked for
   };
   // Loads the file's data; of a directory lists the children's names.
-  io::Task<Result<Warmed>> warm(std::string path);
+  // A file that is larger than the whole cache is kLimit: it would only push out all others.
+  io::Task<Result<Warmed>> warm(std::string path, std::shared_ptr<cache::FetchWatch> watch);
   // --- housekeeping (fs/housekeeping.cc)
   // The objects of the files in memory.
   std::unordered_set<ObjectId> objects_in_memory();

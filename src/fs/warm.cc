@@ -1,10 +1,13 @@
 // CachedFileSystem: loading a file by its path, for the warmer.
 
+#include <fmt/format.h>
+
 #include "fs/cached_file_system.h"
 
 namespace larder::fs {
 
-io::Task<Result<CachedFileSystem::Warmed>> CachedFileSystem::warm(std::string path) {
+io::Task<Result<CachedFileSystem::Warmed>> CachedFileSystem::warm(
+    std::string path, std::shared_ptr<cache::FetchWatch> watch) {
   NodePtr node = root_;
   for (size_t at = 0; at < path.size();) {
     const size_t slash = std::min(path.find('/', at), path.size());
@@ -43,7 +46,11 @@ io::Task<Result<CachedFileSystem::Warmed>> CachedFileSystem::warm(std::string pa
     warmed.outcome = WarmOutcome::kSkipped;
     co_return warmed;
   }
-  io::Task<Result<void>> fetching = node->file().fetch_all();
+  const uint64_t size_bytes = node->file().size_bytes();
+  if (!env_.residents.could_fit(size_bytes))
+    co_return fail(Code::kLimit,
+                   fmt::format("{} bytes are more than the cache may hold (size=)", size_bytes));
+  io::Task<Result<void>> fetching = node->file().fetch_all(std::move(watch));
   CO_TRY(co_await std::move(fetching));
   warmed.bytes = node->file().size_bytes();
   bool unused = false;

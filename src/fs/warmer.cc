@@ -115,7 +115,7 @@ void Warmer::pump() {
 }
 
 io::Task<void> Warmer::load(Warmer* warmer, uint64_t job, Item item, Load watch) {
-  io::Task<Result<CachedFileSystem::Warmed>> loading = warmer->files_.warm(item.path);
+  io::Task<Result<CachedFileSystem::Warmed>> loading = warmer->files_.warm(item.path, watch);
   const Result<CachedFileSystem::Warmed> result = co_await std::move(loading);
   warmer->finish(job, item, watch, result);
   warmer->pump();

@@ -173,6 +173,18 @@ TEST_F(Warm, AJobEndsWithItsClient) {
   EXPECT_EQ(warm({"e"}).exit_code, 0);
 }
 
+TEST_F(Warm, AFileLargerThanTheCacheIsRefused) {
+  put("large", "");
+  std::filesystem::resize_file(real("large"), uint64_t{300} << 30);
+  settle();
+  ASSERT_TRUE(mount({"size=64M"}));
+  ASSERT_EQ(warm({"a", "b"}).exit_code, 0);
+  const auto result = warm({"large"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("large: 322122547200 bytes are more than the cache may hold"));
+  expect_cached({"a", "b"});  // still
+}
+
 TEST_F(Warm, RealErrorsAreShownAndFailIt) {
   ASSERT_TRUE(source_->set("fail", "read:EIO:*"));
   const auto result = warm({"a", "b"});

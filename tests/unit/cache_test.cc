@@ -610,5 +610,19 @@ TEST_F(CachedFileTest, WhatAnInterruptedChangeLeftIsNeverBelievedAgain) {
   EXPECT_EQ(read_all(), content);
 }
 
+TEST_F(CachedFileTest, FetchingAllOfItIsFollowedAndEnded) {
+  make(std::string(300 * kBlock, 'x'));
+  const auto given_up = std::make_shared<FetchWatch>();
+  given_up->is_cancelled = true;
+  const auto ended = run(file().fetch_all(given_up));
+  ASSERT_FALSE(ended);
+  EXPECT_TRUE(ended.error().is(Code::kCancelled));
+  EXPECT_TRUE(file().empty());
+  const auto watch = std::make_shared<FetchWatch>();
+  EXPECT_TRUE(run(file().fetch_all(watch)));
+  EXPECT_EQ(watch->bytes_total, 300 * kBlock);
+  EXPECT_EQ(watch->bytes_done, 300 * kBlock);
+}
+
 }  // namespace
 }  // namespace larder::cache
