@@ -218,9 +218,9 @@ std::optional<NodeRecord> decode_node(std::string_view value) {
     if ((flags & kHasFirstChunk) != 0) r.first_chunk = get_chunk(in);
     if ((flags & kHasFurtherChunks) != 0) r.further_chunks = in.get<uint64_t>();
   }
-  const auto known_flags =
-      kDataStable | kCtimeMoved | (version >= kSinceFirstChunk ? kHasFirstChunk : 0) |
-      (version >= kSinceSeconds ? kHasFurtherChunks : 0);
+  const auto known_flags = kDataStable | kCtimeMoved |
+                           (version >= kSinceFirstChunk ? kHasFirstChunk : 0) |
+                           (version >= kSinceSeconds ? kHasFurtherChunks : 0);
   if (!in.complete() || (flags & ~known_flags) != 0) return std::nullopt;
   if (r.block_shift > kBlockShiftMax) return std::nullopt;
   // A date beyond the nanoseconds was stored wrapped, so the source is asked for all of them again.

@@ -33,7 +33,7 @@ Result<uint64_t> Warmer::begin(uint64_t client) {
 
 void Warmer::abandon(uint64_t client) {
   MutexLock lock(mutex_);
-  std::erase_if(jobs_, [&](const auto& entry) {
+  std::erase_if(jobs_, [&](const auto& entry) REQUIRES(mutex_) {
     const Job& job = entry.second;
     if (job.client != client) return false;
     queued_ -= job.queue.size();

@@ -625,7 +625,7 @@ source::Outcome<Attributes> FakeSource::attributes(source::Place place, source::
 }
 
 source::Outcome<std::string> FakeSource::read_link(source::Place place) {
-  return call<std::string>(CallKind::kReadLink, [this, place]() UNDER_MUTEX -> Result<std::string> {
+  return call<std::string>(CallKind::kReadLink, [place]() UNDER_MUTEX -> Result<std::string> {
     TRY_ASSIGN(const InodePtr inode, find(place));
     if (!S_ISLNK(inode->attributes.mode)) return fail(Code::kInvalid);
     return inode->data;
@@ -757,7 +757,7 @@ source::Outcome<void> FakeSource::sync_directory(source::DirectoryPtr, bool) {
 
 source::Outcome<std::string> FakeSource::get_xattr(source::Place place, std::string name) {
   return call<std::string>(CallKind::kGetXattr,
-                           [this, place, name]() UNDER_MUTEX -> Result<std::string> {
+                           [place, name]() UNDER_MUTEX -> Result<std::string> {
                              TRY_ASSIGN(const InodePtr inode, find(place));
                              const auto it = inode->xattrs.find(name);
                              if (it == inode->xattrs.end()) return fail(error_of(ENODATA));
@@ -777,7 +777,7 @@ source::Outcome<void> FakeSource::set_xattr(source::Place place, std::string nam
 
 source::Outcome<std::vector<std::string>> FakeSource::list_xattr(source::Place place) {
   using Names = std::vector<std::string>;
-  return call<Names>(CallKind::kListXattr, [this, place]() UNDER_MUTEX -> Result<Names> {
+  return call<Names>(CallKind::kListXattr, [place]() UNDER_MUTEX -> Result<Names> {
     TRY_ASSIGN(const InodePtr inode, find(place));
     Names names;
     for (const auto& [name, value] : inode->xattrs) names.push_back(name);

@@ -65,7 +65,7 @@ class Scene {
     open();
     content_.fill();
     for (const CacheContent::File* file : {&content_.one(), &content_.two()})
-      truth_[file->object][0] = file->data;
+      truth_[file->object][Timestamp{}] = file->data;
   }
 
   SimDisk& disk() { return *disk_; }
@@ -75,7 +75,7 @@ class Scene {
 
   CacheContent::File add_file(const std::string& name) {
     auto file = content_.add_file(name, 5000);
-    truth_[file.object][0] = file.data;
+    truth_[file.object][Timestamp{}] = file.data;
     content_.commit();
     return file;
   }
