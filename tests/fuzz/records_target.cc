@@ -14,7 +14,7 @@ void run(std::string_view input) {
     CHECK(decode_node(encode(*node)) == node);
   }
   if (const auto name = decode_name(input)) CHECK(encode(*name) == input);
-  if (const auto chunk = decode_chunk(input)) CHECK(encode(*chunk) == input);
+  if (const auto chunk = decode_chunk(input)) CHECK(decode_chunk(encode(*chunk)) == chunk);
   if (const auto part = decode_listing(input)) CHECK(encode(*part) == input);
   if (const auto number = decode_number(input)) CHECK(encode_number(*number) == input);
 }
