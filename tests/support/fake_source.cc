@@ -756,13 +756,12 @@ source::Outcome<void> FakeSource::sync_directory(source::DirectoryPtr, bool) {
 }
 
 source::Outcome<std::string> FakeSource::get_xattr(source::Place place, std::string name) {
-  return call<std::string>(CallKind::kGetXattr,
-                           [place, name]() UNDER_MUTEX -> Result<std::string> {
-                             TRY_ASSIGN(const InodePtr inode, find(place));
-                             const auto it = inode->xattrs.find(name);
-                             if (it == inode->xattrs.end()) return fail(error_of(ENODATA));
-                             return it->second;
-                           });
+  return call<std::string>(CallKind::kGetXattr, [place, name]() UNDER_MUTEX -> Result<std::string> {
+    TRY_ASSIGN(const InodePtr inode, find(place));
+    const auto it = inode->xattrs.find(name);
+    if (it == inode->xattrs.end()) return fail(error_of(ENODATA));
+    return it->second;
+  });
 }
 
 source::Outcome<void> FakeSource::set_xattr(source::Place place, std::string name,
