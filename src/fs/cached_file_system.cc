@@ -38,6 +38,8 @@ FileMetrics::FileMetrics(Registry& r)
           r.counter("larder_attribute_misses_total", "Attributes asked of the source.")),
       opens_passthrough(r.counter("larder_opens_total", "Files opened, by how they are read.",
                                   {{"mode", "passthrough"}})),
+      opens_direct(r.counter("larder_opens_total", "Files opened, by how they are read.",
+                             {{"mode", "direct"}})),
       opens_cached(r.counter("larder_opens_total", "Files opened, by how they are read.",
                              {{"mode", "cached"}})),
       stale_opens(
@@ -48,6 +50,12 @@ FileMetrics::FileMetrics(Registry& r)
       listings_ahead(r.counter("larder_listings_ahead_total",
                                "Directories listed ahead of a walk over their tree.")),
       handles(r.gauge("larder_open_handles", "Open files.")) {}
+
+Counter& FileMetrics::opens(OpenMode mode) {
+  return mode == OpenMode::kPassthrough ? opens_passthrough
+         : mode == OpenMode::kDirect    ? opens_direct
+                                        : opens_cached;
+}
 
 CachedFileSystem::CachedFileSystem(cache::Environment& environment, source::Source& source,
                                    std::vector<io::Reactor*> reactors,

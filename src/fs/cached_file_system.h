@@ -34,6 +34,7 @@
 #include "fs/handle_set.h"
 #include "fs/node.h"
 #include "fs/node_table.h"
+#include "fs/open_mode.h"
 #include "fs/sent_back.h"
 #include "fs/source_directories.h"
 #include "source/source.h"
@@ -54,7 +55,9 @@ struct FileMetrics {
   Counter& attribute_hits;
   Counter& attribute_misses;
   Counter& opens_passthrough;
+  Counter& opens_direct;
   Counter& opens_cached;
+  Counter& opens(OpenMode mode);
   Counter& stale_opens;
   Counter& served_offline;
   Counter& listings_ahead;
@@ -257,7 +260,6 @@ class CachedFileSystem final : public FileSystem {
   io::Task<Result<void>> refresh_open(NodePtr node);
   bool is_fresh(Node& node);
   void expire(Node& node);
-  Error look_again(Node& node, const Error& error, bool returned);
   bool may_follow_name(Node& node) const;
   // Where a node without a name is still open; null when it has one, or is not.
   static std::shared_ptr<source::SourceFile> held_source(Node& node);
@@ -265,24 +267,32 @@ class CachedFileSystem final : public FileSystem {
   void invalidate_kernel(Node& node, std::optional<uint64_t> except_epoch);
 
   // files
+  static constexpr pid_t kNoOpener = -1;  // nobody would come again
   struct Opening {
     KernelId id;
     int flags = 0;
     pid_t opener = 0;
     bool returned = false;  // was sent back before: must be let in
+    OpenWish wish = wish_of(flags);
     bool writes() const;
     bool truncates() const;
+    static OpenWish wish_of(int flags);
   };
   struct Decision {
     OpenReply reply;
-    bool passthrough = false;
-    uint64_t generation = 0;
-    bool stale = false;  // the kernel knows another version of the file by this inode
+    OpenMode mode = OpenMode::kCached;
+    uint64_t generation = 0;  // pinned, in passthrough
+    bool stale = false;       // the kernel knows another version of the file by this inode
+    bool past_cache = false;  // the size is made up: only reading tells what there is
   };
-  std::unexpected<Error> send_back(Node& node, const Opening& opening, bool will_be_cached,
-                                   uint64_t generation) REQUIRES(node.mutex_);
-  void join_passthrough(KernelInode& inode, cache::CachedFile& file, Decision& decision);
-  Result<Decision> decide_mode(const NodePtr& node, const Opening& opening);
+  bool was_sent_back(Node& node, pid_t opener) const;
+  Error look_again(Node& node, const Error& error, const Opening& opening);
+  std::unexpected<Error> send_back(Node& node, const Opening& opening) REQUIRES(node.mutex_);
+  std::optional<OpenMode> choose_mode(Node& node, const Opening& opening) REQUIRES(node.mutex_);
+  Result<Decision> decide_mode(const NodePtr& node, Opening opening);
+  Result<void> decide_pinned(Node& node, Opening opening,
+                             const std::optional<cache::CachedFile::Pin>& pin, Decision& decision);
+  static bool is_open_cached(Node& node, KernelId id);
   io::Task<Result<OpenReply>> try_open(NodePtr node, Opening opening);
   Result<OpenReply> finish_open(const NodePtr& node, const Opening& opening,
                                 std::shared_ptr<source::SourceFile> source);
@@ -295,7 +305,8 @@ class CachedFileSystem final : public FileSystem {
   // True when that was the node's last handle.
   bool close_inode(Node& node, const OpenFile& open);
   io::Task<Result<std::shared_ptr<source::SourceFile>>> open_for_writing(NodePtr node, Opening how);
-  io::Task<Result<void>> revalidate_for_reading(NodePtr node, bool returned);
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> revalidate_for_reading(NodePtr node,
+                                                                               Opening opening);
   io::Task<Result<Attributes>> ask_attributes(NodePtr node, source::Wait wait);
   io::Task<Result<std::shared_ptr<source::SourceFile>>> source_of(OpenFile* open);
 

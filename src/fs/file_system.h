@@ -50,7 +50,8 @@ struct OpenReply {
   uint64_t handle = 0;
   int32_t backing_id = 0;   // > 0: open in passthrough to it
   bool keep_cache = false;  // the kernel's pages of this inode are still right
-  bool direct_io = false;   // each read comes here, whatever the size
+  // Each read and write comes here, whatever the size; with backing_id mappings are of the object.
+  bool direct_io = false;
 };
 
 struct CreateReply {

@@ -29,26 +29,35 @@ bool CachedFileSystem::Opening::writes() const {
   return (flags & O_ACCMODE) != O_RDONLY || truncates();
 }
 
+OpenWish CachedFileSystem::Opening::wish_of(int flags) {
+  if ((flags & O_ACCMODE) == O_RDWR) return OpenWish::kReadWrite;
+  return (flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY ? OpenWish::kReadPart : OpenWish::kWrite;
+}
+
 std::optional<Result<OpenReply>> CachedFileSystem::open_hit(KernelId id, int flags, pid_t opener) {
   Opening opening{id, flags, opener};
   if (opening.writes() || coherence_.revalidate_at_open) return std::nullopt;
   const NodePtr node = table_.find(NodeId{id.node()});
   if (!node || !is_fresh(*node) || !node->is_regular() || !node->file().resident())
     return std::nullopt;
-  opening.returned = sent_back_.contains(*node, opener, now());
+  opening.returned = was_sent_back(*node, opener);
   auto reply = finish_open(node, opening, nullptr);
-  if (opening.returned) sent_back_.remove(*node, opener);
+  if (opening.returned) sent_back_.remove(opener);
   return reply;
+}
+
+bool CachedFileSystem::was_sent_back(Node& node, pid_t opener) const {
+  return !sent_back_.empty() && sent_back_.contains(node, first_name(node), opener, now());
 }
 
 io::Task<Result<OpenReply>> CachedFileSystem::open(KernelId id, int flags, pid_t opener) {
   sent_back_.forget_expired(now());
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
   if (!node->is_regular()) co_return fail(Code::kInvalid);
-  const Opening opening{id, flags, opener, sent_back_.contains(*node, opener, now())};
+  const Opening opening{id, flags, opener, was_sent_back(*node, opener)};
+  if (opening.returned) sent_back_.remove(opener);
   io::Task<Result<OpenReply>> trying = try_open(node, opening);
   const Result<OpenReply> reply = co_await std::move(trying);
-  if (opening.returned) sent_back_.remove(*node, opener);
   co_return reply;
 }
 
@@ -56,39 +65,43 @@ io::Task<Result<OpenReply>> CachedFileSystem::try_open(NodePtr node, Opening ope
   std::shared_ptr<source::SourceFile> source;
   if (opening.writes()) {
     {
-      // Found out before the source is bothered (O_TRUNC must not be carried out twice).
+      // Found out before the source is bothered.
       MutexLock lock(node->mutex_);
-      const KernelInode* inode = node->find_kernel_inode(opening.id.epoch());
-      if (inode != nullptr && inode->passthrough_opens > 0) {
-        co_return send_back(*node, opening, true, 0);
-      }
+      if (!choose_mode(*node, opening)) co_return send_back(*node, opening);
     }
     io::Task<Result<std::shared_ptr<source::SourceFile>>> opened = open_for_writing(node, opening);
     CO_TRY_ASSIGN(source, co_await std::move(opened));
+    if (opening.truncates()) opening.returned = true;  // it cannot be carried out twice
   } else {
-    io::Task<Result<void>> revalidating = revalidate_for_reading(node, opening.returned);
-    CO_TRY(co_await std::move(revalidating));
+    io::Task<Result<std::shared_ptr<source::SourceFile>>> revalidating =
+        revalidate_for_reading(node, opening);
+    CO_TRY_ASSIGN(source, co_await std::move(revalidating));
   }
   if (!opening.writes()) {
     io::Task<void> looking = look_into_size(node);
     co_await std::move(looking);
   }
   io::AsyncMutex::Guard deciding = co_await node->opening.lock();
-  Result<OpenReply> reply = finish_open(node, opening, std::move(source));
-  if (reply && !opening.writes()) {
-    cache::CachedFile& file = node->file();
-    const uint64_t size = file.size_bytes();
-    if (size <= kFetchAtOpenBytes && !file.resident() && !reply->direct_io) file.prefetch(0, size);
-  }
+  if (opening.writes()) co_return finish_open(node, opening, std::move(source));
+  Result<OpenReply> reply = finish_open(node, opening, nullptr);
+  if (!reply) co_return reply;
+  cache::CachedFile& file = node->file();
+  // Once there is a handle: the last one before it may have closed what was opened.
+  if (source) file.offer_source(std::move(source));
+  const uint64_t size = file.size_bytes();
+  if (size <= kFetchAtOpenBytes && !file.resident() && !file.size_is_made_up())
+    file.prefetch(0, size);
   co_return reply;
 }
 
 // What an open answers when the name led to the node only until now: the kernel looks the name up
 // again, and that look-up asks the source.
-Error CachedFileSystem::look_again(Node& node, const Error& error, bool returned) {
+Error CachedFileSystem::look_again(Node& node, const Error& error, const Opening& opening) {
   if (!error.is(Code::kNotFound)) return error;
   expire(node);
-  if (returned) return error;  // he has looked
+  if (opening.returned) return error;  // it has been looked up
+  if (Name name = first_name(node); name.parent && opening.opener != kNoOpener)
+    sent_back_.add(std::move(name), opening.opener, now());
   return Error(Code::kStale, "replaced outside");
 }
 
@@ -140,143 +153,145 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
     // The kernel empties the inode itself when it has the answer.
     invalidate_kernel(*node, opened ? std::optional(how.id.epoch()) : std::nullopt);
   }
-  if (!opened) co_return fail(look_again(*node, opened.error(), how.returned));
-  if (!same_file(*node, opened->attributes) && !(how.returned && may_follow_name(*node)))
-    co_return fail(look_again(*node, Error(Code::kNotFound), false));
+  if (!opened) co_return fail(look_again(*node, opened.error(), how));
+  if (!same_file(*node, opened->attributes) && !(how.returned && may_follow_name(*node))) {
+    how.returned = false;
+    co_return fail(look_again(*node, Error(Code::kNotFound), how));
+  }
   apply(*node, opened->attributes, truncates ? changes().tick() : asked_at);
   co_return std::move(opened->file);
 }
 
-// Close-to-open: what a reader gets is what the source had when it opened.
-io::Task<Result<void>> CachedFileSystem::revalidate_for_reading(NodePtr node, bool returned) {
+// Close-to-open: what a reader gets is what the source had when it opened.  The source's file, if
+// it had to be opened for that.
+io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::revalidate_for_reading(
+    NodePtr node, Opening opening) {
   cache::CachedFile& file = node->file();
   const bool resident = file.resident();
-  if (!coherence_.revalidate_at_open && is_fresh(*node)) co_return Result<void>();
+  if (!coherence_.revalidate_at_open && is_fresh(*node)) co_return nullptr;
   if (resident) {
     io::Task<Result<void>> refreshing = refresh(node);
     const Result<void> refreshed = co_await std::move(refreshing);
-    if (refreshed) co_return Result<void>();
+    if (refreshed) co_return nullptr;
     if (is_outage(refreshed.error())) {
       metrics_.served_offline.add();
-      co_return Result<void>();
+      co_return nullptr;
     }
-    if (!returned) co_return fail(look_again(*node, refreshed.error(), false));
+    if (!is_gone(refreshed.error())) co_return fail(refreshed.error());
+    if (!opening.returned) co_return fail(look_again(*node, Error(Code::kNotFound), opening));
   }
   // It will be read from the source: opening it there answers both questions at once.
-  if (!has_name(*node) && file.source_file()) co_return Result<void>();  // unlinked, and held
+  if (!has_name(*node))
+    if (auto held = file.source_file()) co_return held;  // unlinked, and held
   const uint64_t asked_at = changes().tick();
-  io::Task<Result<source::Opened>> opening = ask_at<source::Opened>(
+  io::Task<Result<source::Opened>> asking = ask_at<source::Opened>(
       node, [this](source::Place place) { return source_.open_file(std::move(place), O_RDONLY); });
-  Result<source::Opened> opened = co_await std::move(opening);
+  Result<source::Opened> opened = co_await std::move(asking);
   if (!opened) {
     if (is_outage(opened.error())) {
       metrics_.served_offline.add();  // what is there can be read
-      co_return Result<void>();
+      co_return nullptr;
     }
-    co_return fail(look_again(*node, opened.error(), returned));
+    co_return fail(look_again(*node, opened.error(), opening));
   }
   if (!same_file(*node, opened->attributes)) {
-    if (!returned) co_return fail(look_again(*node, Error(Code::kNotFound), false));
-    // His look-up found this file: he reads it with those who have it open.
-    if (!may_follow_name(*node)) co_return Result<void>();
+    if (!opening.returned) co_return fail(look_again(*node, Error(Code::kNotFound), opening));
+    // The look-up found the node's file: it is read with those who have it open.
+    if (!may_follow_name(*node)) co_return file.source_file();
   }
   apply(*node, opened->attributes, asked_at);
-  file.offer_source(std::move(opened->file));
-  co_return Result<void>();
+  co_return std::move(opened->file);
 }
 
 // The opener is to look the name up again and find another kernel inode.
-std::unexpected<Error> CachedFileSystem::send_back(Node& node, const Opening& opening,
-                                                   bool will_be_cached, uint64_t generation) {
-  // Through another of its names he may have come to an older one than there is by now.
+std::unexpected<Error> CachedFileSystem::send_back(Node& node, const Opening& opening) {
+  const bool will_be_cached = opening.wish != OpenWish::kReadWhole;
+  // Through another of its names the opener may have come to an older one than there is by now.
   const KernelInode* newest = node.find_kernel_inode(node.epoch_);
   const bool of_no_use = newest != nullptr && newest->passthrough_opens > 0 &&
-                         (will_be_cached || newest->generation != generation);
+                         (will_be_cached || newest->generation != node.data_generation());
   if (node.epoch_ == opening.id.epoch() || of_no_use) node.raise_epoch();
   sent_back_.add(node, opening.opener, will_be_cached, now());
   metrics_.stale_opens.add();
   return fail(Code::kStale);
 }
 
+// nullopt: another kernel inode than this one is wanted.
+std::optional<OpenMode> CachedFileSystem::choose_mode(Node& node, const Opening& opening) {
+  const KernelInode* inode = node.find_kernel_inode(opening.id.epoch());
+  InodeUse use = InodeUse::kNobody;
+  if (inode != nullptr && inode->cached_opens > 0)
+    use = InodeUse::kCached;
+  else if (inode != nullptr && inode->passthrough_opens > 0)
+    use = inode->generation == node.data_generation() ? InodeUse::kObject : InodeUse::kOldObject;
+  return choose_open_mode(opening.wish, use, sent_back_.keeps_cached(node, now()),
+                          opening.returned);
+}
+
 Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& node,
-                                                                 const Opening& opening) {
+                                                                 Opening opening) {
   cache::CachedFile& file = node->file();
-  const bool is_direct = size_is_made_up(*node);
-  const bool wants_passthrough =
-      !opening.writes() && !is_direct && kernel_->passthrough_available() && file.resident();
   Decision decision;
-  {
-    MutexLock lock(node->mutex_);
-    KernelInode& inode = node->kernel_inode(opening.id.epoch());
-    // The kernel empties it, whatever it knew of it.
-    if (opening.truncates()) inode.version = node->content_version_;
-    decision.stale = inode.version != node->content_version_;
-    if (decision.stale && !opening.returned && node->has_free_epoch())
-      return send_back(*node, opening, !wants_passthrough, file.generation());
-    decision.reply.keep_cache =
-        !decision.stale && !is_direct && !std::exchange(inode.has_old_pages, false);
-    decision.reply.direct_io = is_direct;
-    if (inode.passthrough_opens > 0) {
-      if (wants_passthrough && inode.generation == file.generation()) {
-        // as the others
-      } else if (opening.returned && !opening.writes()) {
-        join_passthrough(inode, file, decision);
-        return decision;
-      } else {
-        return send_back(*node, opening, !wants_passthrough, file.generation());
-      }
-    } else if (inode.cached_opens > 0 || !wants_passthrough ||
-               sent_back_.keeps_cached(*node, now())) {
-      ++inode.cached_opens;
-      return decision;
-    }
+  decision.past_cache = size_is_made_up(*node);
+  std::optional<cache::CachedFile::Pin> pin;
+  if (!opening.writes() && !decision.past_cache) {
+    opening.wish = OpenWish::kReadPart;
+    if (kernel_->passthrough_available() && !is_open_cached(*node, opening.id))
+      if (auto pinned = file.pin()) pin = std::move(*pinned);
   }
-  // open_hit() decides without Node::opening: look again after each pause.
-  const auto pin = file.pin();
-  std::optional<int32_t> backing;
-  if (pin) {
-    MutexLock lock(node->mutex_);
-    KernelInode& inode = node->kernel_inode(opening.id.epoch());
-    if (inode.passthrough_opens > 0 && inode.generation == pin->generation) {
-      backing = inode.backing_id;
-    } else if (inode.passthrough_opens == 0 && inode.cached_opens == 0) {
-      // Under the lock, as two opens of one inode must get one id; the kernel only takes a
-      // reference to the open file, without I/O.
-      if (const auto opened = kernel_->open_backing(pin->file->fd()))
-        backing = inode.backing_id = *opened;
-      else
-        log::debug("no passthrough: {}", opened.error().message());
-    }
-    if (backing) {
-      ++inode.passthrough_opens;
-      inode.generation = pin->generation;
-      decision.passthrough = true;
-      decision.generation = pin->generation;
-      decision.reply.backing_id = *backing;
-      return decision;
-    }
-  }
-  if (pin) file.unpin(pin->generation);
-  MutexLock lock(node->mutex_);
-  KernelInode& inode = node->kernel_inode(opening.id.epoch());
-  if (inode.passthrough_opens > 0) {
-    if (!opening.returned) return send_back(*node, opening, !wants_passthrough, file.generation());
-    join_passthrough(inode, file, decision);
-    return decision;
-  }
-  ++inode.cached_opens;
+  const Result<void> decided = decide_pinned(*node, opening, pin, decision);
+  const bool is_taken_over = decided && decision.mode == OpenMode::kPassthrough;
+  if (pin && !is_taken_over) file.unpin(pin->generation);
+  if (!decided) return fail(decided.error());
   return decision;
 }
 
-// For a reader who cannot be sent back again.  What those who have it open read was right when he
-// was sent back, which was after he had asked for the file.
-void CachedFileSystem::join_passthrough(KernelInode& inode, cache::CachedFile& file,
-                                        Decision& decision) {
-  file.pin_again(inode.generation);
+// A decision for passthrough takes over the pin.
+Result<void> CachedFileSystem::decide_pinned(Node& node, Opening opening,
+                                             const std::optional<cache::CachedFile::Pin>& pin,
+                                             Decision& decision) {
+  MutexLock lock(node.mutex_);
+  if (pin && pin->generation == node.data_generation()) opening.wish = OpenWish::kReadWhole;
+  KernelInode& inode = node.kernel_inode(opening.id.epoch());
+  // The kernel empties it, whatever it knew of it.
+  if (opening.truncates()) inode.version = node.content_version_;
+  decision.stale = inode.version != node.content_version_;
+  if (decision.stale && !opening.returned && node.has_free_epoch()) return send_back(node, opening);
+  const std::optional<OpenMode> mode = choose_mode(node, opening);
+  if (!mode) return send_back(node, opening);
+  decision.mode = *mode;
+  const bool is_first = *mode == OpenMode::kPassthrough && inode.passthrough_opens == 0;
+  if (is_first) {
+    // Under the lock, as two opens of one inode must get one id; the kernel only takes a reference
+    // to the open file, without I/O.
+    const auto backing = kernel_->open_backing(pin->file->fd());
+    if (!backing) {
+      log::debug("no passthrough: {}", backing.error().message());
+      decision.mode = OpenMode::kCached;
+    } else {
+      inode.backing_id = *backing;
+      inode.generation = pin->generation;
+    }
+  }
+  if (decision.mode == OpenMode::kCached) {
+    decision.reply.keep_cache =
+        !decision.stale && !decision.past_cache && !std::exchange(inode.has_old_pages, false);
+    decision.reply.direct_io = decision.past_cache;
+    ++inode.cached_opens;
+    return {};
+  }
+  if (decision.mode == OpenMode::kDirect) node.file_->pin_again(inode.generation);
   ++inode.passthrough_opens;
-  decision.passthrough = true;
   decision.generation = inode.generation;
   decision.reply.backing_id = inode.backing_id;
+  decision.reply.direct_io = decision.mode == OpenMode::kDirect;
+  return {};
+}
+
+bool CachedFileSystem::is_open_cached(Node& node, KernelId id) {
+  MutexLock lock(node.mutex_);
+  const KernelInode* inode = node.find_kernel_inode(id.epoch());
+  return inode != nullptr && inode->cached_opens > 0;
 }
 
 Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, const Opening& opening,
@@ -288,8 +303,8 @@ Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, const Openi
   auto open = std::make_unique<OpenFile>(node);
   open->epoch = opening.id.epoch();
   open->flags = opening.flags;
-  open->passthrough = decision.passthrough;
-  open->past_cache = decision.reply.direct_io;
+  open->mode = decision.mode;
+  open->past_cache = decision.past_cache;
   open->generation = decision.generation;
   open->source = std::move(source);
   {
@@ -300,7 +315,7 @@ Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, const Openi
   env_.residents.touch(node->id());
   if (recorder_.wants(AccessRecorder::What::kOpens)) [[unlikely]]
     recorder_.note_open(node->id(), disk_bytes_of(node->file().size_bytes()));
-  (decision.passthrough ? metrics_.opens_passthrough : metrics_.opens_cached).add();
+  metrics_.opens(decision.mode).add();
   metrics_.handles.add();
   decision.reply.handle = open_files_.add(std::move(open));
   return decision.reply;
@@ -328,7 +343,7 @@ io::Task<Result<CreateReply>> CachedFileSystem::create(KernelId parent_id, std::
     reply.node = reply_to_lookup(node);
     opened = finish_open(node, {reply.node.id, flags | O_RDWR, caller.pid}, created->file);
     if (opened) break;
-    sent_back_.remove(*node, caller.pid);
+    sent_back_.remove(caller.pid);
     forget(reply.node.id, 1);
   }
   if (!opened) co_return fail(opened.error());
@@ -343,15 +358,15 @@ bool CachedFileSystem::close_inode(Node& node, const OpenFile& open) {
     MutexLock lock(node.mutex_);
     KernelInode* inode = node.find_kernel_inode(open.epoch);
     CHECK(inode != nullptr);
-    uint32_t& opens = open.passthrough ? inode->passthrough_opens : inode->cached_opens;
+    uint32_t& opens = open.in_passthrough() ? inode->passthrough_opens : inode->cached_opens;
     CHECK(opens > 0);
-    if (--opens == 0 && open.passthrough) backing_id = std::exchange(inode->backing_id, 0);
+    if (--opens == 0 && open.in_passthrough()) backing_id = std::exchange(inode->backing_id, 0);
     node.drop_idle_kernel_inodes();
     CHECK(node.handles_ > 0);
     last = --node.handles_ == 0;
   }
   if (backing_id != 0) kernel_->close_backing(backing_id);
-  if (open.passthrough) node.file().unpin(open.generation);
+  if (open.in_passthrough()) node.file().unpin(open.generation);
   metrics_.handles.sub();
   return last;
 }
@@ -360,7 +375,7 @@ bool CachedFileSystem::release_hit(uint64_t handle) {
   OpenFile& open = file_of(handle);
   if (open.source) return false;  // written data may have to be looked after
   // Closing an object that was removed meanwhile frees its room on disk, which takes time.
-  if (open.passthrough && open.generation != open.node->file().generation()) return false;
+  if (open.in_passthrough() && open.generation != open.node->file().generation()) return false;
   const std::unique_ptr<OpenFile> closed = open_files_.take(handle);
   if (close_inode(*open.node, open)) open.node->file().idle();
   return true;

@@ -111,6 +111,8 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   void forget_record(const catalog::NodeRecord& record, catalog::Batch& batch) REQUIRES(mutex_);
   // Takes an epoch no live kernel inode has, if there is one left.
   void raise_epoch() REQUIRES(mutex_);
+  // The object's there is now; see CachedFile::generation.
+  uint64_t data_generation() const REQUIRES(mutex_) { return file_ ? file_->generation() : 0; }
   bool has_free_epoch() const REQUIRES(mutex_) { return kernel_inodes_.size() < kVirtualEpoch; }
   // For look-ups: not the epoch of an inode that would be of no use.
   void leave_stale_epoch() REQUIRES(mutex_);

@@ -14,14 +14,17 @@ namespace larder::fs {
 struct CachedFileSystem::OpenFile {
   explicit OpenFile(std::shared_ptr<Node> opened) : node(std::move(opened)), file(node->file()) {}
 
+  // As the kernel's inode counts it.
+  bool in_passthrough() const { return mode != OpenMode::kCached; }
+
   size_t place = 0;  // HandleSet's
   const std::shared_ptr<Node> node;
   cache::CachedFile& file;  // the node's
   uint64_t epoch = 0;       // of the kernel inode it was opened on
   int flags = 0;
-  bool passthrough = false;
+  OpenMode mode = OpenMode::kCached;
   bool past_cache = false;                     // its size is made up
-  uint64_t generation = 0;                     // pinned, when passthrough
+  uint64_t generation = 0;                     // pinned, in passthrough
   std::shared_ptr<source::SourceFile> source;  // open for writing; null on a read-only handle
   std::atomic<bool> wrote{false};
   Mutex mutex;

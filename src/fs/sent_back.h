@@ -1,12 +1,13 @@
-// SentBack: who was told to look a name up again (kStale) when he opened a file, and has not come
-// again.  The kernel does so once only for one open(2), so he must be let in then.
+// SentBack: the openers that were told to look a name up again (kStale) and have not come again.
+// The kernel does so once only for one open(2), so an opener must be let in when it comes again: to
+// another inode of the same node, or, where the name led to another file, to the node it leads to.
 //
 // Keeps the nodes in memory meanwhile: the kernel may forget a node's old inode before it asks for
 // the fresh one, and a node that went and came again would not know which epoch that is.
 //
 // Invariants: at most kMax openers are noted; one whose time is over counts as gone.  Thread-safe;
-// a leaf among the locks, but forget_expired() and clear() let go of nodes: call them without
-// locks.
+// a leaf among the locks, but remove(), forget_expired() and clear() let go of nodes: call them
+// without locks.
 #pragma once
 
 #include <sys/types.h>
@@ -25,61 +26,82 @@ namespace larder::fs {
 
 class SentBack {
  public:
-  // He comes again within this time, unless he was killed or the name is gone.
+  // An opener comes again within this time, unless it was killed or the name is gone.
   static constexpr Nanos kTimeMax = std::chrono::seconds(10);
   static constexpr size_t kMax = 1024;
 
-  // will_be_cached: he cannot use passthrough.
+  // will_be_cached: the opener cannot use passthrough.
   void add(Node& node, pid_t opener, bool will_be_cached, Nanos now) {
-    MutexLock lock(mutex_);
-    if (openers_.size() >= kMax) return;
-    openers_.push_back({node.shared_from_this(), opener, will_be_cached, now + kTimeMax});
-    count_.store(openers_.size());
+    note({.node = node.shared_from_this(),
+          .name = {},
+          .opener = opener,
+          .will_be_cached = will_be_cached,
+          .until = now + kTimeMax});
   }
-  bool contains(const Node& node, pid_t opener, Nanos now) const {
-    return any([&](const Opener& who) {
-      return who.node.get() == &node && who.opener == opener && now < who.until;
+  // The name led to another file than the node.
+  void add(Name name, pid_t opener, Nanos now) {
+    note({.node = nullptr,
+          .name = std::move(name),
+          .opener = opener,
+          .will_be_cached = false,
+          .until = now + kTimeMax});
+  }
+  // Whether any opener is noted: nearly always none is.
+  bool empty() const { return count_.load() == 0; }
+  // `name`: the one the node was found by last.
+  bool contains(const Node& node, const Name& name, pid_t opener, Nanos now) const {
+    return any([&](const Opener& known) {
+      const bool is_expected =
+          known.node ? known.node.get() == &node
+                     : known.name.parent == name.parent && known.name.name == name.name;
+      return is_expected && known.opener == opener && now < known.until;
     });
   }
   // The node's newest kernel inode must not be opened in passthrough.
   bool keeps_cached(const Node& node, Nanos now) const {
-    return any([&](const Opener& who) {
-      return who.node.get() == &node && who.will_be_cached && now < who.until;
+    return any([&](const Opener& known) {
+      return known.node.get() == &node && known.will_be_cached && now < known.until;
     });
   }
-  // He came again; the caller holds the node.
-  void remove(const Node& node, pid_t opener) {
-    MutexLock lock(mutex_);
-    const auto found = std::ranges::find_if(openers_, [&](const Opener& who) {
-      return who.node.get() == &node && who.opener == opener;
-    });
-    if (found != openers_.end()) openers_.erase(found);
-    count_.store(openers_.size());
+  // The opener came again.  A thread opens one file at a time.
+  void remove(pid_t opener) {
+    forget_if([&](const Opener& known) { return known.opener == opener; });
   }
   void forget_expired(Nanos now) {
-    if (count_.load() == 0) return;
-    std::vector<Opener> gone;  // destroyed without the lock
-    MutexLock lock(mutex_);
-    const auto first = std::partition(openers_.begin(), openers_.end(),
-                                      [&](const Opener& who) { return now < who.until; });
-    gone.assign(std::make_move_iterator(first), std::make_move_iterator(openers_.end()));
-    openers_.erase(first, openers_.end());
-    count_.store(openers_.size());
+    if (empty()) return;
+    forget_if([&](const Opener& known) { return now >= known.until; });
   }
   void clear() { forget_expired(Nanos::max()); }
 
  private:
   struct Opener {
-    std::shared_ptr<Node> node;
+    std::shared_ptr<Node> node;  // null: what `name` leads to
+    Name name;
     pid_t opener = 0;
     bool will_be_cached = false;
     Nanos until{0};  // monotonic
   };
+  void note(Opener opener) {
+    MutexLock lock(mutex_);
+    if (openers_.size() >= kMax) return;
+    openers_.push_back(std::move(opener));
+    count_.store(openers_.size());
+  }
   template <class Condition>
   bool any(const Condition& condition) const {
-    if (count_.load() == 0) return false;
+    if (empty()) return false;
     MutexLock lock(mutex_);
     return std::ranges::any_of(openers_, condition);
+  }
+  template <class Condition>
+  void forget_if(const Condition& condition) {
+    std::vector<Opener> gone;  // destroyed without the lock
+    MutexLock lock(mutex_);
+    const auto first = std::partition(openers_.begin(), openers_.end(),
+                                      [&](const Opener& known) { return !condition(known); });
+    gone.assign(std::make_move_iterator(first), std::make_move_iterator(openers_.end()));
+    openers_.erase(first, openers_.end());
+    count_.store(openers_.size());
   }
 
   mutable Mutex mutex_;

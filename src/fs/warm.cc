@@ -38,8 +38,12 @@ io::Task<Result<CachedFileSystem::Warmed>> CachedFileSystem::warm(
     warmed.outcome = WarmOutcome::kSkipped;
     co_return warmed;
   }
-  io::Task<Result<void>> revalidating = revalidate_for_reading(node, false);
-  CO_TRY(co_await std::move(revalidating));
+  Opening opening;
+  opening.opener = kNoOpener;
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> revalidating =
+      revalidate_for_reading(node, opening);
+  CO_TRY_ASSIGN(std::shared_ptr<source::SourceFile> source, co_await std::move(revalidating));
+  if (source) node->file().offer_source(std::move(source));
   io::Task<void> looking = look_into_size(node);
   co_await std::move(looking);
   if (size_is_made_up(*node)) {

@@ -81,6 +81,7 @@ int Passthrough::reply_create(fuse_req_t request, const fuse_entry_param& entry,
   reply.fh = mode.handle;
   reply.backing_id = mode.backing_id;
   reply.keep_cache = mode.keep_cache;
+  reply.direct_io = mode.direct_io;
   return fuse_reply_create(request, &entry, &reply);
 }
 
@@ -155,7 +156,7 @@ constexpr uint32_t kFopenPassthrough = 1U << 7;
 fuse_open_out open_out(const OpenMode& mode) {
   fuse_open_out out{};
   out.fh = mode.handle;
-  out.open_flags = kFopenPassthrough;
+  out.open_flags = kFopenPassthrough | (mode.direct_io ? FOPEN_DIRECT_IO : 0U);
   // What later headers call backing_id, in the place of padding.
   static_assert(sizeof out == 16);
   std::memcpy(reinterpret_cast<std::byte*>(&out) + 12, &mode.backing_id, sizeof mode.backing_id);

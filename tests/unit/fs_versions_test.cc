@@ -158,8 +158,6 @@ TEST_F(FsTest, AnOpenerWhoseFileIsReplacedTwiceOpensTheLast) {
     source_.move("second", "file");
     EXPECT_FALSE(try_open(id, flags));
     const KernelId found = lookup(kRoot, "file").id;
-    source_.overwrite("file", 0, "THE");
-    EXPECT_FALSE(try_open(found, flags));  // sent back, and now it is
     source_.put("third", "the third");
     source_.move("third", "file");
     const OpenReply opened = open(found, flags);
@@ -167,6 +165,21 @@ TEST_F(FsTest, AnOpenerWhoseFileIsReplacedTwiceOpensTheLast) {
     release(opened);
     forget_all();
   }
+}
+
+TEST_F(FsTest, AnOpenerThatCameForAnotherFileIsSentBackLikeAnyOther) {
+  source_.put("file", "first");
+  source_.put("other", "other file");
+  mount();
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  const KernelId other = lookup(kRoot, "other").id;
+  source_.put("second", "the second");
+  source_.move("second", "file");
+  EXPECT_FALSE(try_open(id));
+  source_.put("third", "the third");
+  source_.move("third", "other");
+  EXPECT_FALSE(try_open(other));
 }
 
 TEST_F(FsTest, AnOpenerWhoseFileGoesMeanwhileIsToldSo) {
