@@ -468,6 +468,11 @@ void RunningMount::add_duties(control::CommandTable& commands) {
                                 : cache::NextStep(clock_.monotonic() + pause);
                    }});
   }
+  const auto watch =
+      janitor_->add({.name = "watch", .pause_min = std::chrono::milliseconds(10), .step = [this] {
+                       return files_->watch_step();
+                     }});
+  files_->set_watch_wake([this, watch] { janitor_->poke(watch); });
   const auto mapped =
       janitor_->add({.name = "mapped", .pause_min = std::chrono::milliseconds(100), .step = [this] {
                        return mapped_->step();

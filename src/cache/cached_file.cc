@@ -167,9 +167,10 @@ uint64_t CachedFile::held_bytes() const {
   return static_cast<uint64_t>(std::max<int64_t>(bytes, 0));
 }
 
-bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy) {
+bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy, bool in_place) {
   Dropped dropped;
   bool claim = false;
+  const bool is_renewable = in_place && is_exposed();
   {
     MutexLock lock(mutex_);
     // A change overtook the question: the answer says nothing about what is here now.
@@ -187,6 +188,10 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy) {
     own_change_ = false;
     if (same) {
       claim = unsettled_ || !blocks_.dirty_chunks().empty();
+    } else if (is_renewable && object_created_ && !untrusted_) {
+      want_renewal(now.size_bytes);
+      if (other_file && !held_) dropped.reader = std::exchange(reader_, nullptr);
+      list_if_open();
     } else {
       dropped = drop_locked();
       size_bytes_ = now.size_bytes;
@@ -240,6 +245,8 @@ CachedFile::Dropped CachedFile::drop_locked() {
         if (chunk != 0 || !first_chunk_) dropped.batch.remove(object_, chunk);
     }
   }
+  if (renewal_.must_settle) --changes_in_progress_;
+  renewal_ = Renewal{.is_running = renewal_.is_running};
   room().removed(env_.residents.let_go(owner_.id()));
   dropped.room = std::exchange(room_, nullptr);
   dropped.is_exposed = std::exchange(exposed_, false);
@@ -357,19 +364,23 @@ Result<std::shared_ptr<io::File>> CachedFile::make_object_file(ObjectId* object)
 Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId object) {
   uint64_t size_bytes = 0;
   bool created = false;
+  bool is_longer = false;  // it may be: it is still to be cut
   {
     MutexLock lock(mutex_);
     if (!object || object_ != object || untrusted_) return fail(Code::kStale, "object");
     if (object_file_) return object_file_;
-    size_bytes = size_bytes_;
+    size_bytes = object_bytes();
     created = object_created_;
+    is_longer = renewal_.must_settle;
   }
   auto file = created ? env_.objects.open(object) : env_.objects.create(object, size_bytes);
   // Another thread was quicker.
   if (!file && file.error().is(Code::kExists)) file = env_.objects.open(object);
   if (file && created) {
     const auto info = (*file)->info();
-    if (!info || info->size_bytes != size_bytes) file = fail(Code::kNotFound, "object");
+    const bool is_right =
+        info && (info->size_bytes == size_bytes || (is_longer && info->size_bytes > size_bytes));
+    if (!is_right) file = fail(Code::kNotFound, "object");
   }
   if (!file) {
     if (!file.error().is(Code::kNotFound)) return file;
@@ -392,7 +403,7 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId object) {
         first_chunk_.emplace();
         further_chunks_.emplace();
       }
-      size_now = size_bytes_;
+      size_now = object_bytes();
     }
   }
   if (was_dropped) {
@@ -404,7 +415,7 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId object) {
     TRY((*file)->truncate(size_now));
     size_bytes = size_now;
     MutexLock lock(mutex_);
-    size_now = size_bytes_;
+    size_now = object_bytes();
   }
   if (!created)
     if (const auto stored = owner_.persist({}); !stored) env_.metrics.store_errors.add();

@@ -8,14 +8,17 @@
 // (cache/claims).
 //
 // Invariants
-//   - Once an object exists, its size is size_, so that the kernel can read it in passthrough.
+//   - Once an object exists, its size is size_bytes_, so that the kernel can read it in
+//   passthrough;
+//     during a renewal it is object_bytes(), which is less (cache/cached_file_renew.cc).
 //   - A present block has no holes, so that writing to it takes no more of the disk.
 //   - A block is set present only by whoever wrote the whole of it to object_, under mutex_, after
 //     checking that neither the object nor the block's bytes changed meanwhile (Fetch::detached).
 //   - While changes_in_progress_ > 0, or until the version was observed after the last change, the
 //     record says data_stable = false.
 //   - object_ is replaced, never emptied, when the data are dropped: whoever still reads the old
-//     object's file reads the old version's bytes.
+//     object's file reads the old version's bytes.  When the source's file was changed in place, an
+//     object that the kernel reads stays, and its bytes are renewed.
 //   - What Residents counts for the node is held_bytes(): the sum of disk_bytes() of the present
 //     blocks, plus extra_bytes_, by which the file system was last found to take more (or less) for
 //     the object; both change with it, under mutex_.
@@ -101,8 +104,9 @@ class CachedFile {
   // The source was seen to have `version`, in answer to a question asked when the ChangeClock
   // showed `asked_at`. `racy`: the file was changed so shortly before that a further change might
   // not show; what is fetched meanwhile is served, and dropped at the first observation after. True
-  // when cached data had to be dropped.
-  bool observe(const Validator& version, uint64_t asked_at, bool racy);
+  // when cached data had to be dropped, or are to be renewed (wants_renewal): the file is
+  // `in_place` what it was, with other content, and the kernel reads the object.
+  bool observe(const Validator& version, uint64_t asked_at, bool racy, bool in_place = false);
   // A change of attributes or names through this mount moved ctime; a version that differs in ctime
   // only is the same data at the next observe().
   void expect_ctime_change();
@@ -189,6 +193,20 @@ class CachedFile {
   // end_change for a range that reads as zeros now.
   void end_zeros(uint64_t offset, uint64_t length, std::optional<uint64_t> new_size_bytes);
 
+  // --- renewal (cache/cached_file_renew.cc): new bytes in an object that the kernel reads.
+  bool wants_renewal() const;
+  // True: the caller carries it out, with the following three.
+  bool begin_renewal();
+  // Afterwards the object has the file's size, or the error says why not.  The caller serialises it
+  // with changes.
+  io::Task<Result<void>> renew_end();
+  io::Task<Result<void>> renew_rest();
+  // True: the file was changed again meanwhile, and the caller goes on with renew_end().  A renewal
+  // that failed is still wanted.
+  bool end_renewal(bool is_done);
+  // How much the object's readers find, when that is less than the file's size.
+  std::optional<uint64_t> visible_bytes() const;
+
   // --- claiming (cache/claims.cc)
   struct ClaimableState {
     ObjectId object;
@@ -238,6 +256,12 @@ class CachedFile {
 
   uint64_t block_length(uint64_t block) const REQUIRES(mutex_);
   bool resident_locked() const REQUIRES(mutex_);
+  uint64_t object_bytes() const REQUIRES(mutex_) {
+    return renewal_.object_bytes.value_or(size_bytes_);
+  }
+  void want_renewal(uint64_t new_size_bytes) REQUIRES(mutex_);
+  io::Task<void> settle_renewal();
+  std::shared_ptr<Fetch> fetch_at_end(std::vector<std::shared_ptr<Fetch>>* started);
   bool changed_since(ObjectId object, uint64_t changed_at) const;
   bool punched_since(uint64_t punches) const;
   std::vector<Piece> plan(uint64_t offset, size_t length,
@@ -252,6 +276,7 @@ class CachedFile {
   io::Task<void> store(std::shared_ptr<Fetch> fetch);
   bool end_store(const Fetch& fetch, bool has_begun, const std::vector<uint32_t>& checksums,
                  uint64_t bytes);
+  void note_stored(const Fetch& fetch);
   void finish(const std::shared_ptr<Fetch>& fetch);
   void keep_in_memory(const Fetch& fetch) REQUIRES(mutex_);
   void spawn_fetches(const std::vector<std::shared_ptr<Fetch>>& started);
@@ -389,6 +414,16 @@ class CachedFile {
   uint64_t exposures_ GUARDED_BY(mutex_) = 0;  // pins that were ever taken
   uint32_t probes_ GUARDED_BY(mutex_) = 0;     // calls of is_used() under way
   uint64_t generation_ GUARDED_BY(mutex_) = 1;
+  struct Renewal {
+    bool is_wanted = false;
+    bool is_running = false;   // somebody carries it out
+    bool must_settle = false;  // counted in changes_in_progress_
+    // What was on its way into the object when it began, of the old version.
+    std::vector<std::shared_ptr<Fetch>> storing = {};
+    std::optional<uint64_t> object_bytes =
+        {};  // the object's size, while it is less than the file's
+  };
+  Renewal renewal_ GUARDED_BY(mutex_);
   // Objects that were dropped while pinned.
   struct Lingering {
     uint64_t generation = 0;

@@ -392,16 +392,22 @@ void CachedFile::keep_in_memory(const Fetch& fetch) {
 
 io::Task<void> CachedFile::store(std::shared_ptr<Fetch> fetch) {
   uint64_t bytes = 0;
+  bool is_for_kernel = false;  // its readers are to have it, whether there is room or not
   {
     MutexLock lock(mutex_);
-    if (fetch->detached) co_return;
+    // Bytes behind the object's end would leave a hole before them.
+    if (fetch->detached || fetch->offset > object_bytes()) co_return;
     fetch->storing = true;
+    is_for_kernel = renewal_.is_wanted;
     for (uint64_t i = 0; i < fetch->blocks; ++i) bytes += disk_bytes(fetch->first_block + i);
   }
   const Hints hints = owner_.hints();
-  if (!hints.admit || !env_.residents.reserve(owner_.id(), bytes, hints, fetch->took)) {
+  const bool is_admitted =
+      hints.admit && env_.residents.reserve(owner_.id(), bytes, hints, fetch->took);
+  if (!is_admitted) {
     env_.metrics.bypassed.add(fetch->length);
-    co_return;
+    if (!is_for_kernel) co_return;
+    bytes = 0;
   }
   bool is_written = false;
   bool has_begun = false;  // something of it may be on the disk
@@ -420,13 +426,16 @@ io::Task<void> CachedFile::store(std::shared_ptr<Fetch> fetch) {
     warn("cannot make an object", file.error());
   }
   std::vector<uint32_t> checksums;
-  for (uint64_t i = 0; is_written && i < fetch->blocks; ++i) {
+  for (uint64_t i = 0; is_written && is_admitted && i < fetch->blocks; ++i) {
     const auto from = static_cast<size_t>(i << block_shift_);
     checksums.push_back(checksum32(fetch->buffer.bytes().subspan(
         from, std::min<size_t>(block_bytes(), fetch->length - from))));
   }
   if (!is_written) env_.metrics.bypassed.add(fetch->length);
-  if (end_store(*fetch, has_begun, checksums, bytes)) env_.claims.add(owner_.self());
+  if (is_written) note_stored(*fetch);
+  // A claim also counts what was written without room.
+  if (end_store(*fetch, has_begun, checksums, bytes) || !is_admitted)
+    env_.claims.add(owner_.self());
 }
 
 // The blocks become present if they were written, there are checksums, and nothing changed

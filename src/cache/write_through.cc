@@ -24,6 +24,12 @@ void CachedFile::detach(uint64_t first_block, uint64_t last_block,
 }
 
 io::Task<void> CachedFile::begin_change(uint64_t offset, uint64_t length) {
+  if (wants_renewal()) {
+    // A change is made to an object of the file's size.
+    io::Task<Result<void>> renewing = renew_end();
+    const Result<void> renewed = co_await std::move(renewing);
+    if (!renewed) drop();
+  }
   std::vector<std::shared_ptr<Fetch>> storing;
   bool record_is_stable = false;
   bool has_object = false;

@@ -67,7 +67,8 @@ CachedFileSystem::CachedFileSystem(cache::Environment& environment, source::Sour
       coherence_(coherence),
       metrics_(registry),
       recorder_(environment.clock, registry),
-      directories_(directories_max, registry) {
+      directories_(directories_max, registry),
+      watch_(registry) {
   registry.gauge_callback("larder_nodes_in_memory", "Nodes the kernel or a request knows.",
                           [this] { return static_cast<int64_t>(table_.size()); });
 }
@@ -322,6 +323,7 @@ void CachedFileSystem::expire(Node& node) {
 bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t asked_at) {
   bool regular = false;
   bool other = false;  // than the kernel may have been told
+  bool in_place = false;
   {
     MutexLock lock(node.mutex_);
     if (asked_at < node.attributes_asked_at_)
@@ -338,6 +340,7 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
       return false;
     }
     node.attributes_asked_at_ = asked_at;
+    in_place = is_in_place(node, attributes);
     node.attributes_ = attributes;
     if (node.deleted_) node.attributes_.nlink = 0;
     node.valid_until_ = now() + coherence_.attributes_ttl;
@@ -351,14 +354,19 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
   }
   bool dropped = false;
   cache::CachedFile* const file = regular ? node.file_if_any() : nullptr;
+  const bool is_cut = file != nullptr && attributes.size_bytes < file->size_bytes();
+  if (is_cut) note_cut(node);
   if (file != nullptr)
-    dropped = file->observe(source_.validator(attributes), asked_at, is_racy(attributes));
-  if (dropped || (regular && file == nullptr && other)) invalidate_kernel(node, std::nullopt);
+    dropped = file->observe(source_.validator(attributes), asked_at, is_racy(attributes), in_place);
+  if (dropped || (regular && file == nullptr && other))
+    invalidate_kernel(node, std::nullopt, is_cut);
   if (!node.persist({})) env_.metrics.store_errors.add();
+  if (file != nullptr && file->wants_renewal()) renew_if_wanted(node);
   return dropped;
 }
 
-void CachedFileSystem::invalidate_kernel(Node& node, std::optional<uint64_t> except_epoch) {
+void CachedFileSystem::invalidate_kernel(Node& node, std::optional<uint64_t> except_epoch,
+                                         bool is_cut) {
   std::vector<uint64_t> epochs;
   {
     MutexLock lock(node.mutex_);
@@ -366,9 +374,12 @@ void CachedFileSystem::invalidate_kernel(Node& node, std::optional<uint64_t> exc
     for (KernelInode& inode : node.kernel_inodes_) {
       if (inode.epoch == except_epoch) continue;
       inode.version = 0;
+      if (!node.is_stale(inode)) inode.version = node.content_version_;  // it has no pages
       if (inode.lookups > 0) epochs.push_back(inode.epoch);
     }
   }
+  if (is_cut && !epochs.empty())
+    return home(KernelId{node.id().value}).spawn(drop_pages_task(this, node.shared_from_this()));
   for (const uint64_t epoch : epochs)
     kernel_->invalidate_node(KernelId::make(node.id().value, epoch));
 }
@@ -463,9 +474,11 @@ NodeReply CachedFileSystem::describe_locked(Node& node) {
   reply.id = KernelId::make(node.id().value, node.epoch_);
   reply.attributes = node.attributes_;
   reply.attributes.inode = node.id().value;
+  const std::optional<uint64_t> visible = node.visible_bytes();
+  if (visible) reply.attributes.size_bytes = *visible;
   reply.attributes_ttl = reply.entry_ttl = std::max(Nanos(0), node.valid_until_ - now());
   // Two kernel inodes of one node do not hear of each other's changes.
-  if (node.kernel_inodes_.size() > 1) reply.attributes_ttl = Nanos(0);
+  if (node.kernel_inodes_.size() > 1 || visible) reply.attributes_ttl = Nanos(0);
   return reply;
 }
 
@@ -477,7 +490,9 @@ std::optional<Result<AttributesReply>> CachedFileSystem::attributes_hit(KernelId
     if (left <= Nanos(0)) return;
     AttributesReply& reply = *hit.emplace(AttributesReply{node.attributes_, left});
     reply.attributes.inode = node.id_.value;
-    if (node.kernel_inodes_.size() > 1) reply.ttl = Nanos(0);  // as in describe()
+    const std::optional<uint64_t> visible = node.visible_bytes();
+    if (visible) reply.attributes.size_bytes = *visible;
+    if (node.kernel_inodes_.size() > 1 || visible) reply.ttl = Nanos(0);  // as in describe()
   });
   if (hit) metrics_.attribute_hits.add();
   return hit;

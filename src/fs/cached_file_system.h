@@ -12,6 +12,7 @@
 //   directories.cc         listings
 //   extended_attributes.cc
 //   warm.cc                loading by path
+//   open_files_watched.cc  what changes at the source while it is open
 //   housekeeping.cc        what the janitor's duties ask
 //
 // Invariants: see Node.  Nodes refer to this object and must be gone before it.
@@ -30,11 +31,13 @@
 #include "cache/readahead.h"
 #include "catalog/catalog.h"
 #include "fs/access_recorder.h"
+#include "fs/cut_files.h"
 #include "fs/file_system.h"
 #include "fs/handle_set.h"
 #include "fs/node.h"
 #include "fs/node_table.h"
 #include "fs/open_mode.h"
+#include "fs/open_watch.h"
 #include "fs/sent_back.h"
 #include "fs/source_directories.h"
 #include "source/source.h"
@@ -162,6 +165,11 @@ class CachedFileSystem final : public FileSystem {
   // the object itself they are fetched again now.
   void blocks_dropped(NodeId node);
 
+  // Asks about some of the open files whose attributes are out of date.
+  cache::NextStep watch_step();
+  // Called, on any thread, when there is something for it to do; before the first open.
+  void set_watch_wake(std::function<void()> wake) { watch_.set_wake(std::move(wake)); }
+
   // --- recording what is accessed
   AccessRecorder& recorder() { return recorder_; }
   // The node's path as it is known in memory; none: it has no name (any more), or was forgotten.
@@ -264,7 +272,20 @@ class CachedFileSystem final : public FileSystem {
   // Where a node without a name is still open; null when it has one, or is not.
   static std::shared_ptr<source::SourceFile> held_source(Node& node);
   std::optional<AttributesReply> change_nameless(Node& node, const AttributeChange& change);
-  void invalidate_kernel(Node& node, std::optional<uint64_t> except_epoch);
+  // is_cut: the file became shorter elsewhere.
+  void invalidate_kernel(Node& node, std::optional<uint64_t> except_epoch, bool is_cut = false);
+  void invalidate_kernel_attributes(Node& node);
+  std::vector<KernelId> known_to_kernel(Node& node);
+
+  // files that are open while they change elsewhere
+  bool is_watching() const;
+  void watch(Node& node);
+  static io::Task<void> ask_open_task(CachedFileSystem* self, NodePtr node, OpenWatch::Turn turn);
+  bool is_in_place(const Node& node, const Attributes& attributes) const REQUIRES(node.mutex_);
+  void note_cut(Node& node);
+  static io::Task<void> drop_pages_task(CachedFileSystem* self, NodePtr node);
+  void renew_if_wanted(Node& node);
+  static io::Task<void> renew_task(CachedFileSystem* self, NodePtr node);
 
   // files
   static constexpr pid_t kNoOpener = -1;  // nobody would come again
@@ -334,6 +355,7 @@ class CachedFileSystem final : public FileSystem {
   io::Task<Result<std::vector<std::string>>> child_names(uint64_t handle);
   static io::Task<void> refill_task(std::shared_ptr<Node> node);
   void record_read(const OpenFile& open, uint64_t offset, size_t length);
+  bool may_be_misread(const OpenFile& open, size_t length, const ReadReply& reply) const;
   static io::Task<void> prefetch_task(std::shared_ptr<Node> node, cache::Readahead::Range range);
 
   cache::Environment& env_;
@@ -348,6 +370,8 @@ class CachedFileSystem final : public FileSystem {
   HandleSet<OpenFile> open_files_;
   HandleSet<OpenDirectory> open_directories_;
   SentBack sent_back_;
+  OpenWatch watch_;
+  CutFiles cut_files_;
   mutable SharedMutex tree_mutex_;  // guards all nodes' names_
   NodePtr root_;
   std::atomic<size_t> listings_ahead_{0};  // under way

@@ -13,6 +13,7 @@ namespace {
 
 // A file that changes on the source as fast as it is read is given up after so many tries.
 constexpr int kStaleReadsMax = 4;
+constexpr size_t kPageBytes = 4096;
 
 }  // namespace
 
@@ -32,6 +33,18 @@ void CachedFileSystem::record_read(const OpenFile& open, uint64_t offset, size_t
                        .block_bytes = open.file.block_bytes()});
 }
 
+// An answer that ends early while the kernel may believe in a larger file; see CutFiles.
+bool CachedFileSystem::may_be_misread(const OpenFile& open, size_t length,
+                                      const ReadReply& reply) const {
+  if (cut_files_.empty() || open.mode != OpenMode::kCached || (open.flags & O_DIRECT) != 0)
+    return false;
+  // A page that a write wants is not asked for again.
+  if (open.source && length <= kPageBytes) return false;
+  size_t total = 0;
+  for (const ReadSlice& slice : reply.slices) total += slice.length;
+  return total < length;
+}
+
 bool CachedFileSystem::read_hit(uint64_t handle, uint64_t offset, size_t length, ReadReply& reply) {
   reply.clear();
   OpenFile& open = file_of(handle);
@@ -40,6 +53,11 @@ bool CachedFileSystem::read_hit(uint64_t handle, uint64_t offset, size_t length,
   bool resident = false;
   if (!open.file.read_hit(offset, length, reply.slices, &resident)) {
     timed.cancel();
+    return false;
+  }
+  if (may_be_misread(open, length, reply)) {  // read() says so
+    timed.cancel();
+    reply.clear();
     return false;
   }
   record_read(open, offset, length);
@@ -84,6 +102,9 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
     if (done) {
       (*done ? env_.metrics.miss_latency : env_.metrics.hit_latency).record(now() - start);
       record_read(open, offset, length);
+      if (may_be_misread(open, length, reply) &&
+          cut_files_.refuses(node->id(), offset, length, now()))
+        co_return fail(Code::kIo, "cut elsewhere");
       co_return reply;
     }
     if (!is_gone(done.error())) co_return fail(done.error());

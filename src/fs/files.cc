@@ -255,7 +255,7 @@ Result<void> CachedFileSystem::decide_pinned(Node& node, Opening opening,
   KernelInode& inode = node.kernel_inode(opening.id.epoch());
   // The kernel empties it, whatever it knew of it.
   if (opening.truncates()) inode.version = node.content_version_;
-  decision.stale = inode.version != node.content_version_;
+  decision.stale = node.is_stale(inode);
   if (decision.stale && !opening.returned && node.has_free_epoch()) return send_back(node, opening);
   const std::optional<OpenMode> mode = choose_mode(node, opening);
   if (!mode) return send_back(node, opening);
@@ -318,6 +318,7 @@ Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, const Openi
   metrics_.opens(decision.mode).add();
   metrics_.handles.add();
   decision.reply.handle = open_files_.add(std::move(open));
+  watch(*node);
   return decision.reply;
 }
 

@@ -10,13 +10,13 @@ namespace larder::fs {
 
 // The kernel's name for a node: the catalog's node id in the low 56 bits and an epoch above it.
 //
-// One node may have several kernel inodes at a time.  An inode in passthrough mode can neither be
-// opened for writing (stores through a mapping would never reach the daemon) nor change its object.
-// An inode that the kernel knows from before the file was changed elsewhere has that version's size
-// and pages, which a notification takes away at some later time only.  So when either is opened,
-// the node's epoch is raised and the opener sent back (kStale) to look the name up again; he then
-// finds a fresh kernel inode.  Those who hold the old one open keep it.  The number shown as st_ino
-// is the node id and does not change.
+// One node may have several kernel inodes at a time.  An inode in passthrough mode cannot change
+// its object, and stores through a shared mapping of it never reach the daemon.  An inode with
+// pages that the kernel knows from before the file was changed elsewhere has that version's size
+// and pages, which a notification takes away at some later time only.  So when one is opened that
+// will not do (fs/open_mode.h), the node's epoch is raised and the opener sent back (kStale) to
+// look the name up again, and finds a fresh kernel inode.  Those who hold the old one open keep it.
+// The number shown as st_ino is the node id and does not change.
 struct KernelId {
   uint64_t value = 0;
   static constexpr int kEpochShift = 56;

@@ -185,8 +185,7 @@ void Node::raise_epoch() {
 
 void Node::leave_stale_epoch() {
   const KernelInode* newest = find_kernel_inode(epoch_);
-  if (newest != nullptr && newest->version != content_version_ && S_ISREG(attributes_.mode))
-    raise_epoch();
+  if (newest != nullptr && is_stale(*newest) && S_ISREG(attributes_.mode)) raise_epoch();
 }
 
 void Node::drop_idle_kernel_inodes() {

@@ -113,6 +113,16 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   void raise_epoch() REQUIRES(mutex_);
   // The object's there is now; see CachedFile::generation.
   uint64_t data_generation() const REQUIRES(mutex_) { return file_ ? file_->generation() : 0; }
+  // What readers of its object find, while that is less than the file; see CachedFile.
+  std::optional<uint64_t> visible_bytes() const REQUIRES(mutex_) {
+    return handles_ > 0 && file_ ? file_->visible_bytes() : std::nullopt;
+  }
+  // What the kernel knows by the inode is out of date: it is not opened any more.  In passthrough
+  // it reads the object and has no pages.
+  bool is_stale(const KernelInode& inode) const REQUIRES(mutex_) {
+    const bool reads_object = inode.passthrough_opens > 0 && inode.generation == data_generation();
+    return inode.version != content_version_ && !reads_object;
+  }
   bool has_free_epoch() const REQUIRES(mutex_) { return kernel_inodes_.size() < kVirtualEpoch; }
   // For look-ups: not the epoch of an inode that would be of no use.
   void leave_stale_epoch() REQUIRES(mutex_);
@@ -144,6 +154,7 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   bool deleted_ GUARDED_BY(mutex_) = false;  // its last name is gone
   std::string symlink_target_ GUARDED_BY(mutex_);
   uint32_t handles_ GUARDED_BY(mutex_) = 0;
+  uint64_t watch_ticket_ GUARDED_BY(mutex_) = 0;     // OpenWatch's; 0: it does not know the node
   uint64_t content_version_ GUARDED_BY(mutex_) = 1;  // grows when all kernel inodes go stale
 
   std::unique_ptr<cache::CachedFile> file_ GUARDED_BY(mutex_);

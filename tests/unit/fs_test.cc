@@ -1,6 +1,7 @@
 // CachedFileSystem over a fake source, with the test as the kernel.
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 
 #include "fs/set_id.h"
 #include "fs_fixture.h"
@@ -664,11 +665,26 @@ class FsPassthroughTest : public FsTest {
     kernel().set_passthrough(true);
     let_ttl_pass();
     read_path("file");
-    const OpenReply opened = open(lookup(kRoot, "file").id);
+    object_of_ = lookup(kRoot, "file").id.value;
+    const OpenReply opened = open(KernelId{object_of_});
     EXPECT_GT(opened.backing_id, 0);
     return opened;
   }
 
+  // Also what begins when something has ended.
+  void settle_all() {
+    constexpr int kChainMax = 20;
+    for (int i = 0; i < kChainMax; ++i) fs_->stack.settle();
+  }
+  // As the kernel reads it.
+  std::string read_object() {
+    const NodeId node{KernelId{object_of_}.node()};
+    const ObjectId object = files().owner_of(node)->file().object();
+    std::ifstream file(root_ + "/" + object::Objects::path(object), std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+
+  uint64_t object_of_ = 0;
   std::string root_;
   std::unique_ptr<io::Disk> disk_;
 };
@@ -757,26 +773,143 @@ TEST_F(FsPassthroughTest, TheInodeAWriterIsSentToIsKeptForHim) {
   EXPECT_EQ(kernel().backings(), 0U);
 }
 
-TEST_F(FsPassthroughTest, WhoWasSentBackJoinsTheReadersHeFinds) {
+TEST_F(FsPassthroughTest, AnOpenerWithoutANameToLookUpJoinsThoseItFinds) {
   const OpenReply reader = open_resident();
-  const KernelId old_id = lookup(kRoot, "file").id;
-  const std::string first = read(reader);
+  const KernelId id = lookup(kRoot, "file").id;
   constexpr pid_t kOpener = 7;
-  source_.overwrite("file", 0, "another version");
-  EXPECT_FALSE(try_open(old_id, O_RDONLY, kOpener));
-  // As through /proc/self/fd: there is no name to look up.
-  const OpenReply joined = open(old_id, O_RDONLY, kOpener);
-  EXPECT_EQ(joined.backing_id, reader.backing_id);
+  // As through /proc/self/fd, or a bind mount of the file.
+  EXPECT_FALSE(try_open(id, O_RDWR, kOpener));
+  const OpenReply writer = open(id, O_RDWR, kOpener);
+  EXPECT_EQ(writer.backing_id, reader.backing_id);
+  EXPECT_TRUE(writer.direct_io);
+  ASSERT_TRUE(write(writer, "new", 0));
+  EXPECT_EQ(read_object(), source_.content("file"));
   release(reader);
-  release(joined);
+  release(writer);
   forget_all();
   EXPECT_EQ(kernel().backings(), 0U);
 }
 
-TEST_F(FsPassthroughTest, AReaderOfANewVersionGetsAnInodeOfItsOwn) {
+TEST_F(FsPassthroughTest, WhoOnlyWritesDoesSoBesideReaders) {
+  const OpenReply reader = open_resident();
+  const KernelId id = lookup(kRoot, "file").id;
+  const OpenReply writer = open(id, O_WRONLY);
+  EXPECT_EQ(writer.backing_id, reader.backing_id);
+  EXPECT_TRUE(writer.direct_io);
+  ASSERT_TRUE(write(writer, random_text(2, 2 * kBlock), 2 * kBlock + 7));
+  EXPECT_EQ(read_object(), source_.content("file"));
+  const OpenReply emptied = open(id, O_WRONLY | O_TRUNC);
+  EXPECT_EQ(read_object(), "");
+  for (const OpenReply& open : {reader, writer, emptied}) release(open);
+  EXPECT_EQ(kernel().backings(), 0U);
+}
+
+// --- changed at the source while it is open in passthrough
+
+TEST_F(FsPassthroughTest, WhatIsChangedInPlaceReachesTheReadersObject) {
+  const OpenReply reader = open_resident();
+  const KernelId id = lookup(kRoot, "file").id;
+  std::string content = random_text(1, 3 * kBlock);
+  for (const size_t size : {content.size(), 5 * kBlock + 100, 5 * kBlock + 300, kBlock + 17}) {
+    content = random_text(size, size);
+    source_.cut("file", std::min<uint64_t>(size, source_.content("file").size()));
+    source_.overwrite("file", 0, content);
+    let_ttl_pass();
+    files().watch_step();
+    settle_all();
+    EXPECT_EQ(read_object(), content);
+    EXPECT_EQ(attributes(id).attributes.size_bytes, size);
+  }
+  EXPECT_EQ(kernel().backings(), 1U);
+  // Who opens it is with the others, and what it writes is seen by them.
+  const OpenReply other = open(id);
+  EXPECT_EQ(other.backing_id, reader.backing_id);
+  const OpenReply writer = open(id, O_WRONLY);
+  ASSERT_TRUE(write(writer, "written on the mount", kBlock));
+  EXPECT_EQ(read_object(), source_.content("file"));
+  for (const OpenReply& open : {reader, other, writer}) release(open);
+  EXPECT_EQ(kernel().backings(), 0U);
+}
+
+TEST_F(FsPassthroughTest, AGrowingFileShowsItsNewSizeWithItsNewBytes) {
+  const OpenReply reader = open_resident();
+  const KernelId id = lookup(kRoot, "file").id;
+  const std::string before = read_object();
+  auto hold = source_.hold(CallKind::kRead);
+  source_.overwrite("file", before.size(), "a new line\n");
+  let_ttl_pass();
+  EXPECT_EQ(attributes(id).attributes.size_bytes, before.size());
+  hold->wait_for_calls(1);
+  EXPECT_EQ(read_object(), before);
+  // Whoever opens it meanwhile reads through the daemon.
+  auto opening = fs_->start(id, files().open(id, O_RDONLY, 1));
+  hold->release();
+  const auto other = opening.get();
+  ASSERT_TRUE(other);
+  settle_all();
+  EXPECT_EQ(other->backing_id, reader.backing_id);
+  EXPECT_EQ(read(*other), source_.content("file"));
+  EXPECT_EQ(read_object(), source_.content("file"));
+  EXPECT_EQ(attributes(id).attributes.size_bytes, source_.content("file").size());
+  release(*other);
+  release(reader);
+}
+
+TEST_F(FsPassthroughTest, AnAppendWaitsForTheBytesBeforeIt) {
+  const OpenReply reader = open_resident();
+  const KernelId id = lookup(kRoot, "file").id;
+  const OpenReply writer = open(id, O_WRONLY);
+  source_.overwrite("file", 3 * kBlock, "theirs");
+  let_ttl_pass();
+  attributes(id);
+  ASSERT_TRUE(write(writer, "ours", 3 * kBlock + 6));
+  EXPECT_EQ(read_object().substr(3 * kBlock), "theirsours");
+  settle_all();
+  EXPECT_EQ(read_object(), source_.content("file"));
+  release(writer);
+  release(reader);
+}
+
+TEST_F(FsPassthroughTest, WhatCannotBeFetchedNowIsFetchedLater) {
+  const OpenReply reader = open_resident();
+  const std::string before = read_object();
+  source_.overwrite("file", 0, random_text(3, 4 * kBlock));
+  source_.fail_next(CallKind::kRead, Code::kIo);
+  let_ttl_pass();
+  files().watch_step();
+  settle_all();
+  EXPECT_EQ(read_object(), before);
+  let_ttl_pass();
+  files().watch_step();
+  settle_all();
+  EXPECT_EQ(read_object(), source_.content("file"));
+  release(reader);
+}
+
+TEST_F(FsPassthroughTest, OnlyWhatIsOpenIsAskedAbout) {
+  const OpenReply reader = open_resident();
+  const uint64_t before = source_.calls(CallKind::kAttributes);
+  const auto due = files().watch_step();
+  ASSERT_TRUE(due);
+  EXPECT_GT(*due, clock_.monotonic());
+  EXPECT_EQ(source_.calls(CallKind::kAttributes), before);
+  let_ttl_pass();
+  files().watch_step();
+  settle_all();
+  EXPECT_EQ(source_.calls(CallKind::kAttributes), before + 1);
+  release(reader);
+  let_ttl_pass();
+  EXPECT_EQ(files().watch_step(), std::nullopt);
+  settle_all();
+  EXPECT_EQ(source_.calls(CallKind::kAttributes), before + 1);
+}
+
+TEST_F(FsPassthroughTest, AReaderOfAnotherFileOfThatNameGetsAnInodeOfItsOwn) {
   const OpenReply reader = open_resident();
   const KernelId old_id = lookup(kRoot, "file").id;
-  source_.overwrite("file", 0, "another version");
+  const std::string before = read_object();
+  source_.put("new", "another version");
+  source_.move("new", "file");
   let_ttl_pass();
   const auto refused = try_open(old_id);
   ASSERT_FALSE(refused);
@@ -785,6 +918,7 @@ TEST_F(FsPassthroughTest, AReaderOfANewVersionGetsAnInodeOfItsOwn) {
   EXPECT_NE(fresh.id, old_id);
   const OpenReply opened = open(fresh.id);
   EXPECT_EQ(read(opened), source_.content("file"));
+  EXPECT_EQ(read(reader), before);
   release(opened);
   release(reader);
   forget_all();

@@ -1,0 +1,135 @@
+// CachedFileSystem: changes made elsewhere to files that are open.  They are noticed without being
+// asked for, and their new bytes reach the objects that the kernel reads.
+
+#include "base/log.h"
+#include "fs/cached_file_system.h"
+
+namespace larder::fs {
+namespace {
+
+constexpr Nanos kWatchedTtlMax = std::chrono::hours(24);
+// A node whose time is not over yet is looked at a moment after it is.
+constexpr Nanos kMoment = std::chrono::milliseconds(10);
+// The kernel's pages go when what it asks again after a cut has been answered (fs/cut_files.h),
+// also on a busy machine; but not so late that others notice.
+constexpr int kPagesPausesMax = 3;
+
+}  // namespace
+
+// Where others change the source; what is believed for a day is not expected to change.
+bool CachedFileSystem::is_watching() const {
+  return coherence_.revalidate_at_open && coherence_.attributes_ttl > Nanos(0) &&
+         coherence_.attributes_ttl < kWatchedTtlMax;
+}
+
+void CachedFileSystem::watch(Node& node) {
+  if (!is_watching()) return;
+  const Nanos due = now() + coherence_.attributes_ttl;
+  MutexLock lock(node.mutex_);
+  if (node.watch_ticket_ == 0) node.watch_ticket_ = watch_.add(node.id(), due);
+}
+
+cache::NextStep CachedFileSystem::watch_step() {
+  for (const OpenWatch::Turn& turn : watch_.take_due(now())) {
+    const NodePtr node = table_.find(turn.node);
+    bool is_open = false;
+    Nanos valid_until{0};
+    if (node) {
+      MutexLock lock(node->mutex_);
+      const bool is_its_turn = node->watch_ticket_ == turn.ticket;
+      is_open = is_its_turn && node->handles_ > 0;
+      if (is_its_turn && !is_open) node->watch_ticket_ = 0;
+      valid_until = node->valid_until_;
+    }
+    if (!is_open)
+      watch_.forget();
+    else if (now() < valid_until)  // others have asked
+      watch_.give_back(turn, valid_until + kMoment);
+    else if (!source_.is_up())
+      watch_.give_back(turn, now() + coherence_.attributes_ttl);
+    else
+      home(KernelId{node->id().value}).spawn(ask_open_task(this, node, turn));
+  }
+  return watch_.next();
+}
+
+io::Task<void> CachedFileSystem::ask_open_task(CachedFileSystem* self, NodePtr node,
+                                               OpenWatch::Turn turn) {
+  self->watch_.count_asked();
+  io::Task<Result<void>> refreshing = self->refresh_open(node);
+  // Whoever reads it learns of an error by itself.
+  if (const Result<void> refreshed = co_await std::move(refreshing); !refreshed)
+    log::debug("an open file cannot be asked about: {}", refreshed.error().message());
+  self->watch_.give_back(turn, self->now() + self->coherence_.attributes_ttl);
+}
+
+// Whether the file with these attributes is the one that was seen before, with what content ever.
+bool CachedFileSystem::is_in_place(const Node& node, const Attributes& attributes) const {
+  return source_.inodes_are_stable() && attributes.inode != 0 &&
+         node.attributes_.inode == attributes.inode;
+}
+
+// Before anything here knows of the new size: what the kernel asks from now on it asks with nothing
+// of the file still to learn.
+void CachedFileSystem::note_cut(Node& node) {
+  bool is_read = false;
+  {
+    MutexLock lock(node.mutex_);
+    for (const KernelInode& inode : node.kernel_inodes_) is_read |= inode.cached_opens > 0;
+  }
+  if (is_read && cut_files_.note(node.id(), now())) invalidate_kernel_attributes(node);
+}
+
+void CachedFileSystem::invalidate_kernel_attributes(Node& node) {
+  for (const KernelId known : known_to_kernel(node)) kernel_->invalidate_attributes(known);
+}
+
+std::vector<KernelId> CachedFileSystem::known_to_kernel(Node& node) {
+  std::vector<KernelId> known;
+  MutexLock lock(node.mutex_);
+  for (const KernelInode& inode : node.kernel_inodes_)
+    if (inode.lookups > 0) known.push_back(KernelId::make(node.id().value, inode.epoch));
+  return known;
+}
+
+io::Task<void> CachedFileSystem::drop_pages_task(CachedFileSystem* self, NodePtr node) {
+  for (int left = kPagesPausesMax; left > 0; --left) {
+    co_await io::Reactor::current()->sleep(CutFiles::kRetryTime);
+    if (self->cut_files_.note(node->id(), self->now())) break;  // nothing was refused meanwhile
+  }
+  for (const KernelId known : self->known_to_kernel(*node)) self->kernel_->invalidate_node(known);
+}
+
+void CachedFileSystem::renew_if_wanted(Node& node) {
+  cache::CachedFile* const file = node.file_if_any();
+  if (file != nullptr && file->begin_renewal())
+    home(KernelId{node.id().value}).spawn(renew_task(this, node.shared_from_this()));
+}
+
+io::Task<void> CachedFileSystem::renew_task(CachedFileSystem* self, NodePtr node) {
+  cache::CachedFile& file = node->file();
+  Result<void> renewed;
+  do {
+    {
+      io::AsyncMutex::Guard changing = co_await node->changing.lock();
+      io::Task<Result<void>> ending = file.renew_end();
+      renewed = co_await std::move(ending);
+    }
+    // Size and bytes are shown together.
+    self->invalidate_kernel_attributes(*node);
+    if (renewed) {
+      io::Task<Result<void>> rest = file.renew_rest();
+      renewed = co_await std::move(rest);
+    }
+    if (!renewed && is_gone(renewed.error())) {  // changed again
+      io::Task<Result<void>> refreshing = self->refresh_open(node);
+      if (const Result<void> refreshed = co_await std::move(refreshing); !refreshed)
+        renewed = refreshed;
+    }
+  } while (file.end_renewal(renewed.has_value()));
+  if (!renewed)
+    log::debug("a changed file cannot be fetched again for its readers, for now: {}",
+               renewed.error().message());
+}
+
+}  // namespace larder::fs

@@ -1,0 +1,131 @@
+// Files that change, are replaced and are written while others have them open.
+#include <sys/mount.h>
+
+#include <atomic>
+#include <thread>
+
+#include "sources_fixture.h"
+
+namespace larder::testing_support {
+namespace {
+
+class InPlace : public OverSources {
+ protected:
+  // Another open of the file reads the object: the file is resident.
+  void open_resident(const std::string& name) {
+    ASSERT_TRUE(in_time([&] {
+      const int64_t before = mount_->metric("larder_opens_total{mode=\"passthrough\"}");
+      read_file(at(name));
+      return mount_->metric("larder_opens_total{mode=\"passthrough\"}") > before;
+    }));
+  }
+  static uint64_t size_of(const Descriptor& file) {
+    struct stat now{};
+    return fstat(file.get(), &now) == 0 ? static_cast<uint64_t>(now.st_size) : UINT64_MAX;
+  }
+};
+
+TEST_P(InPlace, EachLineOfALogArrives) {
+  if (!inodes_are_stable()) GTEST_SKIP() << "a change in place is not told from another file";
+  std::string log = pattern(9000, 1);
+  put("log", log);
+  ASSERT_TRUE(mount());
+  open_resident("log");
+  const Descriptor reader(at("log"), O_RDONLY);
+  for (int line = 0; line < 3; ++line) {
+    const std::string text = "line " + std::to_string(line) + "\n";
+    const uint64_t end = log.size();
+    grow("log", text);
+    log += text;
+    FileContent got;
+    // It asks for nothing but bytes.
+    EXPECT_TRUE(in_time([&] { return (got = read_at(reader.get(), end, 100)).data == text; }))
+        << got.data;
+    EXPECT_EQ(size_of(reader), log.size());
+  }
+  EXPECT_EQ(read_at(reader.get(), 0, 1 << 20), (FileContent{0, log}));
+}
+
+TEST_P(InPlace, WhatIsWrittenOnTheMountAfterAChangeIsSeenAtOnce) {
+  if (!inodes_are_stable()) GTEST_SKIP() << "a change in place is not told from another file";
+  std::string data = pattern(9000, 1);
+  put("file", data);
+  ASSERT_TRUE(mount());
+  open_resident("file");
+  const Descriptor reader(at("file"), O_RDONLY);
+  grow("file", "b");
+  data += "b";
+  ASSERT_TRUE(in_time([&] { return read_at(reader.get(), 0, 1 << 20).data == data; }));
+  for (const int flags : {O_WRONLY, O_RDWR}) {
+    const Descriptor writer(at("file"), flags);
+    ASSERT_TRUE(writer.valid());
+    ASSERT_EQ(pwrite(writer.get(), "NEW", 3, 100 + flags), 3);
+    data.replace(static_cast<size_t>(100 + flags), 3, "NEW");
+    EXPECT_EQ(read_at(reader.get(), 0, 1 << 20), (FileContent{0, data}));
+    EXPECT_EQ(size_of(reader), data.size());
+  }
+  EXPECT_EQ(read_file(real("file")), (FileContent{0, data}));
+}
+
+TEST_P(InPlace, AReaderOfAFileThatIsCutFindsItsEnd) {
+  ASSERT_TRUE(mount());
+  for (int round = 0; round < 20; ++round) {
+    const std::string name = "cut" + std::to_string(round % 2);
+    put(name, std::string(300'000, 'a'));
+    const Descriptor reader(at(name), O_RDONLY);
+    size_of(reader);
+    put(name, std::string(100, 'b'));
+    const FileContent read = read_at(reader.get(), 0, 300'000);
+    EXPECT_EQ(read.error, 0);
+    EXPECT_EQ(read.data.find('\0'), std::string::npos) << round << ": " << read.data.size();
+    outlive_attr_ttl();
+  }
+}
+
+TEST_P(InPlace, AFileThatIsMountedItselfIsWrittenBesideItsReaders) {
+  put("conf", "v1\n");
+  ASSERT_TRUE(mount());
+  open_resident("conf");
+  put("bound", "");
+  const std::string bound = real("bound");
+  ASSERT_EQ(::mount(at("conf").c_str(), bound.c_str(), nullptr, MS_BIND, nullptr), 0);
+  {
+    const Descriptor reader(at("conf"), O_RDONLY);
+    int version = 2;
+    for (const int flags : {O_WRONLY | O_TRUNC, O_RDWR, O_RDWR | O_TRUNC, O_WRONLY}) {
+      const std::string text = "v" + std::to_string(version++) + "\n";
+      const Descriptor writer(bound, flags);
+      EXPECT_TRUE(writer.valid()) << flags << ": " << strerror(writer.error());
+      EXPECT_EQ(pwrite(writer.get(), text.data(), text.size(), 0),
+                static_cast<ssize_t>(text.size()));
+      EXPECT_EQ(read_at(reader.get(), 0, 100), (FileContent{0, text}));
+      EXPECT_EQ(read_file(real("conf")), (FileContent{0, text}));
+    }
+    const Descriptor by_number("/proc/self/fd/" + std::to_string(reader.get()), O_RDWR);
+    EXPECT_TRUE(by_number.valid()) << strerror(by_number.error());
+  }
+  ::umount2(bound.c_str(), MNT_DETACH);
+}
+
+TEST_P(InPlace, AFileThatIsReplacedAllTheTimeOpens) {
+  put("file", std::string(100, 'x'));
+  ASSERT_TRUE(mount());
+  std::atomic<bool> is_over{false};
+  std::thread writer([&] {
+    while (!is_over.load()) replace("file", std::string(100, 'x'));
+  });
+  constexpr int kReads = 300;
+  for (int i = 0; i < kReads && !HasFailure(); ++i) {
+    const FileContent read = read_file(at("file"));
+    EXPECT_EQ(read.error, 0) << strerror(read.error);
+    EXPECT_EQ(read.data.size(), 100U);
+  }
+  is_over.store(true);
+  writer.join();
+}
+
+INSTANTIATE_TEST_SUITE_P(Sources, InPlace, testing::Values(SourceKind::kDisk, SourceKind::kTmpfs),
+                         source_name);
+
+}  // namespace
+}  // namespace larder::testing_support
