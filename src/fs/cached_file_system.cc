@@ -337,11 +337,13 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
       const auto nlink = node.attributes_.nlink;
       node.attributes_ = attributes;
       node.attributes_.nlink = nlink;
+      node.seen_in_this_run_ = true;
       return false;
     }
     node.attributes_asked_at_ = asked_at;
     in_place = is_in_place(node, attributes);
     node.attributes_ = attributes;
+    node.seen_in_this_run_ = true;
     if (node.deleted_) node.attributes_.nlink = 0;
     node.valid_until_ = now() + coherence_.attributes_ttl;
     // Kept to the minute: a record is not to be rewritten for each confirmation.

@@ -38,6 +38,7 @@
 #include "fs/node_table.h"
 #include "fs/open_mode.h"
 #include "fs/open_watch.h"
+#include "fs/same_file.h"
 #include "fs/sent_back.h"
 #include "fs/source_directories.h"
 #include "source/source.h"
@@ -201,6 +202,8 @@ class CachedFileSystem final : public FileSystem {
   bool apply(Node& node, const Attributes& attributes, uint64_t asked_at);
   // Whether these can be the attributes of the node's file.
   bool same_file(Node& node, const Attributes& attributes) const;
+  // The file with these attributes, beside what was last seen of the node.
+  FileIs compare_locked(const Node& node, const Attributes& now) const REQUIRES(node.mutex_);
   // Changed so short a time ago that one more change might leave the same times.
   bool is_racy(const Attributes& attributes) const;
 

@@ -184,11 +184,20 @@ Result<CachedFileSystem::NodePtr> CachedFileSystem::resolve_offline(const NodePt
   return node;
 }
 
+FileIs CachedFileSystem::compare_locked(const Node& node, const Attributes& now) const {
+  const source::InodeNumbers numbers = source_.inode_numbers();
+  const Attributes& before = node.attributes_;
+  // A number from an earlier run may be another file's since.
+  const bool is_known = node.seen_in_this_run_ || numbers == source::InodeNumbers::kStable;
+  return compare_files(numbers, is_known ? before.inode : 0, now.inode,
+                       source_.validator(before) != source_.validator(now));
+}
+
 bool CachedFileSystem::same_file(Node& node, const Attributes& attributes) const {
   MutexLock lock(node.mutex_);
   if (node.attributes_.mode == 0) return true;  // never seen
   if ((node.attributes_.mode & S_IFMT) != (attributes.mode & S_IFMT)) return false;
-  return !source_.inodes_are_stable() || node.attributes_.inode == attributes.inode;
+  return compare_locked(node, attributes) != FileIs::kAnother;
 }
 
 // Which node the file with these attributes is, that was seen under this name.
@@ -236,7 +245,10 @@ CachedFileSystem::NodePtr CachedFileSystem::adopt(const NodePtr& parent, const s
   {
     MutexLock lock(node->mutex_);
     is_new = node->attributes_.mode == 0;
-    if (is_new) node->attributes_ = attributes;  // the type must be known from the start
+    if (is_new) {
+      node->attributes_ = attributes;  // the type must be known from the start
+      node->seen_in_this_run_ = true;
+    }
   }
   add_name(node, parent, name);
   // On a source whose numbers are not stable the node may be another directory from now on.

@@ -151,7 +151,8 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   uint64_t attributes_asked_at_ GUARDED_BY(mutex_) = 0;    // ChangeClock: of the newest answer
   int64_t validated_at_ns_ GUARDED_BY(mutex_) = 0;         // wall clock
   int64_t used_at_ns_ GUARDED_BY(mutex_) = 0;
-  bool deleted_ GUARDED_BY(mutex_) = false;  // its last name is gone
+  bool deleted_ GUARDED_BY(mutex_) = false;           // its last name is gone
+  bool seen_in_this_run_ GUARDED_BY(mutex_) = false;  // attributes_ are not from an earlier one
   std::string symlink_target_ GUARDED_BY(mutex_);
   uint32_t handles_ GUARDED_BY(mutex_) = 0;
   uint64_t watch_ticket_ GUARDED_BY(mutex_) = 0;     // OpenWatch's; 0: it does not know the node

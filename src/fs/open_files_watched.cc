@@ -65,8 +65,11 @@ io::Task<void> CachedFileSystem::ask_open_task(CachedFileSystem* self, NodePtr n
 
 // Whether the file with these attributes is the one that was seen before, with what content ever.
 bool CachedFileSystem::is_in_place(const Node& node, const Attributes& attributes) const {
-  return source_.inodes_are_stable() && attributes.inode != 0 &&
-         node.attributes_.inode == attributes.inode;
+  const source::InodeNumbers numbers = source_.inode_numbers();
+  const bool numbers_tell =
+      numbers == source::InodeNumbers::kStable ||
+      (numbers == source::InodeNumbers::kWhileMounted && node.seen_in_this_run_);
+  return numbers_tell && attributes.inode != 0 && node.attributes_.inode == attributes.inode;
 }
 
 // Before anything here knows of the new size: what the kernel asks from now on it asks with nothing

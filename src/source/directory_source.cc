@@ -184,8 +184,7 @@ class DirectorySource final : public Source {
                                    [](const At& at) { return operations::space(at.directory); });
   }
 
-  bool inodes_are_stable() const override { return root_->inodes_are_stable(); }
-  bool inodes_stay_while_mounted() const override { return root_->inodes_stay_while_mounted(); }
+  InodeNumbers inode_numbers() const override { return root_->inode_numbers(); }
   bool makes_up_sizes() const override { return root_->makes_up_sizes(); }
   bool is_up() const override { return dispatcher_->is_up(); }
   void on_state_change(std::function<void(bool up)> notify) override {

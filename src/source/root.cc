@@ -41,12 +41,13 @@ bool is_remote(uint64_t type) {
 
 }  // namespace
 
-// True: the number is part of what is on disk (ext2-4, xfs, btrfs, f2fs, ZFS, bcachefs), or the
-// server's file handle holds it (NFS fileid, Ceph).  False: SMB (numbers may be made up by the
-// client when the server has none), overlayfs (may change at copy-up and between layers), tmpfs
-// (start again after a remount), FAT and exFAT (made up), FUSE (up to the daemon, usually counted
-// up anew), 9p, AFS, and all others.
-bool type_has_stable_inodes(uint64_t type) {
+// Stable: the number is part of what is on disk (ext2-4, xfs, btrfs, f2fs, ZFS, bcachefs), or the
+// server's file handle holds it (NFS fileid, Ceph).  While mounted: tmpfs counts them up, and
+// begins again after a remount.  Unreliable: SMB (numbers may be made up by the client when the
+// server has none), overlayfs (may change at copy-up and between layers), FAT and exFAT (made up
+// anew when the kernel has forgotten the file), FUSE (up to the daemon, usually by name), 9p, AFS,
+// and all others.
+InodeNumbers inode_numbers_of(uint64_t type) {
   switch (type) {
     case kExt:
     case kXfs:
@@ -56,14 +57,13 @@ bool type_has_stable_inodes(uint64_t type) {
     case kCeph:
     case kZfs:
     case kBcachefs:
-      return true;
+      return InodeNumbers::kStable;
+    case kTmpfs:
+    case kRamfs:
+      return InodeNumbers::kWhileMounted;
     default:
-      return false;
+      return InodeNumbers::kUnreliable;
   }
-}
-
-bool type_keeps_inodes_while_mounted(uint64_t type) {
-  return type_has_stable_inodes(type) || type == kTmpfs || type == kRamfs;
 }
 
 // Views of the kernel's own state.
@@ -160,20 +160,16 @@ bool Root::makes_up_sizes() const {
   return root && type_makes_up_sizes(root->identity.type);
 }
 
-bool Root::inodes_are_stable() const {
+InodeNumbers Root::inode_numbers() const {
   const auto root = attachment();
-  return root && type_has_stable_inodes(root->identity.type);
-}
-
-bool Root::inodes_stay_while_mounted() const {
-  const auto root = attachment();
-  return root && type_keeps_inodes_while_mounted(root->identity.type);
+  return root ? inode_numbers_of(root->identity.type) : InodeNumbers::kUnreliable;
 }
 
 uint64_t Root::file_number(uint64_t inode, dev_t device) const {
   const auto root = attachment();
   if (!root || root->device == device) return inode;
-  return type_has_stable_inodes(root->identity.type) ? 0 : mix64(inode ^ mix64(device));
+  const bool is_relied_on = inode_numbers_of(root->identity.type) != InodeNumbers::kUnreliable;
+  return is_relied_on ? 0 : mix64(inode ^ mix64(device));
 }
 
 }  // namespace larder::source

@@ -16,16 +16,15 @@
 
 #include "base/error.h"
 #include "base/mutex.h"
+#include "source/source.h"
 #include "source/unique_fd.h"
 
 namespace larder::source {
 
-// Whether a file system of this type (statfs f_type) keeps inode numbers over a remount.
-bool type_has_stable_inodes(uint64_t type);
-// Whether it keeps them while it is mounted.
-bool type_keeps_inodes_while_mounted(uint64_t type);
+// Of a file system of this type (statfs f_type).
+InodeNumbers inode_numbers_of(uint64_t type);
 
-// Whether its files have sizes that say nothing of their content.
+// Whether files of such a file system have sizes that say nothing of their content.
 bool type_makes_up_sizes(uint64_t type);
 
 class Root {
@@ -49,12 +48,11 @@ class Root {
   // ENOENT of a removed root for that of a removed file.
   Error explain(Error error) const;
 
-  bool inodes_are_stable() const;
-  bool inodes_stay_while_mounted() const;
+  InodeNumbers inode_numbers() const;
   bool makes_up_sizes() const;
   // What tells a file from all others beneath the root: its inode number, as long as it is on the
   // root's own device.  Elsewhere (a file system mounted beneath, a Btrfs subvolume) numbers may
-  // repeat, and those of devices are not stable: 0 where inodes_are_stable(), else a mixture of
+  // repeat, and those of devices are not stable: 0 where numbers are relied on, else a mixture of
   // both.
   uint64_t file_number(uint64_t inode, dev_t device) const;
   const std::string& path() const { return path_; }

@@ -62,6 +62,13 @@ struct AttributeChange {
   bool mtime_now = false;
 };
 
+// What the source's inode numbers say of a file.
+enum class InodeNumbers : uint8_t {
+  kUnreliable,    // nothing: made up, or of the name (FUSE, SMB, FAT, and what is not known)
+  kWhileMounted,  // which file it is, until the source is mounted anew (tmpfs)
+  kStable,        // which file it is, also after a remount (ext4, XFS, Btrfs, NFS ...)
+};
+
 // How long to wait for an answer.
 enum class Wait {
   kForAnswer,  // `timeout`: there is nothing else to go by
@@ -157,12 +164,9 @@ class Source {
   virtual Outcome<void> remove_xattr(Place place, std::string name) = 0;
   virtual Outcome<struct statvfs> space() = 0;
 
-  // Whether inode numbers survive a remount of the source (true for ext4, xfs, btrfs, NFS ...;
-  // false for FUSE and where unknown): only then are they part of a Validator.
-  virtual bool inodes_are_stable() const = 0;
-  // Whether they stay at least as long as the source is mounted (tmpfs besides): only then does a
-  // number that was seen in this run tell a file from all others.
-  virtual bool inodes_stay_while_mounted() const = 0;
+  virtual InodeNumbers inode_numbers() const = 0;
+  // Only then are they part of a Validator.
+  bool inodes_are_stable() const { return inode_numbers() == InodeNumbers::kStable; }
   // Whether sizes say nothing of what can be read (sysfs, proc).
   virtual bool makes_up_sizes() const { return false; }
   // The validator of these attributes, as this source allows it.

@@ -308,9 +308,9 @@ void FakeSource::take_no_room(const std::string& path) {
   must_find(path)->takes_room = false;
 }
 
-void FakeSource::set_inodes_stable(bool stable) {
+void FakeSource::set_inode_numbers(source::InodeNumbers numbers) {
   MutexLock lock(mutex_);
-  inodes_stable_ = stable;
+  inode_numbers_ = numbers;
 }
 
 void FakeSource::set_time_granularity(Nanos granularity) {
@@ -318,19 +318,9 @@ void FakeSource::set_time_granularity(Nanos granularity) {
   granularity_ns_ = granularity.count();
 }
 
-bool FakeSource::inodes_are_stable() const {
+source::InodeNumbers FakeSource::inode_numbers() const {
   MutexLock lock(mutex_);
-  return inodes_stable_;
-}
-
-bool FakeSource::inodes_stay_while_mounted() const {
-  MutexLock lock(mutex_);
-  return inodes_stable_ || inodes_stay_;
-}
-
-void FakeSource::set_inodes_stay(bool stay) {
-  MutexLock lock(mutex_);
-  inodes_stay_ = stay;
+  return inode_numbers_;
 }
 
 bool FakeSource::is_up() const {

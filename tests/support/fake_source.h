@@ -67,9 +67,7 @@ class FakeSource final : public source::Source {
   void set_fails_by_ending(bool fails);
   // Of the file: no room, as files have whose size is made up.
   void take_no_room(const std::string& path);
-  void set_inodes_stable(bool stable);
-  // Unstable ones stay while the source is mounted (tmpfs); else they do not (FUSE).
-  void set_inodes_stay(bool stay);
+  void set_inode_numbers(source::InodeNumbers numbers);
   // Times are rounded down to it, and may be the same for several changes.
   void set_time_granularity(Nanos granularity);
 
@@ -120,8 +118,7 @@ class FakeSource final : public source::Source {
   Outcome<std::vector<std::string>> list_xattr(source::Place place) override;
   Outcome<void> remove_xattr(source::Place place, std::string name) override;
   Outcome<struct statvfs> space() override;
-  bool inodes_are_stable() const override;
-  bool inodes_stay_while_mounted() const override;
+  source::InodeNumbers inode_numbers() const override;
   bool is_up() const override;
   void on_state_change(std::function<void(bool up)>) override {}
 
@@ -164,8 +161,7 @@ class FakeSource final : public source::Source {
   uint64_t next_inode_ GUARDED_BY(mutex_) = 1;
   int64_t last_stamp_ns_ GUARDED_BY(mutex_) = 0;
   int64_t granularity_ns_ GUARDED_BY(mutex_) = 0;
-  bool inodes_stable_ GUARDED_BY(mutex_) = true;
-  bool inodes_stay_ GUARDED_BY(mutex_) = false;
+  source::InodeNumbers inode_numbers_ GUARDED_BY(mutex_) = source::InodeNumbers::kStable;
   std::atomic<bool> fails_by_ending_{false};
   std::optional<Code> down_ GUARDED_BY(mutex_);
   struct Fault {

@@ -129,6 +129,27 @@ TEST_F(FsTest, WhoHasAFileOpenKeepsItWhenItIsReplacedOutside) {
   EXPECT_EQ(read_path("file"), "another file");
 }
 
+TEST_F(FsTest, ANumberThatHoldsWhileMountedTellsAReplacedFileInThisRunAlone) {
+  source_.set_inode_numbers(source::InodeNumbers::kWhileMounted);
+  source_.put("file", "first");
+  mount();
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  source_.overwrite("file", 0, "in place");
+  let_ttl_pass();
+  EXPECT_EQ(lookup(kRoot, "file").id.node(), id.node());
+  source_.put("file", "another file");
+  let_ttl_pass();
+  const KernelId other = lookup(kRoot, "file").id;
+  EXPECT_NE(other.node(), id.node());
+  read_path("file");
+  forget_all();
+  remount();
+  source_.put("file", "with a number that may be of another mount");
+  let_ttl_pass();
+  EXPECT_EQ(lookup(kRoot, "file").id.node(), other.node());
+}
+
 TEST_F(FsTest, WhatIsOpenIsShownAsLastKnownWhenItsFileIsGone) {
   source_.put("file", "text");
   mount();

@@ -248,7 +248,7 @@ TEST_F(SourceCalls, StartsWhileTheSourceIsDown) {
   });
   open();
   EXPECT_FALSE(source_->is_up());
-  EXPECT_FALSE(source_->inodes_are_stable());
+  EXPECT_EQ(source_->inode_numbers(), InodeNumbers::kUnreliable);
   EXPECT_EQ(run(source_->attributes(at(""))).error().code(), Code::kSourceDown);
   std::atomic<int> ups{0}, downs{0};
   source_->on_state_change([&](bool up) { ++(up ? ups : downs); });
@@ -292,7 +292,7 @@ TEST(SourceRoot, FilesOfOtherDevicesBeneathItKeepApart) {
   EXPECT_EQ(root.file_number(12, own.st_dev), 12u);
   const uint64_t other = root.file_number(12, own.st_dev + 1);
   EXPECT_NE(other, 12u);
-  if (root.inodes_are_stable())
+  if (root.inode_numbers() != InodeNumbers::kUnreliable)
     EXPECT_EQ(other, 0u);
   else
     EXPECT_NE(other, root.file_number(12, own.st_dev + 2));
@@ -305,7 +305,7 @@ TEST(SourceRoot, TheBareDirectoryUnderAnUnmountedSourceIsNotTheSource) {
     GTEST_SKIP() << "cannot mount here: " << Error::from_errno().message();
   Root root(path);
   EXPECT_TRUE(root.attach());
-  EXPECT_FALSE(root.inodes_are_stable());
+  EXPECT_EQ(root.inode_numbers(), InodeNumbers::kWhileMounted);
   EXPECT_EQ(::umount2(path.c_str(), MNT_DETACH), 0);
   const auto bare = root.attach();
   ASSERT_FALSE(bare);

@@ -480,10 +480,11 @@ TEST_F(SourceOperations, ToldSpaceIsTheFileSystems) {
 }
 
 TEST_F(SourceOperations, InodesCountWhereTheyAreStable) {
-  EXPECT_TRUE(type_has_stable_inodes(0xEF53)) << "ext4";
-  EXPECT_TRUE(type_has_stable_inodes(0x6969)) << "NFS";
-  EXPECT_FALSE(type_has_stable_inodes(0x65735546)) << "FUSE";
-  EXPECT_FALSE(type_has_stable_inodes(0)) << "unknown";
+  EXPECT_EQ(inode_numbers_of(0xEF53), InodeNumbers::kStable) << "ext4";
+  EXPECT_EQ(inode_numbers_of(0x6969), InodeNumbers::kStable) << "NFS";
+  EXPECT_EQ(inode_numbers_of(0x65735546), InodeNumbers::kUnreliable) << "FUSE";
+  EXPECT_EQ(inode_numbers_of(0), InodeNumbers::kUnreliable) << "unknown";
+  EXPECT_EQ(inode_numbers_of(0x01021994), InodeNumbers::kWhileMounted) << "tmpfs";
   write_file(root() / "f", "text");
   const auto attributes = run(source_->attributes(at("f")));
   ASSERT_TRUE(attributes);
