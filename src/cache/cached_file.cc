@@ -167,10 +167,12 @@ uint64_t CachedFile::held_bytes() const {
   return static_cast<uint64_t>(std::max<int64_t>(bytes, 0));
 }
 
-bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy, bool in_place) {
+bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy, OtherVersion meaning,
+                         std::shared_ptr<Incarnation>* parted) {
   Dropped dropped;
   bool claim = false;
-  const bool is_renewable = in_place && is_exposed();
+  const bool is_in_place = meaning == OtherVersion::kInPlace;
+  const bool is_renewable = is_in_place && is_exposed();
   {
     MutexLock lock(mutex_);
     // A change overtook the question: the answer says nothing about what is here now.
@@ -182,22 +184,29 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy, boo
     if (own_change_) same = now.size_bytes == size_bytes_;
     const bool own = own_change_ || (same && version_ != now);
     racy_ = racy && !own && (racy_ || version_ != now);
-    const bool other_file = now.inode == 0 || now.inode != version_.inode;
-    if (version_ != now) ctime_moved_ = false;
+    const bool other_file = !is_in_place && (now.inode == 0 || now.inode != version_.inode);
+    const bool other_version = version_ != now;
+    if (other_version) ctime_moved_ = false;
     version_ = now;
     own_change_ = false;
     if (same) {
       claim = unsettled_ || !blocks_.dirty_chunks().empty();
     } else if (is_renewable && object_created_ && !untrusted_) {
       want_renewal(now.size_bytes);
-      if (other_file && !held_) dropped.reader = std::exchange(reader_, nullptr);
-      list_if_open();
     } else {
+      const Incarnation::Copy copy =
+          resident_locked() ? Incarnation::Copy{object_file_, size_bytes_} : Incarnation::Copy{};
       dropped = drop_locked();
       size_bytes_ = now.size_bytes;
       size_is_made_up_ = false;
       // The open source goes on being the file while the inode says so, or no name leads there.
       if (other_file && !held_) dropped.reader = std::exchange(reader_, nullptr);
+      if (other_file && other_version && !held_ && incarnation_) {
+        incarnation_->part(dropped.reader, copy);
+        if (parted != nullptr) *parted = incarnation_;
+        incarnation_.reset();
+        unsynced_.take();  // of the other file
+      }
       list_if_open();
     }
     if (same && !claim) return false;
@@ -427,8 +436,16 @@ uint64_t CachedFile::generation() const {
   return generation_;
 }
 
-void CachedFile::offer_source(std::shared_ptr<source::SourceFile> file) {
+std::shared_ptr<Incarnation> CachedFile::incarnation() {
   MutexLock lock(mutex_);
+  if (!incarnation_) incarnation_ = std::make_shared<Incarnation>();
+  return incarnation_;
+}
+
+void CachedFile::offer_source(std::shared_ptr<source::SourceFile> file,
+                              const std::shared_ptr<Incarnation>& of) {
+  MutexLock lock(mutex_);
+  if (of && of->is_parted()) return of->add_reader(std::move(file));
   idle_ = false;
   if (!reader_) {
     through_reader_.clear();
@@ -455,6 +472,7 @@ void CachedFile::idle() {
   if (idle_) return;
   reader = std::exchange(reader_, nullptr);
   if (pins_ == 0) file = std::exchange(object_file_, nullptr);
+  if (incarnation_.use_count() == 1) incarnation_.reset();  // nobody is about to open it either
   list_if_open();
 }
 
@@ -482,6 +500,7 @@ std::optional<CachedFile::ClaimableState> CachedFile::begin_claim() {
   MutexLock lock(mutex_);
   if (own_change_ || racy_ || untrusted_ || changes_in_progress_ > 0 || !object_created_)
     return std::nullopt;
+  if (unflushed_ > 0 && !unsynced_.empty()) return std::nullopt;
   ClaimableState state;
   state.object = object_;
   state.file = object_file_;

@@ -48,10 +48,12 @@
 #include "cache/early_end.h"
 #include "cache/environment.h"
 #include "cache/fetch_watch.h"
+#include "cache/incarnation.h"
 #include "cache/object_room.h"
 #include "cache/open_files.h"
 #include "cache/rules.h"
 #include "cache/slice.h"
+#include "cache/unsynced.h"
 #include "catalog/records.h"
 #include "io/completion.h"
 #include "io/task.h"
@@ -75,6 +77,13 @@ class FileOwner {
   // Stores the node's record as it is now, together with `extra`, in one batch.  Thread-safe.
   virtual Result<void> persist(catalog::Batch extra) = 0;
   virtual class CachedFile& file() = 0;
+};
+
+// What it means that the source shows another version, by a change that was not made here.
+enum class OtherVersion : uint8_t {
+  kInPlace,       // the file has other content: whoever has it open sees that
+  kMaybeAnother,  // or the name leads to another file, nobody can tell
+  kAnother,       // the name leads to another file
 };
 
 class CachedFile {
@@ -104,9 +113,15 @@ class CachedFile {
   // The source was seen to have `version`, in answer to a question asked when the ChangeClock
   // showed `asked_at`. `racy`: the file was changed so shortly before that a further change might
   // not show; what is fetched meanwhile is served, and dropped at the first observation after. True
-  // when cached data had to be dropped, or are to be renewed (wants_renewal): the file is
-  // `in_place` what it was, with other content, and the kernel reads the object.
-  bool observe(const Validator& version, uint64_t asked_at, bool racy, bool in_place = false);
+  // when cached data had to be dropped, or are to be renewed (wants_renewal): the file was changed
+  // in place, and the kernel reads the object.
+  // meaning: of a version that is another, by a change not made here.  kMaybeAnother: the
+  // incarnation that handles have open is parted, and given in `parted`.
+  bool observe(const Validator& version, uint64_t asked_at, bool racy,
+               OtherVersion meaning = OtherVersion::kMaybeAnother,
+               std::shared_ptr<Incarnation>* parted = nullptr);
+  // What is opened now.
+  std::shared_ptr<Incarnation> incarnation();
   // A change of attributes or names through this mount moved ctime; a version that differs in ctime
   // only is the same data at the next observe().
   void expect_ctime_change();
@@ -140,8 +155,10 @@ class CachedFile {
   }
   io::Task<Result<void>> fetch_range(uint64_t offset, uint64_t length,
                                      std::shared_ptr<FetchWatch> watch = nullptr);
-  // Lets the reader use this open file of the source (same version).
-  void offer_source(std::shared_ptr<source::SourceFile> file);
+  // Lets the reader use this open file of the source (same version), if it is of the incarnation
+  // that the file is still in; else those who opened that get it.
+  void offer_source(std::shared_ptr<source::SourceFile> file,
+                    const std::shared_ptr<Incarnation>& of = nullptr);
   std::shared_ptr<source::SourceFile> source_file() const;
   // The same, opened now if it is not open.
   io::Task<Result<std::shared_ptr<source::SourceFile>>> reader();
@@ -174,12 +191,22 @@ class CachedFile {
 
   // --- changing, write-through (cache/write_through.cc).  The caller serialises changes of one
   // file. Writes to `file` and, when the source has taken it, to the object.  The offset written at
-  // is returned (append: where the source put it).
+  // is returned (append: where the source put it).  kStale: `of`, which `file` was opened in, has
+  // been parted; nothing has happened.
+  enum class Place {
+    kOffset,
+    kEnd,
+    kUnprovenEnd,  // nobody can tell for sure where that was
+  };
   io::Task<Result<uint64_t>> write(std::shared_ptr<source::SourceFile> file, buffer::BufferRef data,
-                                   uint64_t offset, bool append);
+                                   uint64_t offset, Place place,
+                                   std::shared_ptr<Incarnation> of = nullptr);
   // Brackets any other change of [offset, offset + length): what was cached of it is not trusted
   // afterwards, and the size becomes new_size if given.
   io::Task<void> begin_change(uint64_t offset, uint64_t length);
+  // The same through a descriptor that was opened in `of`.  False: that has been parted, and no
+  // change has begun.
+  io::Task<bool> begin_change_of(std::shared_ptr<Incarnation> of, uint64_t offset, uint64_t length);
   void end_change(uint64_t offset, uint64_t length, std::optional<uint64_t> new_size_bytes);
   // After end_change of the range: brings what it dropped back into an object that is exposed,
   // where readers see the object whatever is known of its blocks.  Does nothing otherwise.
@@ -206,6 +233,17 @@ class CachedFile {
   bool end_renewal(bool is_done);
   // How much the object's readers find, when that is less than the file's size.
   std::optional<uint64_t> visible_bytes() const;
+
+  // --- late errors (cache/unsynced.h)
+  // A handle has changed the file, and what a close would report is not known: what was written is
+  // not claimed until it is, or a sync has succeeded.
+  void expect_flush();
+  void flushed();
+  uint64_t begin_sync() const;
+  void synced(uint64_t begun);
+  // The source did not keep all that it took since the last sync: drops that.  Within the caller's
+  // bracket of changes.
+  io::Task<void> take_back(std::shared_ptr<source::SourceFile> file);
 
   // --- claiming (cache/claims.cc)
   struct ClaimableState {
@@ -405,6 +443,9 @@ class CachedFile {
   EarlyEnd early_end_ GUARDED_BY(mutex_);
   bool size_is_made_up_ GUARDED_BY(mutex_) = false;  // of this version
   bool doubted_ GUARDED_BY(mutex_) = false;          // see take_doubt()
+  std::shared_ptr<Incarnation> incarnation_ GUARDED_BY(mutex_);  // null: nobody asked for it
+  Unsynced unsynced_ GUARDED_BY(mutex_);
+  uint32_t unflushed_ GUARDED_BY(mutex_) = 0;  // handles
   std::optional<OpenFiles::Position> listed_ GUARDED_BY(mutex_);
   bool held_ GUARDED_BY(mutex_) = false;  // reader_ cannot be opened again
   bool idle_ GUARDED_BY(mutex_) = false;  // close the descriptors when the last fetch ends

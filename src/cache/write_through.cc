@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "base/check.h"
+#include "base/log.h"
 #include "cache/cached_file.h"
 #include "cache/claims.h"
 
@@ -24,6 +26,13 @@ void CachedFile::detach(uint64_t first_block, uint64_t last_block,
 }
 
 io::Task<void> CachedFile::begin_change(uint64_t offset, uint64_t length) {
+  io::Task<bool> beginning = begin_change_of(nullptr, offset, length);
+  const bool has_begun = co_await std::move(beginning);
+  CHECK(has_begun);
+}
+
+io::Task<bool> CachedFile::begin_change_of(std::shared_ptr<Incarnation> of, uint64_t offset,
+                                           uint64_t length) {
   if (wants_renewal()) {
     // A change is made to an object of the file's size.
     io::Task<Result<void>> renewing = renew_end();
@@ -35,6 +44,7 @@ io::Task<void> CachedFile::begin_change(uint64_t offset, uint64_t length) {
   bool has_object = false;
   {
     MutexLock lock(mutex_);
+    if (of && of->is_parted()) co_return false;
     changed_at_ = env_.changes.tick();
     ++changes_in_progress_;
     has_object = object_created_;
@@ -55,6 +65,7 @@ io::Task<void> CachedFile::begin_change(uint64_t offset, uint64_t length) {
     ObjectId object;
     if (!existing_object_file(&object)) drop();
   }
+  co_return true;
 }
 
 // The end of every change: the object has its new size and content.
@@ -176,12 +187,14 @@ std::vector<CachedFile::Range> CachedFile::holes_before(uint64_t offset, uint64_
 }
 
 io::Task<Result<uint64_t>> CachedFile::write(std::shared_ptr<source::SourceFile> file,
-                                             buffer::BufferRef data, uint64_t offset, bool append) {
+                                             buffer::BufferRef data, uint64_t offset, Place place,
+                                             std::shared_ptr<Incarnation> of) {
+  const bool append = place != Place::kOffset;
   const uint64_t old_size = size_bytes();
   if (append) offset = old_size;
   const uint64_t length = data.size();
-  io::Task<void> beginning = begin_change(offset, length);
-  co_await std::move(beginning);
+  io::Task<bool> beginning = begin_change_of(std::move(of), offset, length);
+  if (!co_await std::move(beginning)) co_return fail(Code::kStale, "replaced outside");
   source::Outcome<void> writing = append ? file->append(data) : file->write(data, offset);
   const Result<void> written = co_await std::move(writing);
   if (!written) {
@@ -200,6 +213,17 @@ io::Task<Result<uint64_t>> CachedFile::write(std::shared_ptr<source::SourceFile>
       co_await std::move(refilling);
       co_return now ? now->size_bytes - length : offset;
     }
+    if (place == Place::kUnprovenEnd) {
+      // The size fits, but bytes of another may have come and gone: what is there is fetched.
+      end_change(offset, length, now->size_bytes);
+      io::Task<void> refilling = refill_exposed(offset, length);
+      co_await std::move(refilling);
+      co_return offset;
+    }
+  }
+  {
+    MutexLock lock(mutex_);
+    unsynced_.add(offset, offset + length);
   }
   io::Task<void> updating = update_object(data, offset, old_size);
   co_await std::move(updating);

@@ -18,6 +18,19 @@ constexpr Nanos kWholeSecond = std::chrono::seconds(2);
 // A walker (fts(3) in find, du, chmod -R) asks for the file system's type at each directory.
 constexpr Nanos kSpaceTtlMax = std::chrono::seconds(1);
 
+cache::OtherVersion meaning_of(FileIs found) {
+  switch (found) {
+    case FileIs::kSame:
+    case FileIs::kChangedInPlace:
+      return cache::OtherVersion::kInPlace;
+    case FileIs::kMaybeAnother:
+      return cache::OtherVersion::kMaybeAnother;
+    case FileIs::kAnother:
+      break;
+  }
+  return cache::OtherVersion::kAnother;
+}
+
 }  // namespace
 
 bool is_gone(const Error& error) {
@@ -49,6 +62,8 @@ FileMetrics::FileMetrics(Registry& r)
                                "Answers given from the cache because the source was down.")),
       listings_ahead(r.counter("larder_listings_ahead_total",
                                "Directories listed ahead of a walk over their tree.")),
+      parted(r.counter("larder_parted_files_total",
+                       "Open files that were changed elsewhere and may have been replaced.")),
       handles(r.gauge("larder_open_handles", "Open files.")) {}
 
 Counter& FileMetrics::opens(OpenMode mode) {
@@ -323,11 +338,14 @@ void CachedFileSystem::expire(Node& node) {
 bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t asked_at) {
   bool regular = false;
   bool other = false;  // than the kernel may have been told
-  bool in_place = false;
+  FileIs found = FileIs::kSame;
+  Attributes before;
   {
     MutexLock lock(node.mutex_);
     if (asked_at < node.attributes_asked_at_)
       return false;  // a later question's answer overtook it
+    before = node.attributes_;
+    found = compare_locked(node, attributes, true);
     other = node.attributes_.mode != 0 && (node.attributes_.size_bytes != attributes.size_bytes ||
                                            node.attributes_.times.mtime != attributes.times.mtime);
     if (asked_at < node.attributes_changed_at_) {
@@ -341,7 +359,6 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
       return false;
     }
     node.attributes_asked_at_ = asked_at;
-    in_place = is_in_place(node, attributes);
     node.attributes_ = attributes;
     node.seen_in_this_run_ = true;
     if (node.deleted_) node.attributes_.nlink = 0;
@@ -355,11 +372,20 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
     regular = S_ISREG(attributes.mode);
   }
   bool dropped = false;
+  std::shared_ptr<cache::Incarnation> parted;
   cache::CachedFile* const file = regular ? node.file_if_any() : nullptr;
   const bool is_cut = file != nullptr && attributes.size_bytes < file->size_bytes();
   if (is_cut) note_cut(node);
   if (file != nullptr)
-    dropped = file->observe(source_.validator(attributes), asked_at, is_racy(attributes), in_place);
+    dropped = file->observe(source_.validator(attributes), asked_at, is_racy(attributes),
+                            meaning_of(found), &parted);
+  if (parted) {
+    parted->remember(before);
+    metrics_.parted.add();
+    // Of the name the kernel knows the inode that stays with those who have it open.
+    if (const Name name = first_name(node); name.parent)
+      kernel_->invalidate_entry(KernelId{name.parent->id().value}, name.name);
+  }
   if (dropped || (regular && file == nullptr && other))
     invalidate_kernel(node, std::nullopt, is_cut);
   if (!node.persist({})) env_.metrics.store_errors.add();
@@ -405,9 +431,7 @@ io::Task<Result<Attributes>> CachedFileSystem::ask_attributes(NodePtr node, sour
       co_return attributes;
   }
   // Unlinked, still open: through whatever is open.
-  std::shared_ptr<source::SourceFile> open_file;
-  if (cache::CachedFile* file = node->file_if_any()) open_file = file->source_file();
-  if (open_file) {
+  if (const auto open_file = held_source(*node)) {
     source::Outcome<Attributes> asking = open_file->attributes();
     co_return co_await std::move(asking);
   }
@@ -490,6 +514,8 @@ std::optional<Result<AttributesReply>> CachedFileSystem::attributes_hit(KernelId
     MutexLock lock(node.mutex_);
     const Nanos left = node.valid_until_ - now();
     if (left <= Nanos(0)) return;
+    const KernelInode* inode = node.find_kernel_inode(id.epoch());
+    if (inode != nullptr && inode->is_parted()) return;
     AttributesReply& reply = *hit.emplace(AttributesReply{node.attributes_, left});
     reply.attributes.inode = node.id_.value;
     const std::optional<uint64_t> visible = node.visible_bytes();
@@ -512,6 +538,10 @@ std::optional<Attributes> CachedFileSystem::last_seen(KernelId id) {
 io::Task<Result<AttributesReply>> CachedFileSystem::attributes(KernelId id) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
   metrics_.attribute_misses.add();
+  if (auto of = parted(*node, id)) {
+    io::Task<Result<AttributesReply>> asking = parted_attributes(node, std::move(of));
+    co_return co_await std::move(asking);
+  }
   bool is_open = false;
   {
     MutexLock lock(node->mutex_);

@@ -10,6 +10,8 @@
 //   file_operations.cc     read, write and the rest on open files; changes of attributes
 //   made_up_size.cc        files whose sizes say nothing of their content
 //   directories.cc         listings
+//   parted_files.cc        handles of what may not be the node's file any more
+//   late_errors.cc         sync, close, and writes that the source did not keep
 //   extended_attributes.cc
 //   warm.cc                loading by path
 //   open_files_watched.cc  what changes at the source while it is open
@@ -65,6 +67,7 @@ struct FileMetrics {
   Counter& stale_opens;
   Counter& served_offline;
   Counter& listings_ahead;
+  Counter& parted;
   Gauge& handles;
 };
 
@@ -203,7 +206,8 @@ class CachedFileSystem final : public FileSystem {
   // Whether these can be the attributes of the node's file.
   bool same_file(Node& node, const Attributes& attributes) const;
   // The file with these attributes, beside what was last seen of the node.
-  FileIs compare_locked(const Node& node, const Attributes& now) const REQUIRES(node.mutex_);
+  FileIs compare_locked(const Node& node, const Attributes& now, bool is_other_version) const
+      REQUIRES(node.mutex_);
   // Changed so short a time ago that one more change might leave the same times.
   bool is_racy(const Attributes& attributes) const;
 
@@ -284,7 +288,6 @@ class CachedFileSystem final : public FileSystem {
   bool is_watching() const;
   void watch(Node& node);
   static io::Task<void> ask_open_task(CachedFileSystem* self, NodePtr node, OpenWatch::Turn turn);
-  bool is_in_place(const Node& node, const Attributes& attributes) const REQUIRES(node.mutex_);
   void note_cut(Node& node);
   static io::Task<void> drop_pages_task(CachedFileSystem* self, NodePtr node);
   void renew_if_wanted(Node& node);
@@ -298,6 +301,7 @@ class CachedFileSystem final : public FileSystem {
     pid_t opener = 0;
     bool returned = false;  // was sent back before: must be let in
     OpenWish wish = wish_of(flags);
+    std::shared_ptr<cache::Incarnation> incarnation = {};  // what the source's answer was about
     bool writes() const;
     bool truncates() const;
     static OpenWish wish_of(int flags);
@@ -320,7 +324,35 @@ class CachedFileSystem final : public FileSystem {
   io::Task<Result<OpenReply>> try_open(NodePtr node, Opening opening);
   Result<OpenReply> finish_open(const NodePtr& node, const Opening& opening,
                                 std::shared_ptr<source::SourceFile> source);
-  io::Task<void> settle(OpenFile* open);
+  io::Task<Result<void>> settle(OpenFile* open);
+  io::Task<Result<void>> sync_by(OpenFile* open, std::shared_ptr<source::SourceFile> by,
+                                 bool data_only);
+  io::Task<void> take_back(NodePtr node, std::shared_ptr<source::SourceFile> by, Error error);
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> opened(NodePtr node, KernelId id);
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> writer_of(OpenFile* open, bool append);
+  // Whether the source must be told at the open that a file is appended to (FUSE): else the kernel
+  // decides where the end is.
+  bool appends_by_open() const {
+    return source_.inode_numbers() == source::InodeNumbers::kUnreliable;
+  }
+
+  // handles whose incarnation was parted
+  static std::shared_ptr<cache::Incarnation> parted(Node& node, KernelId id);
+  static std::shared_ptr<source::SourceFile> parted_reader(const OpenFile& open);
+  void invalidate_parted(const OpenFile& open);
+  static AttributesReply describe_parted(Node& node, Attributes attributes);
+  void want_reader(const NodePtr& node, const OpenFile& open);
+  static io::Task<void> keep_reader(NodePtr node);
+  io::Task<Result<ReadReply>> read_parted(OpenFile* open, uint64_t offset, size_t length);
+  io::Task<Result<size_t>> write_parted(OpenFile* open, buffer::BufferRef data, uint64_t offset,
+                                        bool append);
+  io::Task<Result<void>> allocate_parted(OpenFile* open, int mode, uint64_t offset,
+                                         uint64_t length);
+  io::Task<Result<AttributesReply>> parted_attributes(
+      NodePtr node, std::shared_ptr<cache::Incarnation> incarnation);
+  io::Task<Result<AttributesReply>> set_parted_attributes(
+      NodePtr node, std::shared_ptr<cache::Incarnation> incarnation, AttributeChange change,
+      uint64_t handle);
   static void note_direct_write(Node& node, uint64_t epoch);
   // --- fs/made_up_size.cc
   bool size_is_made_up(Node& node) const;

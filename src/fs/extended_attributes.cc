@@ -4,8 +4,8 @@
 // file has, and has not, is kept in memory: any change of an extended attribute moves ctime, and
 // what is kept goes when ctime moves.
 //
-// Of a file without a name that is still open they are asked through what holds it; of a directory
-// or a special file, which nothing holds, nothing is known.
+// Of a file that is open they are asked through what is open: its name may lead to another by now.
+// Of a directory or a special file without a name, which nothing holds, nothing is known.
 
 #include "fs/cached_file_system.h"
 
@@ -24,8 +24,9 @@ bool says_none(const Error& error) {
 
 io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::string name) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
-  if (!is_fresh(*node)) {
-    io::Task<Result<void>> refreshing = refresh(node);
+  const bool is_parted = parted(*node, id) != nullptr;  // what is kept is the node's
+  if (!is_parted && !is_fresh(*node)) {
+    io::Task<Result<void>> refreshing = refresh_open(node);
     const Result<void> refreshed = co_await std::move(refreshing);
     if (!refreshed && !is_outage(refreshed.error())) co_return fail(refreshed.error());
   }
@@ -36,20 +37,22 @@ io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::stri
     asked_at = changes().tick();
     ctime = node->attributes_.times.ctime;
     const auto known = node->xattrs_.find(name);
-    if (node->xattrs_ctime_ == ctime && known != node->xattrs_.end()) {
+    if (node->xattrs_ctime_ == ctime && known != node->xattrs_.end() && !is_parted) {
       if (known->second) co_return *known->second;
       co_return fail(static_cast<Code>(ENODATA));
     }
   }
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = opened(node, id);
+  CO_TRY_ASSIGN(std::shared_ptr<source::SourceFile> held, co_await std::move(opening));
   const bool named = has_name(*node);
-  const std::shared_ptr<source::SourceFile> held = named ? nullptr : held_source(*node);
+  if (!named && !held) held = held_source(*node);
   if (!named && !held) co_return fail(static_cast<Code>(ENODATA));
   io::Task<Result<std::string>> getting =
       held ? held->get_xattr(name) : ask_at<std::string>(node, [this, name](source::Place place) {
         return source_.get_xattr(std::move(place), name);
       });
   const Result<std::string> got = co_await std::move(getting);
-  if (got ? got->size() > kXattrBytesMax : !says_none(got.error())) co_return got;
+  if (is_parted || (got ? got->size() > kXattrBytesMax : !says_none(got.error()))) co_return got;
   MutexLock lock(node->mutex_);
   if (asked_at < node->attributes_changed_at_ || is_racy(node->attributes_)) co_return got;
   if (node->xattrs_ctime_ != ctime || node->xattrs_.size() >= kXattrsMax) node->xattrs_.clear();
@@ -61,8 +64,10 @@ io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::stri
 io::Task<Result<void>> CachedFileSystem::set_xattr(KernelId id, std::string name, std::string value,
                                                    int flags, std::optional<Credentials> as) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = opened(node, id);
+  CO_TRY_ASSIGN(std::shared_ptr<source::SourceFile> held, co_await std::move(opening));
   const bool named = has_name(*node);
-  const std::shared_ptr<source::SourceFile> held = named ? nullptr : held_source(*node);
+  if (!named && !held) held = held_source(*node);
   if (!named && !held) co_return fail(Code::kNotSupported);
   expire(*node);
   io::Task<Result<void>> setting =
@@ -78,9 +83,11 @@ io::Task<Result<void>> CachedFileSystem::set_xattr(KernelId id, std::string name
 
 io::Task<Result<std::vector<std::string>>> CachedFileSystem::list_xattr(KernelId id) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = opened(node, id);
+  CO_TRY_ASSIGN(std::shared_ptr<source::SourceFile> held, co_await std::move(opening));
   using Names = std::vector<std::string>;
   const bool named = has_name(*node);
-  const std::shared_ptr<source::SourceFile> held = named ? nullptr : held_source(*node);
+  if (!named && !held) held = held_source(*node);
   if (!named && !held) co_return Names();
   io::Task<Result<Names>> listing =
       held ? held->list_xattr() : ask_at<Names>(node, [this](source::Place place) {
@@ -91,8 +98,10 @@ io::Task<Result<std::vector<std::string>>> CachedFileSystem::list_xattr(KernelId
 
 io::Task<Result<void>> CachedFileSystem::remove_xattr(KernelId id, std::string name) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = opened(node, id);
+  CO_TRY_ASSIGN(std::shared_ptr<source::SourceFile> held, co_await std::move(opening));
   const bool named = has_name(*node);
-  const std::shared_ptr<source::SourceFile> held = named ? nullptr : held_source(*node);
+  if (!named && !held) held = held_source(*node);
   if (!named && !held) co_return fail(static_cast<Code>(ENODATA));
   expire(*node);
   io::Task<Result<void>> removing = held ? held->remove_xattr(std::move(name))

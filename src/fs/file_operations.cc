@@ -51,7 +51,10 @@ bool CachedFileSystem::read_hit(uint64_t handle, uint64_t offset, size_t length,
   if (open.past_cache) return false;
   Timed timed(env_.metrics.hit_latency, env_.clock);
   bool resident = false;
-  if (!open.file.read_hit(offset, length, reply.slices, &resident)) {
+  // Looked at after the bytes: until it is parted they are its own.
+  if (!open.file.read_hit(offset, length, reply.slices, &resident) ||
+      open.incarnation->is_parted()) {
+    reply.clear();
     timed.cancel();
     return false;
   }
@@ -86,6 +89,10 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
       co_return co_await std::move(reading);
     }
     ReadReply reply;
+    if (open.incarnation->is_parted()) {
+      io::Task<Result<ReadReply>> reading = read_parted(&open, offset, length);
+      co_return co_await std::move(reading);
+    }
     if (!file.resident()) {
       cache::Readahead::Range range;
       {
@@ -99,6 +106,7 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
     io::Task<Result<bool>> reading = file.read(offset, length, &reply.slices);
     const Result<bool> done = co_await std::move(reading);
     if (!done && file.take_doubt()) invalidate_kernel(*node, std::nullopt);
+    if (open.incarnation->is_parted()) continue;
     if (done) {
       (*done ? env_.metrics.miss_latency : env_.metrics.hit_latency).record(now() - start);
       record_read(open, offset, length);
@@ -124,12 +132,26 @@ io::Task<Result<size_t>> CachedFileSystem::write(uint64_t handle, buffer::Buffer
   if (!open.source) co_return fail(static_cast<Code>(EBADF));
   const NodePtr node = open.node;
   io::AsyncMutex::Guard changing = co_await node->changing.lock();
-  open.wrote.store(true);
+  open.will_write();
   expire(*node);
   const size_t length = data.size();
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> choosing = writer_of(&open, append);
+  CO_TRY_ASSIGN(const auto by, co_await std::move(choosing));
+  using Place = cache::CachedFile::Place;
+  const Place place = !append             ? Place::kOffset
+                      : appends_by_open() ? Place::kUnprovenEnd
+                                          : Place::kEnd;
   io::Task<Result<uint64_t>> writing =
-      node->file().write(open.source, std::move(data), offset, append);
+      node->file().write(by, data, offset, place, open.incarnation);
   const Result<uint64_t> written = co_await std::move(writing);
+  if (!written && open.incarnation->is_parted()) {
+    io::Task<Result<size_t>> parted = write_parted(&open, std::move(data), offset, append);
+    co_return co_await std::move(parted);
+  }
+  if (!written) {
+    io::Task<void> taking = take_back(node, by, written.error());
+    co_await std::move(taking);
+  }
   expire(*node);
   // The kernel inode written through has the bytes, if they are where it thinks; others of the node
   // do not.
@@ -147,23 +169,21 @@ void CachedFileSystem::note_direct_write(Node& node, uint64_t epoch) {
   if (KernelInode* inode = node.find_kernel_inode(epoch)) inode->has_old_pages = true;
 }
 
-io::Task<Result<void>> CachedFileSystem::flush(uint64_t handle) {
-  OpenFile& open = file_of(handle);
-  if (!open.source || !open.wrote.load()) co_return Result<void>();
-  source::Outcome<void> flushing = open.source->flush();
-  const Result<void> flushed = co_await std::move(flushing);
-  io::Task<void> settling = settle(&open);
-  co_await std::move(settling);
-  co_return flushed;
-}
-
-// What the source made of our writes is the version from now on.  Seen to before close() returns:
-// what others change after that must be seen as theirs.
-io::Task<void> CachedFileSystem::settle(OpenFile* open) {
-  if (!open->source || !open->wrote.exchange(false)) co_return;
+// Changing the flag of an open file does not tell a daemon behind it.
+io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::writer_of(OpenFile* open,
+                                                                                  bool append) {
+  if (append == open->source_appends || !appends_by_open()) co_return open->source;
+  if (open->other) co_return open->other;
   const uint64_t asked_at = changes().tick();
-  source::Outcome<Attributes> asking = open->source->attributes();
-  if (const Result<Attributes> now = co_await std::move(asking)) apply(*open->node, *now, asked_at);
+  const int flags = (open->flags & O_ACCMODE) | (append ? O_APPEND : 0);
+  source::Outcome<source::Opened> opening = open->source->reopen(flags);
+  CO_TRY_ASSIGN(source::Opened opened, co_await std::move(opening));
+  // By its name, where that is all there is: what it leads to must be the file still.
+  if (open->incarnation->is_parted()) co_return fail(Code::kStale, "replaced outside");
+  apply(*open->node, opened.attributes, asked_at);
+  if (open->incarnation->is_parted()) co_return fail(Code::kStale, "replaced outside");
+  open->incarnation->add(opened.file);
+  co_return open->other = std::move(opened.file);
 }
 
 io::Task<Result<void>> CachedFileSystem::sync(uint64_t handle, bool data_only) {
@@ -174,9 +194,10 @@ io::Task<Result<void>> CachedFileSystem::sync(uint64_t handle, bool data_only) {
     io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = source_of(&open);
     const Result<std::shared_ptr<source::SourceFile>> opened = co_await std::move(opening);
     if (opened) {
-      source::Outcome<void> syncing = (*opened)->sync(data_only);
+      io::Task<Result<void>> syncing = sync_by(&open, *opened, data_only);
       co_return co_await std::move(syncing);
     }
+    if (open.incarnation->is_parted()) co_return Result<void>();  // nothing was written through it
     // Without a name and not held open, it is no more on the source: there is nothing to sync.
     if (!has_name(*node)) co_return Result<void>();
     if (!opened.error().is(Code::kStale) || attempt == kStaleReadsMax)
@@ -191,6 +212,10 @@ io::Task<Result<void>> CachedFileSystem::sync(uint64_t handle, bool data_only) {
 
 io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::source_of(OpenFile* open) {
   if (open->source) co_return open->source;
+  if (open->incarnation->is_parted()) {
+    if (auto by = open->incarnation->reader()) co_return by;
+    co_return fail(Code::kStale, "replaced outside");
+  }
   io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = open->node->file().reader();
   co_return co_await std::move(opening);
 }
@@ -202,13 +227,16 @@ io::Task<Result<void>> CachedFileSystem::allocate(uint64_t handle, int mode, uin
   const NodePtr node = open.node;
   cache::CachedFile& file = node->file();
   io::AsyncMutex::Guard changing = co_await node->changing.lock();
-  open.wrote.store(true);
+  open.will_write();
   expire(*node);
   // Collapsing and inserting ranges move everything behind them.
   const bool moves = (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) != 0;
   const uint64_t changed = moves ? UINT64_MAX : length;
-  io::Task<void> beginning = file.begin_change(offset, changed);
-  co_await std::move(beginning);
+  io::Task<bool> beginning = file.begin_change_of(open.incarnation, offset, changed);
+  if (!co_await std::move(beginning)) {
+    io::Task<Result<void>> parted = allocate_parted(&open, mode, offset, length);
+    co_return co_await std::move(parted);
+  }
   source::Outcome<void> allocating = open.source->allocate(mode, offset, length);
   const Result<void> allocated = co_await std::move(allocating);
   std::optional<uint64_t> new_size;
@@ -257,12 +285,17 @@ io::Task<Result<size_t>> CachedFileSystem::copy_range(uint64_t handle, uint64_t 
   const NodePtr node = to.node;
   cache::CachedFile& file = node->file();
   io::AsyncMutex::Guard changing = co_await node->changing.lock();
-  to.wrote.store(true);
+  to.will_write();
   expire(*node);
-  io::Task<void> beginning = file.begin_change(to_offset, length);
-  co_await std::move(beginning);
+  io::Task<bool> beginning = file.begin_change_of(to.incarnation, to_offset, length);
+  const bool is_parted = !co_await std::move(beginning);
   source::Outcome<size_t> copying = source->copy_range(offset, to.source, to_offset, length);
   const Result<size_t> copied = co_await std::move(copying);
+  if (is_parted) {
+    expire(*node);
+    invalidate_parted(to);
+    co_return copied;
+  }
   if (copied) {
     std::optional<uint64_t> new_size;
     if (to_offset + *copied > file.size_bytes()) new_size = to_offset + *copied;
@@ -304,8 +337,17 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
                                                                    AttributeChange change,
                                                                    uint64_t handle) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
+  if (auto of = parted(*node, id)) {
+    io::Task<Result<AttributesReply>> setting =
+        set_parted_attributes(node, std::move(of), change, handle);
+    co_return co_await std::move(setting);
+  }
   std::shared_ptr<source::SourceFile> through;
   if (handle != 0) through = file_of(handle).source;
+  if (!through) {
+    io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = opened(node, id);
+    CO_TRY_ASSIGN(through, co_await std::move(opening));
+  }
   if (!through && !has_name(*node)) {
     // Unlinked, still open, changed through a read-only handle or by path of a descriptor.
     through = held_source(*node);
@@ -319,7 +361,8 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
   const bool sets_mtime = change.mtime || change.mtime_now;
   if (file != nullptr && sets_mtime && !change.size_bytes && !file->empty()) {
     // Setting mtime would hide that the file was changed outside: look before.
-    io::Task<Result<void>> looking = refresh(node, source::Wait::kForAnswer);
+    io::Task<Result<void>> looking =
+        through ? refresh_open(node) : refresh(node, source::Wait::kForAnswer);
     CO_TRY(co_await std::move(looking));
   }
   expire(*node);
@@ -355,7 +398,7 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
   }
   expire(*node);
   if (!set) co_return fail(set.error());
-  if (handle != 0 && new_size) file_of(handle).wrote.store(true);
+  if (handle != 0 && new_size && file_of(handle).source) file_of(handle).will_write();
   apply(*node, *set, changes().tick());
   // The kernel may not be waiting for this answer, but for that of a change that comes after it.
   if (change.cleared_permissions != 0) kernel_->invalidate_attributes(id);

@@ -81,13 +81,14 @@ io::Task<Result<OpenReply>> CachedFileSystem::try_open(NodePtr node, Opening ope
     io::Task<void> looking = look_into_size(node);
     co_await std::move(looking);
   }
+  opening.incarnation = node->file().incarnation();
   io::AsyncMutex::Guard deciding = co_await node->opening.lock();
   if (opening.writes()) co_return finish_open(node, opening, std::move(source));
   Result<OpenReply> reply = finish_open(node, opening, nullptr);
   if (!reply) co_return reply;
   cache::CachedFile& file = node->file();
   // Once there is a handle: the last one before it may have closed what was opened.
-  if (source) file.offer_source(std::move(source));
+  if (source) file.offer_source(std::move(source), opening.incarnation);
   const uint64_t size = file.size_bytes();
   if (size <= kFetchAtOpenBytes && !file.resident() && !file.size_is_made_up())
     file.prefetch(0, size);
@@ -115,7 +116,9 @@ bool CachedFileSystem::may_follow_name(Node& node) const {
 
 std::shared_ptr<source::SourceFile> CachedFileSystem::held_source(Node& node) {
   cache::CachedFile* file = node.file_if_any();
-  return file == nullptr ? nullptr : file->source_file();
+  if (file == nullptr) return nullptr;
+  if (auto by = file->source_file()) return by;
+  return file->incarnation()->any();
 }
 
 io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for_writing(
@@ -137,7 +140,8 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
       return source_.open_file(std::move(place), flags);
     });
   };
-  io::Task<Result<source::Opened>> asking = open_with(how.flags & (O_ACCMODE | O_TRUNC));
+  io::Task<Result<source::Opened>> asking =
+      open_with(how.flags & (O_ACCMODE | O_TRUNC | (appends_by_open() ? O_APPEND : 0)));
   Result<source::Opened> opened = co_await std::move(asking);
   if (!opened && opened.error().is(static_cast<Code>(EPERM)) && (how.flags & O_APPEND) != 0) {
     // Append-only (chattr +a).
@@ -307,9 +311,13 @@ Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, const Openi
   open->past_cache = decision.past_cache;
   open->generation = decision.generation;
   open->source = std::move(source);
+  open->source_appends = open->source && (opening.flags & O_APPEND) != 0 && appends_by_open();
+  open->incarnation = opening.incarnation ? opening.incarnation : node->file().incarnation();
+  open->incarnation->add(open->source);
   {
     MutexLock lock(node->mutex_);
     ++node->handles_;
+    node->kernel_inode(opening.id.epoch()).incarnation = open->incarnation;
     node->note_use(env_.clock.wall());
   }
   env_.residents.touch(node->id());
@@ -317,6 +325,7 @@ Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, const Openi
     recorder_.note_open(node->id(), disk_bytes_of(node->file().size_bytes()));
   metrics_.opens(decision.mode).add();
   metrics_.handles.add();
+  want_reader(node, *open);
   decision.reply.handle = open_files_.add(std::move(open));
   watch(*node);
   return decision.reply;
@@ -328,8 +337,9 @@ io::Task<Result<CreateReply>> CachedFileSystem::create(KernelId parent_id, std::
   io::Task<Result<source::Place>> placing = place_in(parent, name);
   CO_TRY_ASSIGN(source::Place place, co_await std::move(placing));
   change_directory(*parent);
-  source::Outcome<source::Opened> creating =
-      source_.create_file(std::move(place), flags & (O_ACCMODE | O_EXCL | O_TRUNC), mode, caller);
+  source::Outcome<source::Opened> creating = source_.create_file(
+      std::move(place), flags & (O_ACCMODE | O_EXCL | O_TRUNC | (appends_by_open() ? O_APPEND : 0)),
+      mode, caller);
   Result<source::Opened> created = co_await std::move(creating);
   change_directory(*parent);
   if (!created) co_return fail(created.error());
@@ -362,6 +372,7 @@ bool CachedFileSystem::close_inode(Node& node, const OpenFile& open) {
     uint32_t& opens = open.in_passthrough() ? inode->passthrough_opens : inode->cached_opens;
     CHECK(opens > 0);
     if (--opens == 0 && open.in_passthrough()) backing_id = std::exchange(inode->backing_id, 0);
+    if (inode->cached_opens + inode->passthrough_opens == 0) inode->incarnation.reset();
     node.drop_idle_kernel_inodes();
     CHECK(node.handles_ > 0);
     last = --node.handles_ == 0;
@@ -386,8 +397,9 @@ io::Task<void> CachedFileSystem::release(uint64_t handle) {
   const std::unique_ptr<OpenFile> open = open_files_.take(handle);
   const NodePtr node = open->node;
   close_inode(*node, *open);
-  io::Task<void> settling = settle(open.get());
-  co_await std::move(settling);
+  io::Task<Result<void>> settling = settle(open.get());
+  if (const Result<void> settled = co_await std::move(settling); !settled)
+    log::debug("a file was closed with an error: {}", settled.error().message());
   bool last = false;
   {
     MutexLock lock(node->mutex_);

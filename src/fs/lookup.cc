@@ -184,20 +184,20 @@ Result<CachedFileSystem::NodePtr> CachedFileSystem::resolve_offline(const NodePt
   return node;
 }
 
-FileIs CachedFileSystem::compare_locked(const Node& node, const Attributes& now) const {
+FileIs CachedFileSystem::compare_locked(const Node& node, const Attributes& now,
+                                        bool is_other_version) const {
   const source::InodeNumbers numbers = source_.inode_numbers();
   const Attributes& before = node.attributes_;
   // A number from an earlier run may be another file's since.
   const bool is_known = node.seen_in_this_run_ || numbers == source::InodeNumbers::kStable;
-  return compare_files(numbers, is_known ? before.inode : 0, now.inode,
-                       source_.validator(before) != source_.validator(now));
+  return compare_files(numbers, is_known ? before.inode : 0, now.inode, is_other_version);
 }
 
 bool CachedFileSystem::same_file(Node& node, const Attributes& attributes) const {
   MutexLock lock(node.mutex_);
   if (node.attributes_.mode == 0) return true;  // never seen
   if ((node.attributes_.mode & S_IFMT) != (attributes.mode & S_IFMT)) return false;
-  return compare_locked(node, attributes) != FileIs::kAnother;
+  return compare_locked(node, attributes, false) != FileIs::kAnother;
 }
 
 // Which node the file with these attributes is, that was seen under this name.

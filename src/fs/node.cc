@@ -42,6 +42,7 @@ uint32_t Node::type() const {
 }
 
 io::Task<Result<std::shared_ptr<source::SourceFile>>> Node::open_source() {
+  const std::shared_ptr<cache::Incarnation> incarnation = file().incarnation();
   const uint64_t asked_at = fs_.changes().tick();
   io::Task<Result<source::Opened>> asking = fs_.ask_at<source::Opened>(
       shared_from_this(),
@@ -50,6 +51,8 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> Node::open_source() {
   if (!fs_.same_file(*this, opened.attributes)) co_return fail(Code::kStale, "replaced outside");
   if (fs_.apply(*this, opened.attributes, asked_at))
     co_return fail(Code::kStale, "changed outside");
+  // Another answer may have overtaken this one.
+  if (incarnation->is_parted()) co_return fail(Code::kStale, "replaced outside");
   co_return std::move(opened.file);
 }
 

@@ -57,6 +57,8 @@ struct KernelInode {
   // A direct write was carried out: the kernel drops its pages before, and what it read meanwhile
   // stays, though it may be older.  The next open lets the kernel drop them again.
   bool has_old_pages = false;
+  std::shared_ptr<cache::Incarnation> incarnation = {};  // of those who opened it last; null: none
+  bool is_parted() const { return incarnation && incarnation->is_parted(); }
   bool idle() const { return lookups == 0 && cached_opens == 0 && passthrough_opens == 0; }
 };
 

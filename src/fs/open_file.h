@@ -23,10 +23,16 @@ struct CachedFileSystem::OpenFile {
   uint64_t epoch = 0;       // of the kernel inode it was opened on
   int flags = 0;
   OpenMode mode = OpenMode::kCached;
-  bool past_cache = false;                     // its size is made up
-  uint64_t generation = 0;                     // pinned, in passthrough
-  std::shared_ptr<source::SourceFile> source;  // open for writing; null on a read-only handle
-  std::atomic<bool> wrote{false};
+  bool past_cache = false;                          // its size is made up
+  uint64_t generation = 0;                          // pinned, in passthrough
+  std::shared_ptr<source::SourceFile> source;       // open for writing; null on a read-only handle
+  bool source_appends = false;                      // it was opened with O_APPEND
+  std::shared_ptr<source::SourceFile> other;        // with O_APPEND or without, as source is not
+  std::shared_ptr<cache::Incarnation> incarnation;  // never null
+  std::atomic<bool> wrote{false};                   // since the last flush
+  void will_write() {
+    if (!wrote.exchange(true)) file.expect_flush();
+  }
   Mutex mutex;
   cache::Readahead readahead GUARDED_BY(mutex);
 };

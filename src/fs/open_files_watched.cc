@@ -63,15 +63,6 @@ io::Task<void> CachedFileSystem::ask_open_task(CachedFileSystem* self, NodePtr n
   self->watch_.give_back(turn, self->now() + self->coherence_.attributes_ttl);
 }
 
-// Whether the file with these attributes is the one that was seen before, with what content ever.
-bool CachedFileSystem::is_in_place(const Node& node, const Attributes& attributes) const {
-  const source::InodeNumbers numbers = source_.inode_numbers();
-  const bool numbers_tell =
-      numbers == source::InodeNumbers::kStable ||
-      (numbers == source::InodeNumbers::kWhileMounted && node.seen_in_this_run_);
-  return numbers_tell && attributes.inode != 0 && node.attributes_.inode == attributes.inode;
-}
-
 // Before anything here knows of the new size: what the kernel asks from now on it asks with nothing
 // of the file still to learn.
 void CachedFileSystem::note_cut(Node& node) {

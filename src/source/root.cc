@@ -165,6 +165,11 @@ InodeNumbers Root::inode_numbers() const {
   return root ? inode_numbers_of(root->identity.type) : InodeNumbers::kUnreliable;
 }
 
+bool Root::is_fuse() const {
+  const auto root = attachment();
+  return root && root->identity.type == kFuse;
+}
+
 uint64_t Root::file_number(uint64_t inode, dev_t device) const {
   const auto root = attachment();
   if (!root || root->device == device) return inode;

@@ -50,6 +50,7 @@ class Root {
 
   InodeNumbers inode_numbers() const;
   bool makes_up_sizes() const;
+  bool is_fuse() const;
   // What tells a file from all others beneath the root: its inode number, as long as it is on the
   // root's own device.  Elsewhere (a file system mounted beneath, a Btrfs subvolume) numbers may
   // repeat, and those of devices are not stable: 0 where numbers are relied on, else a mixture of

@@ -114,6 +114,10 @@ class SourceFile {
   // source.
   virtual Outcome<size_t> copy_range(uint64_t offset, std::shared_ptr<SourceFile> to,
                                      uint64_t to_offset, size_t length) = 0;
+  // From now on what is read is not what others read through the same file system, and what is
+  // written is not left to them, where it keeps pages by name and the name may lead to another file
+  // by now (FUSE).
+  virtual void bypass_page_cache() = 0;
   // For a file that has no name any more: as Source has them for one that does.
   virtual Outcome<Opened> reopen(int flags) = 0;
   virtual Outcome<std::string> get_xattr(std::string name) = 0;

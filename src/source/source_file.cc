@@ -8,6 +8,7 @@
 #include <span>
 
 #include "source/believable_read.h"
+#include "base/log.h"
 #include "source/operations.h"
 
 namespace larder::source {
@@ -118,6 +119,13 @@ Outcome<size_t> OpenFile::copy_range(uint64_t offset, std::shared_ptr<SourceFile
         if (n < 0) return fail_errno("copy_file_range");
         return static_cast<size_t>(n);
       });
+}
+
+void OpenFile::bypass_page_cache() {
+  if (!root_->is_fuse()) return;  // others keep pages by file, and may want aligned buffers
+  const int flags = ::fcntl(fd_->get(), F_GETFL);
+  if (flags < 0 || ::fcntl(fd_->get(), F_SETFL, flags | O_DIRECT) != 0)
+    log::debug("no direct I/O on the source: {}", Error::from_errno().message());
 }
 
 Outcome<Opened> OpenFile::reopen(int flags) {

@@ -36,6 +36,7 @@ class OpenFile final : public SourceFile {
   Outcome<uint64_t> seek(uint64_t offset, int whence) override;
   Outcome<size_t> copy_range(uint64_t offset, std::shared_ptr<SourceFile> to, uint64_t to_offset,
                              size_t length) override;
+  void bypass_page_cache() override;
   Outcome<Opened> reopen(int flags) override;
   Outcome<std::string> get_xattr(std::string name) override;
   Outcome<void> set_xattr(std::string name, std::string value, int flags,

@@ -153,6 +153,7 @@ class FakeSourceFile final : public source::SourceFile {
                                     });
   }
 
+  void bypass_page_cache() override {}  // it has none
   FakeSource::Outcome<source::Opened> reopen(int flags) override {
     return source_.call<source::Opened>(FakeSource::CallKind::kOpen,
                                         [this, inode = inode_, flags]()

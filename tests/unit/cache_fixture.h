@@ -153,7 +153,8 @@ class CachedFileTest : public ::testing::Test {
   }
   Result<uint64_t> write(const std::string& bytes, uint64_t offset, bool append = false) {
     const auto file = open_source(O_RDWR | (append ? O_APPEND : 0));
-    return run(owner_->file().write(file, testing::buffer_of(stack_->pool, bytes), offset, append));
+    return run(owner_->file().write(file, testing::buffer_of(stack_->pool, bytes), offset,
+                                    append ? CachedFile::Place::kEnd : CachedFile::Place::kOffset));
   }
   // As fs/ truncates.
   void truncate(uint64_t size_bytes) {

@@ -161,7 +161,8 @@ TEST_F(CachedFileWriteTest, AFetchThatAChangeOvertakesIsNotStored) {
   hold->wait_for_calls(1);
   const auto open = open_source(O_RDWR);
   auto writer = testing::start_on(
-      stack_->reactor(), file().write(open, testing::buffer_of(stack_->pool, "new"), 0, false));
+      stack_->reactor(),
+      file().write(open, testing::buffer_of(stack_->pool, "new"), 0, CachedFile::Place::kOffset));
   run(read_task(owner_, 0, 0));
   hold->release();
   EXPECT_TRUE(reader.get());

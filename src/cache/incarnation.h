@@ -1,0 +1,100 @@
+// Incarnation: which of the files that a node's name has led to a handle was opened on.
+//
+// Where inode numbers say nothing, a name that shows another version may lead to another file. From
+// then on the node is what the name leads to, and those who opened it before go on with what they
+// opened: their incarnation is *parted* from the node, for good.  They go by their own descriptors
+// and past the object: so a file that was changed in place shows them its new bytes, one that was
+// replaced its old, and the object takes the bytes of its own file only.
+//
+// Invariants
+//   - Until it is parted it is its CachedFile's, whose mutex is held when it is.
+//   - What is read through once it is parted was opened before.
+//
+// Thread-safe; a leaf among the locks.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "base/attributes.h"
+#include "base/mutex.h"
+#include "io/disk.h"
+#include "source/source.h"
+
+namespace larder::cache {
+
+class Incarnation {
+ public:
+  using Opened = std::shared_ptr<source::SourceFile>;
+  // All of the file's bytes as they were, for those who have nothing else.
+  struct Copy {
+    std::shared_ptr<io::File> object;  // null: not all of it was here
+    uint64_t size_bytes = 0;
+  };
+
+  bool is_parted() const { return parted_.load(std::memory_order_acquire); }
+
+  // A handle has the file open by this, for as long as the handle keeps it.
+  void add(const Opened& opened) {
+    if (!opened) return;
+    MutexLock lock(mutex_);
+    std::erase_if(opened_, [](const auto& other) { return other.expired(); });
+    opened_.push_back(opened);
+    if (is_parted()) opened->bypass_page_cache();
+  }
+  // By anything that is open; null: nothing is.
+  Opened any() const {
+    MutexLock lock(mutex_);
+    for (const auto& opened : opened_)
+      if (Opened file = opened.lock()) return file;
+    return reader_;
+  }
+
+  void part(Opened reader, Copy copy) {
+    MutexLock lock(mutex_);
+    reader_ = std::move(reader);
+    copy_ = std::move(copy);
+    if (reader_) reader_->bypass_page_cache();
+    for (const auto& opened : opened_)
+      if (const Opened file = opened.lock()) file->bypass_page_cache();
+    parted_.store(true, std::memory_order_release);
+  }
+  // Opened to be read before the file was parted, and not taken by the CachedFile any more.
+  void add_reader(Opened reader) {
+    MutexLock lock(mutex_);
+    if (reader_) return;
+    reader_ = std::move(reader);
+    reader_->bypass_page_cache();
+  }
+  // --- once it is parted
+  Opened reader() const {
+    MutexLock lock(mutex_);
+    return reader_;
+  }
+  Copy copy() const {
+    MutexLock lock(mutex_);
+    return copy_;
+  }
+  void remember(const Attributes& last_known) {
+    MutexLock lock(mutex_);
+    last_known_ = last_known;
+  }
+  Attributes last_known() const {
+    MutexLock lock(mutex_);
+    return last_known_;
+  }
+  // True for the first who asks: to open something to read by, should it be parted.
+  bool wants_reader() { return !reader_wanted_.exchange(true); }
+
+ private:
+  std::atomic<bool> parted_{false};
+  std::atomic<bool> reader_wanted_{false};
+  mutable Mutex mutex_;
+  std::vector<std::weak_ptr<source::SourceFile>> opened_ GUARDED_BY(mutex_);
+  Opened reader_ GUARDED_BY(mutex_);
+  Copy copy_ GUARDED_BY(mutex_);
+  Attributes last_known_ GUARDED_BY(mutex_);
+};
+
+}  // namespace larder::cache

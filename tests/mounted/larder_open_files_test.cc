@@ -1,0 +1,101 @@
+// An open file is that file, whatever its name leads to by now: the program beside which each is
+// to be seen does the same on the source itself.
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include "sources_fixture.h"
+
+namespace larder::testing_support {
+namespace {
+
+TEST_P(OverSources, WhoWritesToAReplacedFileDoesNotChangeTheNewOne) {
+  const std::string old_data = pattern(1 << 20, 1), new_data = pattern(1 << 20, 2);
+  put("file", old_data);
+  outlive_attr_ttl();
+  ASSERT_TRUE(mount());
+  {
+    const Descriptor writer(at("file"), O_RDWR);
+    EXPECT_EQ(read_at(writer.get(), 0, 1).data, old_data.substr(0, 1));
+    replace("file", new_data);
+    outlive_attr_ttl();
+    EXPECT_EQ(read_file(at("file")), (FileContent{0, new_data}));
+    ASSERT_EQ(pwrite(writer.get(), "XXXX", 4, 4096), 4);
+    EXPECT_EQ(read_at(writer.get(), 4096, 4).data, "XXXX");
+  }
+  for (const bool is_remounted : {false, true}) {
+    outlive_attr_ttl();
+    EXPECT_EQ(read_file(at("file")), (FileContent{0, new_data})) << is_remounted;
+    EXPECT_EQ(read_file(real("file")), (FileContent{0, new_data})) << is_remounted;
+    if (is_remounted) break;
+    ASSERT_EQ(mount_->stop(), 0);
+    ASSERT_TRUE(mount_->start()) << mount_->problem();
+  }
+}
+
+TEST_P(OverSources, WhoReadsAReplacedFileReadsItToItsEnd) {
+  const std::string old_data = pattern(8 << 20, 1), new_data = pattern(8 << 20, 2);
+  put("file", old_data);
+  outlive_attr_ttl();
+  ASSERT_TRUE(mount({"readahead=1M", "block_size=256K"}));
+  const Descriptor reader(at("file"), O_RDONLY);
+  constexpr size_t kFirst = 1 << 20;
+  EXPECT_EQ(read_at(reader.get(), 0, kFirst), (FileContent{0, old_data.substr(0, kFirst)}));
+  replace("file", new_data);
+  outlive_attr_ttl();
+  EXPECT_EQ(read_file(at("file")), (FileContent{0, new_data}));
+  const FileContent rest = read_at(reader.get(), kFirst, old_data.size() - kFirst);
+  EXPECT_EQ(rest.error, 0);
+  EXPECT_TRUE(rest.data == old_data.substr(kFirst));
+}
+
+TEST_P(OverSources, WhatTwoAppendInTurnsIsAllThere) {
+  put("log", "start\n");
+  ASSERT_TRUE(mount());
+  std::string all = "start\n";
+  const Descriptor kept(at("log"), O_WRONLY | O_APPEND);
+  for (int i = 0; i < 3; ++i) {
+    const std::string here = "here " + std::to_string(i) + "\n", there = "there\n", too = "too\n";
+    {
+      const Descriptor appender(at("log"), O_WRONLY | O_APPEND);
+      ASSERT_EQ(write(appender.get(), here.data(), here.size()), static_cast<ssize_t>(here.size()));
+    }
+    grow("log", there);
+    ASSERT_EQ(write(kept.get(), too.data(), too.size()), static_cast<ssize_t>(too.size()));
+    all += here + there + too;
+  }
+  EXPECT_EQ(read_file(real("log")), (FileContent{0, all}));
+  outlive_attr_ttl();
+  EXPECT_EQ(read_file(at("log")), (FileContent{0, all}));
+}
+
+TEST_P(OverSources, ChangesOfAReplacedFileAreNotMadeToTheNewOne) {
+  if (GetParam() == SourceKind::kSshfs) GTEST_SKIP() << "sshfs itself makes them by name";
+  put("file", "old");
+  ASSERT_TRUE(mount());
+  const Descriptor file(at("file"), O_RDWR);
+  EXPECT_EQ(read_at(file.get(), 0, 3).data, "old");
+  replace("file", "another");
+  struct stat before{}, after{}, own{};
+  ASSERT_EQ(stat(real("file").c_str(), &before), 0);
+  EXPECT_EQ(fchmod(file.get(), 0600), 0);
+  EXPECT_EQ(fchown(file.get(), 7, 8), 0);
+  const timespec times[2] = {{1, 0}, {2, 0}};
+  EXPECT_EQ(futimens(file.get(), times), 0);
+  if (fsetxattr(file.get(), "user.a", "b", 1, 0) != 0) EXPECT_EQ(errno, ENOTSUP);
+  EXPECT_EQ(ftruncate(file.get(), 1), 0);
+  ASSERT_EQ(stat(real("file").c_str(), &after), 0);
+  EXPECT_EQ(after.st_mode, before.st_mode);
+  EXPECT_EQ(after.st_uid, before.st_uid);
+  EXPECT_EQ(after.st_mtim.tv_sec, before.st_mtim.tv_sec);
+  EXPECT_EQ(after.st_size, before.st_size);
+  char value[4];
+  EXPECT_EQ(getxattr(real("file").c_str(), "user.a", value, sizeof value), -1);
+  ASSERT_EQ(fstat(file.get(), &own), 0);
+  EXPECT_EQ(own.st_mode & 07777, 0600U);
+  EXPECT_EQ(own.st_size, 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Sources, OverSources, all_sources(), source_name);
+
+}  // namespace
+}  // namespace larder::testing_support
