@@ -384,7 +384,7 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
     metrics_.parted.add();
     // Of the name the kernel knows the inode that stays with those who have it open.
     if (const Name name = first_name(node); name.parent)
-      kernel_->invalidate_entry(KernelId{name.parent->id().value}, name.name);
+      kernel_->expire_entry(KernelId{name.parent->id().value}, name.name);
   }
   if (dropped || (regular && file == nullptr && other))
     invalidate_kernel(node, std::nullopt, is_cut);
@@ -461,9 +461,13 @@ io::Task<Result<void>> CachedFileSystem::refresh(NodePtr node, source::Wait wait
   io::Task<Result<Attributes>> asking = ask_attributes(node, wait);
   const Result<Attributes> attributes = co_await std::move(asking);
   // Gone or replaced: the next look-up of the name must ask the source.
-  if (!attributes && attributes.error().is(Code::kNotFound)) expire(*node);
-  if (!attributes) co_return fail(attributes.error());
+  if (!attributes) {
+    if (disproved_by(Asked::kUse, attributes.error()).name) doubt(first_name(*node));
+    if (attributes.error().is(Code::kNotFound)) expire(*node);
+    co_return fail(attributes.error());
+  }
   if (!same_file(*node, *attributes)) {
+    doubt(first_name(*node));
     expire(*node);
     co_return fail(Code::kStale, "replaced outside");
   }
@@ -475,10 +479,7 @@ io::Task<Result<void>> CachedFileSystem::refresh_open(NodePtr node) {
   io::Task<Result<void>> refreshing = refresh(node);
   Result<void> refreshed = co_await std::move(refreshing);
   if (refreshed || !is_gone(refreshed.error())) co_return refreshed;
-  // Removed or replaced outside: the kernel is not to go on believing the name, and the file is
-  // asked through what is open.
-  if (const Name name = first_name(*node); name.parent)
-    kernel_->invalidate_entry(KernelId{name.parent->id().value}, name.name);
+  // Removed or replaced outside: the file is asked through what is open.
   const std::shared_ptr<source::SourceFile> held = held_source(*node);
   if (!held) co_return refreshed;
   const uint64_t asked_at = changes().tick();

@@ -5,6 +5,7 @@
 //   cached_file_system.cc  nodes, paths, attributes and how answers of the source are taken in
 //   places.cc              where things are at the source
 //   lookup.cc              names: look-ups, also while the source is down
+//   disproof.cc            what ends when the source says that it is not so
 //   namespace.cc           making, removing, renaming
 //   files.cc               open, create, release, and how the kernel reads a file
 //   file_operations.cc     read, write and the rest on open files; changes of attributes
@@ -34,6 +35,7 @@
 #include "catalog/catalog.h"
 #include "fs/access_recorder.h"
 #include "fs/cut_files.h"
+#include "fs/disproof.h"
 #include "fs/file_system.h"
 #include "fs/handle_set.h"
 #include "fs/node.h"
@@ -263,8 +265,19 @@ class CachedFileSystem final : public FileSystem {
   io::Task<Result<NodePtr>> resolve(NodePtr parent, std::string name);
   Result<NodePtr> resolve_offline(const NodePtr& parent, const std::string& name, Error error);
   NodePtr fresh_child(Node& parent, std::string_view name, bool* negative);
+  Nanos absence_left(Node& parent, std::string_view name);
   io::Task<Result<NodeReply>> finish_making(NodePtr parent, std::string name, Ask<Attributes> make);
   void after_unlink(const NodePtr& node);
+  // Ends what the source's error says is not so; gives the error back.
+  struct Involved {
+    Name name{};    // that was to be there
+    Name target{};  // that was to be made
+  };
+  Error disproved(Asked asked, Error error, const Involved& involved);
+  bool doubt(const Name& name);
+  void doubt_attributes(Node& node);
+  void doubt_way_to(NodePtr directory);
+  void doubt_listing(const Name& name);
   io::Task<void> hold_data(NodePtr node);
 
   // attributes

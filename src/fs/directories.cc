@@ -28,7 +28,8 @@ io::Task<Result<uint64_t>> CachedFileSystem::open_directory(KernelId id) {
   if (revalidates || !is_fresh(*node)) {
     io::Task<Result<void>> refreshing = refresh(node);
     const Result<void> refreshed = co_await std::move(refreshing);
-    if (!refreshed && !is_outage(refreshed.error())) co_return fail(refreshed.error());
+    if (!refreshed && !is_outage(refreshed.error()))
+      co_return fail(disproved(Asked::kUse, refreshed.error(), {first_name(*node)}));
   }
   bool is_first_use = false;
   {
@@ -87,7 +88,8 @@ io::Task<Result<void>> CachedFileSystem::load_listing(OpenDirectory* open) {
       list_at(node, stored_parts != 0 ? source::Wait::kPatiently : source::Wait::kForAnswer);
   Result<std::vector<source::DirectoryEntry>> listed = co_await std::move(listing);
   if (!listed) {
-    if (!is_outage(listed.error()) || stored_parts == 0) co_return fail(listed.error());
+    if (!is_outage(listed.error()) || stored_parts == 0)
+      co_return fail(disproved(Asked::kUse, listed.error(), {first_name(*node)}));
     auto stored = env_.catalog.listing(node->id(), stored_parts);
     if (!stored || !*stored) co_return fail(listed.error());
     metrics_.served_offline.add();

@@ -52,7 +52,10 @@ io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::stri
         return source_.get_xattr(std::move(place), name);
       });
   const Result<std::string> got = co_await std::move(getting);
-  if (is_parted || (got ? got->size() > kXattrBytesMax : !says_none(got.error()))) co_return got;
+  if (is_parted) co_return got;
+  if (!got && !says_none(got.error()))
+    co_return fail(disproved(Asked::kUse, got.error(), {first_name(*node)}));
+  if (got && got->size() > kXattrBytesMax) co_return got;
   MutexLock lock(node->mutex_);
   if (asked_at < node->attributes_changed_at_ || is_racy(node->attributes_)) co_return got;
   if (node->xattrs_ctime_ != ctime || node->xattrs_.size() >= kXattrsMax) node->xattrs_.clear();
@@ -78,6 +81,7 @@ io::Task<Result<void>> CachedFileSystem::set_xattr(KernelId id, std::string name
   const Result<void> set = co_await std::move(setting);
   if (cache::CachedFile* file = node->cached_file()) file->expect_ctime_change();
   expire(*node);  // an ACL moves the mode, any of them ctime
+  if (!set) co_return fail(disproved(Asked::kUse, set.error(), {first_name(*node)}));
   co_return set;
 }
 
@@ -93,7 +97,9 @@ io::Task<Result<std::vector<std::string>>> CachedFileSystem::list_xattr(KernelId
       held ? held->list_xattr() : ask_at<Names>(node, [this](source::Place place) {
         return source_.list_xattr(std::move(place));
       });
-  co_return co_await std::move(listing);
+  const Result<Names> listed = co_await std::move(listing);
+  if (!listed) co_return fail(disproved(Asked::kUse, listed.error(), {first_name(*node)}));
+  co_return listed;
 }
 
 io::Task<Result<void>> CachedFileSystem::remove_xattr(KernelId id, std::string name) {
@@ -111,6 +117,7 @@ io::Task<Result<void>> CachedFileSystem::remove_xattr(KernelId id, std::string n
   const Result<void> removed = co_await std::move(removing);
   if (cache::CachedFile* file = node->cached_file()) file->expect_ctime_change();
   expire(*node);
+  if (!removed) co_return fail(disproved(Asked::kUse, removed.error(), {first_name(*node)}));
   co_return removed;
 }
 

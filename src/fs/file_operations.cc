@@ -397,7 +397,7 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
       file->expect_ctime_change();
   }
   expire(*node);
-  if (!set) co_return fail(set.error());
+  if (!set) co_return fail(disproved(Asked::kUse, set.error(), {first_name(*node)}));
   if (handle != 0 && new_size && file_of(handle).source) file_of(handle).will_write();
   apply(*node, *set, changes().tick());
   // The kernel may not be waiting for this answer, but for that of a change that comes after it.

@@ -98,7 +98,8 @@ io::Task<Result<OpenReply>> CachedFileSystem::try_open(NodePtr node, Opening ope
 // What an open answers when the name led to the node only until now: the kernel looks the name up
 // again, and that look-up asks the source.
 Error CachedFileSystem::look_again(Node& node, const Error& error, const Opening& opening) {
-  if (!error.is(Code::kNotFound)) return error;
+  if (!error.is(Code::kNotFound)) return disproved(Asked::kUse, error, {first_name(node)});
+  doubt(first_name(node));
   expire(node);
   if (opening.returned) return error;  // it has been looked up
   if (Name name = first_name(node); name.parent && opening.opener != kNoOpener)
@@ -342,7 +343,12 @@ io::Task<Result<CreateReply>> CachedFileSystem::create(KernelId parent_id, std::
       mode, caller);
   Result<source::Opened> created = co_await std::move(creating);
   change_directory(*parent);
-  if (!created) co_return fail(created.error());
+  if (!created) {
+    const Error error = disproved(Asked::kMake, created.error(), {.target = {parent, name}});
+    // A symbolic link is there, which only the kernel follows: once it has looked the name up.
+    const bool is_link = error.is(static_cast<Code>(ELOOP)) && (flags & O_EXCL) == 0;
+    co_return fail(is_link ? Error(Code::kStale, "a symbolic link") : error);
+  }
   const NodePtr node = adopt(parent, name, created->attributes, changes().tick());
   if (!node) co_return fail(Code::kIo, "no node id");
   CreateReply reply;

@@ -41,12 +41,16 @@ class KernelPort {
   // reference.  The id (> 0) is valid until close_backing.
   virtual Result<int32_t> open_backing(int fd) = 0;
   virtual void close_backing(int32_t backing_id) = 0;
-  // Drops the kernel's cached pages and attributes, or its knowledge of a name.  Queued and carried
+  // Drops the kernel's cached pages and attributes, or its belief in a name.  Queued and carried
   // out on a thread of its own; never blocks.  Unknown nodes are no error.
   virtual void invalidate_node(KernelId node) = 0;
+  virtual void expire_entry(KernelId parent, std::string name) = 0;
   // Drops the kernel's cached attributes alone, before it returns; never blocks.
   virtual void invalidate_attributes(KernelId node) = 0;
-  virtual void invalidate_entry(KernelId parent, std::string name) = 0;
+  // Makes the kernel look each name up again when it is next used, before it returns; never blocks.
+  // Costs a look-up for each name in use, so it is for what is rare and cannot wait for
+  // expire_entry.  Without effect on kernels that know no such thing (before Linux 6.16).
+  virtual void expire_all_entries() = 0;
 };
 
 }  // namespace larder::fs

@@ -63,6 +63,14 @@ CachedFileSystem::NodePtr CachedFileSystem::fresh_child(Node& parent, std::strin
   return node;
 }
 
+// For how long the kernel may believe that there is no such name.
+Nanos CachedFileSystem::absence_left(Node& parent, std::string_view name) {
+  MutexLock lock(parent.mutex_);
+  const auto it = parent.children_.find(name);
+  if (it == parent.children_.end() || it->second.child) return Nanos(0);
+  return std::max(Nanos(0), it->second.valid_until - now());
+}
+
 NodeReply CachedFileSystem::reply_to_lookup(const NodePtr& node, std::optional<uint64_t> asked) {
   std::vector<KernelId> others;
   NodeReply reply;
@@ -100,7 +108,7 @@ io::Task<Result<NodeReply>> CachedFileSystem::lookup(KernelId parent_id, std::st
   }
   io::Task<Result<NodePtr>> resolving = resolve(parent, name);
   CO_TRY_ASSIGN(const NodePtr child, co_await std::move(resolving));
-  if (!child) co_return NodeReply{{}, {}, Nanos(0), coherence_.negative_ttl};
+  if (!child) co_return NodeReply{{}, {}, Nanos(0), absence_left(*parent, name)};
   co_return reply_to_lookup(child);
 }
 

@@ -15,7 +15,7 @@ io::Task<Result<NodeReply>> CachedFileSystem::finish_making(NodePtr parent, std:
   const Result<Attributes> made = co_await std::move(making);
   change_directory(
       *parent);  // also after a failure: a call that timed out may have been carried out
-  if (!made) co_return fail(made.error());
+  if (!made) co_return fail(disproved(Asked::kMake, made.error(), {.target = {parent, name}}));
   const NodePtr node = adopt(parent, name, *made, changes().tick());
   if (!node) co_return fail(Code::kIo, "no node id");
   co_return reply_to_lookup(node);
@@ -66,7 +66,9 @@ io::Task<Result<NodeReply>> CachedFileSystem::link(KernelId id, KernelId new_par
   const Result<Attributes> linked = co_await std::move(linking);
   change_directory(*parent);
   expire(*node);
-  if (!linked) co_return fail(linked.error());
+  if (!linked)
+    co_return fail(disproved(Asked::kMake, linked.error(),
+                             {.name = first_name(*node), .target = {parent, new_name}}));
   if (cache::CachedFile* file = node->cached_file()) file->expect_ctime_change();
   add_name(node, parent, new_name);
   apply(*node, *linked, changes().tick());
@@ -133,7 +135,7 @@ io::Task<Result<void>> CachedFileSystem::unlink(KernelId parent_id, std::string 
   source::Outcome<void> removing = source_.unlink(std::move(place));
   const Result<void> removed = co_await std::move(removing);
   change_directory(*parent);
-  if (!removed) co_return fail(removed.error());
+  if (!removed) co_return fail(disproved(Asked::kUnlink, removed.error(), {{parent, name}}));
   drop_name(parent, name);
   if (child) {
     if (child->is_regular()) child->file();  // so that the object goes when the node does
@@ -153,7 +155,8 @@ io::Task<Result<void>> CachedFileSystem::remove_directory(KernelId parent_id, st
   source::Outcome<void> removing = source_.remove_directory(std::move(place));
   const Result<void> removed = co_await std::move(removing);
   change_directory(*parent);
-  if (!removed) co_return fail(removed.error());
+  if (!removed)
+    co_return fail(disproved(Asked::kRemoveDirectory, removed.error(), {{parent, name}}));
   drop_name(parent, name);
   if (child) after_unlink(child);
   co_return Result<void>();
@@ -209,7 +212,9 @@ io::Task<Result<void>> CachedFileSystem::rename(KernelId parent_id, std::string 
   const Result<void> renamed = co_await std::move(renaming);
   change_directory(*parent);
   change_directory(*new_parent);
-  if (!renamed) co_return fail(renamed.error());
+  if (!renamed)
+    co_return fail(disproved(Asked::kRename, renamed.error(),
+                             {.name = {parent, name}, .target = {new_parent, new_name}}));
   if (moved && moved == other) co_return Result<void>();  // two names of one file: nothing happens
 
   drop_name(parent, name);

@@ -1,6 +1,7 @@
 #include "fuse/notifier.h"
 
 #include <linux/fuse.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -10,7 +11,17 @@
 namespace larder::fuse {
 namespace {
 constexpr int32_t kNotifyIncEpoch = 8;  // FUSE_NOTIFY_INC_EPOCH, protocol 7.44
-}
+
+// fuse_notify_inval_entry_out as protocol 7.38 has it (Linux 6.2).  An older kernel does not look
+// at the flags and throws the name out.
+struct ExpireEntry {
+  uint64_t parent;
+  uint32_t name_bytes;
+  uint32_t flags;
+};
+constexpr uint32_t kExpireOnly = 1;  // FUSE_EXPIRE_ONLY
+
+}  // namespace
 
 Notifier::Notifier(fuse_session* session, Registry& registry)
     : session_(session),
@@ -49,7 +60,7 @@ void Notifier::invalidate_attributes(fs::KernelId node) {
   sent_.add();
 }
 
-void Notifier::invalidate_entry(fs::KernelId parent, std::string name) {
+void Notifier::expire_entry(fs::KernelId parent, std::string name) {
   {
     MutexLock lock(mutex_);
     if (stopping_ || waiting_.all_names) return;
@@ -78,23 +89,35 @@ void Notifier::run() {
 // Errors are of no interest: ENOENT says that the kernel does not know the node, others that it is
 // gone.
 void Notifier::send(const Batch& batch) {
-  if (batch.all_names) forget_all_names();
-  for (const Entry& entry : batch.entries) {
-    fuse_lowlevel_notify_inval_entry(session_, entry.parent, entry.name.data(), entry.name.size());
-    sent_.add();
-  }
+  if (batch.all_names) give_up_names();
+  for (const Entry& entry : batch.entries) send_expire_entry(entry);
   for (const uint64_t node : batch.nodes) {
     fuse_lowlevel_notify_inval_inode(session_, node, 0, 0);
     sent_.add();
   }
 }
 
-void Notifier::forget_all_names() {
+// By hand: libfuse has it from 3.15 on.
+void Notifier::send_expire_entry(const Entry& entry) {
+  ExpireEntry body{.parent = entry.parent,
+                   .name_bytes = static_cast<uint32_t>(entry.name.size()),
+                   .flags = kExpireOnly};
+  fuse_out_header header{.len = 0, .error = FUSE_NOTIFY_INVAL_ENTRY, .unique = 0};
+  std::string name = entry.name;
+  iovec parts[] = {{&header, sizeof header}, {&body, sizeof body}, {name.data(), name.size() + 1}};
+  for (const iovec& part : parts) header.len += static_cast<uint32_t>(part.iov_len);
+  if (::writev(fuse_session_fd(session_), parts, std::size(parts)) > 0) sent_.add();
+}
+
+bool Notifier::expire_all_entries() {
   fuse_out_header header{.len = sizeof(fuse_out_header), .error = kNotifyIncEpoch, .unique = 0};
-  if (::write(fuse_session_fd(session_), &header, sizeof header) == sizeof header) {
-    sent_.add();
-    return;
-  }
+  if (::write(fuse_session_fd(session_), &header, sizeof header) != sizeof header) return false;
+  sent_.add();
+  return true;
+}
+
+void Notifier::give_up_names() {
+  if (expire_all_entries()) return;
   given_up_.add(kNamesMax);
   log::limited_warning("names changed at once", 0, [reason = errno] {
     return fmt::format(

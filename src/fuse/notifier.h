@@ -34,7 +34,11 @@ class Notifier {
   void invalidate_node(fs::KernelId node);
   // At once, on the caller's thread: it takes no page's lock, so nobody waits for anybody.
   void invalidate_attributes(fs::KernelId node);
-  void invalidate_entry(fs::KernelId parent, std::string name);
+  // The kernel asks for the name when it next needs it.  It is not thrown out of the dentry cache:
+  // that would unmount what is mounted on it, and it may well be there still.
+  void expire_entry(fs::KernelId parent, std::string name);
+  // At once, on the caller's thread, likewise; false when the kernel cannot.
+  bool expire_all_entries();
   void stop();
 
  private:
@@ -57,7 +61,8 @@ class Notifier {
 
   void run();
   void send(const Batch& batch);
-  void forget_all_names();
+  void send_expire_entry(const Entry& entry);
+  void give_up_names();
 
   fuse_session* const session_;
   Counter& sent_;

@@ -247,8 +247,11 @@ void Session::invalidate_attributes(fs::KernelId node) {
 void Session::invalidate_node(fs::KernelId node) {
   parts_->notifier->invalidate_node(node);
 }
-void Session::invalidate_entry(fs::KernelId parent, std::string name) {
-  parts_->notifier->invalidate_entry(parent, std::move(name));
+void Session::expire_entry(fs::KernelId parent, std::string name) {
+  parts_->notifier->expire_entry(parent, std::move(name));
+}
+void Session::expire_all_entries() {
+  parts_->notifier->expire_all_entries();
 }
 
 }  // namespace larder::fuse

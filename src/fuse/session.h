@@ -65,7 +65,8 @@ class Session final : public fs::KernelPort {
   void close_backing(int32_t backing_id) override;
   void invalidate_node(fs::KernelId node) override;
   void invalidate_attributes(fs::KernelId node) override;
-  void invalidate_entry(fs::KernelId parent, std::string name) override;
+  void expire_entry(fs::KernelId parent, std::string name) override;
+  void expire_all_entries() override;
 
  private:
   struct Parts;  // what needs libfuse's types

@@ -325,7 +325,7 @@ TEST_F(FuseAdapter, InvalidationReachesTheKernel) {
   EXPECT_EQ(::access(path("absent").c_str(), F_OK), -1);
   files().add_file("absent", "now here");
   EXPECT_EQ(::access(path("absent").c_str(), F_OK), -1) << "believed for its time to live";
-  mount_->session().invalidate_entry(fs::KernelId{1}, "absent");
+  mount_->session().expire_entry(fs::KernelId{1}, "absent");
   EXPECT_TRUE(eventually([&] { return ::access(path("absent").c_str(), F_OK) == 0; }));
 }
 

@@ -29,9 +29,14 @@ class FakeKernel final : public fs::KernelPort {
     MutexLock lock(mutex_);
     return std::exchange(nodes_, {});
   }
-  std::vector<std::pair<fs::KernelId, std::string>> take_invalidated_entries() {
+  std::vector<std::pair<fs::KernelId, std::string>> take_expired_entries() {
     MutexLock lock(mutex_);
     return std::exchange(entries_, {});
+  }
+  // How often all entries were expired since the last call.
+  int take_expirations_of_all() {
+    MutexLock lock(mutex_);
+    return std::exchange(all_entries_, 0);
   }
 
   // fs::KernelPort
@@ -54,9 +59,13 @@ class FakeKernel final : public fs::KernelPort {
     nodes_.push_back(node);
   }
   void invalidate_attributes(fs::KernelId) override {}  // it caches none
-  void invalidate_entry(fs::KernelId parent, std::string name) override {
+  void expire_entry(fs::KernelId parent, std::string name) override {
     MutexLock lock(mutex_);
     entries_.emplace_back(parent, std::move(name));
+  }
+  void expire_all_entries() override {
+    MutexLock lock(mutex_);
+    ++all_entries_;
   }
 
  private:
@@ -66,6 +75,7 @@ class FakeKernel final : public fs::KernelPort {
   std::map<int32_t, int> backings_ GUARDED_BY(mutex_);
   std::vector<fs::KernelId> nodes_ GUARDED_BY(mutex_);
   std::vector<std::pair<fs::KernelId, std::string>> entries_ GUARDED_BY(mutex_);
+  int all_entries_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace larder::testing

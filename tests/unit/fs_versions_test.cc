@@ -123,7 +123,7 @@ TEST_F(FsTest, WhoHasAFileOpenKeepsItWhenItIsReplacedOutside) {
   hold->release();
   let_ttl_pass();
   EXPECT_EQ(attributes(id).attributes.size_bytes, first.size());
-  EXPECT_THAT(kernel().take_invalidated_entries(), ::testing::SizeIs(1));
+  EXPECT_THAT(kernel().take_expired_entries(), ::testing::SizeIs(1));
   EXPECT_EQ(read(opened), first);
   release(opened);
   EXPECT_EQ(read_path("file"), "another file");
