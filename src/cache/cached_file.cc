@@ -21,6 +21,10 @@ bool same_but_ctime(const Validator& a, const Validator& b) {
   return a.size_bytes == b.size_bytes && a.mtime == b.mtime && a.inode == b.inode;
 }
 
+bool has_no_times(const Validator& version) {
+  return version.mtime == Timestamp{} && version.ctime == Timestamp{};
+}
+
 }  // namespace
 
 CachedFile::CachedFile(Environment& environment, FileOwner& owner, uint64_t size_bytes,
@@ -179,8 +183,9 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy, Oth
     if (changes_in_progress_ > 0 || asked_at < changed_at_) return false;
     bool same = version_ == now || (ctime_moved_ && same_but_ctime(version_, now));
     // What was fetched while one more change could still hide behind the same times is not trusted
-    // once that time is over.
-    if (same && racy_ && !racy && blocks_.present_blocks() + fetches_.size() > 0) same = false;
+    // once that time is over; where there are no times it never is.
+    const bool says_nothing = (racy_ && !racy) || has_no_times(now);
+    if (same && says_nothing && blocks_.present_blocks() + fetches_.size() > 0) same = false;
     if (own_change_) same = now.size_bytes == size_bytes_;
     const bool own = own_change_ || (same && version_ != now);
     racy_ = racy && !own && (racy_ || version_ != now);

@@ -224,7 +224,11 @@ std::optional<NodeRecord> decode_node(std::string_view value) {
   if (!in.complete() || (flags & ~known_flags) != 0) return std::nullopt;
   if (r.block_shift > kBlockShiftMax) return std::nullopt;
   // A date beyond the nanoseconds was stored wrapped, so the source is asked for all of them again.
-  if (version < kSinceSeconds) r.validated_at_ns = 0;
+  // The text of a link may be that of the one before it.
+  if (version < kSinceSeconds) {
+    r.validated_at_ns = 0;
+    r.symlink_target.clear();
+  }
   return r;
 }
 

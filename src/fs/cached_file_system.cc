@@ -318,6 +318,14 @@ bool CachedFileSystem::is_racy(const Attributes& attributes) const {
   return Timestamp::of(wall - window) < newest && newest < Timestamp::of(wall + window);
 }
 
+bool CachedFileSystem::has_no_times(const Attributes& attributes) {
+  return attributes.times.mtime == Timestamp{} && attributes.times.ctime == Timestamp{};
+}
+
+bool CachedFileSystem::is_doubtful(const Attributes& attributes) const {
+  return is_racy(attributes) || has_no_times(attributes);
+}
+
 bool CachedFileSystem::is_fresh(Node& node) {
   MutexLock lock(node.mutex_);
   return now() < node.valid_until_;
@@ -340,6 +348,7 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
   bool other = false;  // than the kernel may have been told
   FileIs found = FileIs::kSame;
   Attributes before;
+  bool other_text = false;
   {
     MutexLock lock(node.mutex_);
     if (asked_at < node.attributes_asked_at_)
@@ -370,6 +379,10 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
         wall - node.validated_at_ns_ > coherence_.attributes_ttl.count() / 2)
       node.validated_at_ns_ = wall;
     regular = S_ISREG(attributes.mode);
+    other_text = node.link_text_.observe(source_.validator(attributes));
+    // The attributes do not renew a listing that they say nothing of.
+    if (S_ISDIR(attributes.mode) && !keeps_times(attributes) && now() >= node.listing_valid_until_)
+      node.listing_times_ = {};
   }
   bool dropped = false;
   std::shared_ptr<cache::Incarnation> parted;
@@ -377,7 +390,7 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
   const bool is_cut = file != nullptr && attributes.size_bytes < file->size_bytes();
   if (is_cut) note_cut(node);
   if (file != nullptr)
-    dropped = file->observe(source_.validator(attributes), asked_at, is_racy(attributes),
+    dropped = file->observe(source_.validator(attributes), asked_at, is_doubtful(attributes),
                             meaning_of(found), &parted);
   if (parted) {
     parted->remember(before);
@@ -386,7 +399,7 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
     if (const Name name = first_name(node); name.parent)
       kernel_->expire_entry(KernelId{name.parent->id().value}, name.name);
   }
-  if (dropped || (regular && file == nullptr && other))
+  if (dropped || other_text || (regular && file == nullptr && other))
     invalidate_kernel(node, std::nullopt, is_cut);
   if (!node.persist({})) env_.metrics.store_errors.add();
   if (file != nullptr && file->wants_renewal()) renew_if_wanted(node);

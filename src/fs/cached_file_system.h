@@ -26,6 +26,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -212,6 +213,9 @@ class CachedFileSystem final : public FileSystem {
       REQUIRES(node.mutex_);
   // Changed so short a time ago that one more change might leave the same times.
   bool is_racy(const Attributes& attributes) const;
+  static bool has_no_times(const Attributes& attributes);
+  // One more change might leave the same times: it is racy, or the source keeps none.
+  bool is_doubtful(const Attributes& attributes) const;
 
  private:
   struct OpenFile;
@@ -245,6 +249,7 @@ class CachedFileSystem final : public FileSystem {
   void recall_names(NodePtr node);
   NodePtr adopt(const NodePtr& parent, const std::string& name, const Attributes& attributes,
                 uint64_t asked_at);
+  bool is_again(Node& node, const Name& name, const Attributes& attributes) const;
   NodePtr identify(const NodePtr& parent, const std::string& name, const Attributes& attributes);
   void add_name(const NodePtr& node, const NodePtr& parent, std::string_view name);
   std::vector<std::shared_ptr<io::Event>> renames_under_way();
@@ -268,6 +273,7 @@ class CachedFileSystem final : public FileSystem {
   Nanos absence_left(Node& parent, std::string_view name);
   io::Task<Result<NodeReply>> finish_making(NodePtr parent, std::string name, Ask<Attributes> make);
   void after_unlink(const NodePtr& node);
+  bool keep_link_text(Node& node, const std::string& text, const Validator& version, bool is_last);
   // Ends what the source's error says is not so; gives the error back.
   struct Involved {
     Name name{};    // that was to be there
@@ -382,10 +388,17 @@ class CachedFileSystem final : public FileSystem {
   // directories
   io::Task<Result<void>> load_listing(OpenDirectory* open);
   io::Task<Result<std::vector<source::DirectoryEntry>>> list_at(NodePtr node, source::Wait wait);
-  std::vector<catalog::ListingEntry> number_entries(Node& directory,
-                                                    std::vector<source::DirectoryEntry> entries);
+  bool keeps_times(const Attributes& directory) const;
+  bool listing_is_current(const Node& node) const REQUIRES(node.mutex_);
+  void forget_listing(Node& directory);
+  NodeId known_entry(const NodePtr& directory, const source::DirectoryEntry& entry,
+                     uint64_t asked_at);
+  NodeId node_of_inode(uint64_t inode, const std::unordered_map<uint64_t, NodeId>& listed);
+  std::vector<catalog::ListingEntry> number_entries(const NodePtr& directory,
+                                                    std::vector<source::DirectoryEntry> entries,
+                                                    uint64_t asked_at);
   void store_listing(const NodePtr& directory, const std::vector<catalog::ListingEntry>& entries,
-                     const Attributes& attributes, uint64_t asked_at);
+                     const Attributes& attributes, uint64_t asked_at, Nanos listed_at);
   io::Task<void> fetch_attributes(OpenDirectory* open, size_t first, size_t count);
   // The directory is being read from its start: lists others ahead when that is part of a walk.
   void follow_walk(OpenDirectory& open);

@@ -1,5 +1,5 @@
 // CachedFileSystem: listings.  One is stored with the directory's times and used again while these
-// are the same.
+// are the same, and where they need not be kept no longer than attributes are believed.
 
 #include <algorithm>
 
@@ -69,12 +69,12 @@ io::Task<Result<void>> CachedFileSystem::load_listing(OpenDirectory* open) {
   bool stored_is_current = false;
   Attributes attributes;
   const uint64_t asked_at = changes().tick();
+  const Nanos listed_at = now();
   {
     MutexLock lock(node->mutex_);
     attributes = node->attributes_;
     stored_parts = node->listing_parts_;
-    stored_is_current = stored_parts != 0 && node->listing_times_.mtime == attributes.times.mtime &&
-                        node->listing_times_.ctime == attributes.times.ctime;
+    stored_is_current = listing_is_current(*node);
   }
   if (stored_is_current) {
     auto stored = env_.catalog.listing(node->id(), stored_parts);
@@ -96,8 +96,8 @@ io::Task<Result<void>> CachedFileSystem::load_listing(OpenDirectory* open) {
     open->entries = std::move(**stored);
     co_return Result<void>();
   }
-  open->entries = number_entries(*node, std::move(*listed));
-  store_listing(node, open->entries, attributes, asked_at);
+  open->entries = number_entries(node, std::move(*listed), asked_at);
+  store_listing(node, open->entries, attributes, asked_at, listed_at);
   co_return Result<void>();
 }
 
@@ -110,22 +110,73 @@ io::Task<Result<std::vector<source::DirectoryEntry>>> CachedFileSystem::list_at(
   co_return co_await std::move(listing);
 }
 
+// Whether an equal time of the directory means that its entries are the same.
+bool CachedFileSystem::keeps_times(const Attributes& directory) const {
+  if (has_no_times(directory)) return false;
+  // Without a number where others have one it is of another file system, mounted there.
+  const bool is_numbered = source_.inode_numbers() != source::InodeNumbers::kUnreliable;
+  const bool is_elsewhere = is_numbered && directory.inode == 0;
+  return source_.directory_times_are_kept() && !is_elsewhere;
+}
+
+bool CachedFileSystem::listing_is_current(const Node& node) const {
+  const FileTimes& times = node.attributes_.times;
+  if (node.listing_parts_ == 0 || node.listing_times_.mtime != times.mtime ||
+      node.listing_times_.ctime != times.ctime)
+    return false;
+  if (keeps_times(node.attributes_)) return true;
+  // From an earlier run, with the attributes that are believed from there: see apply().
+  const bool is_remembered = node.listing_valid_until_ == Nanos(0) && node.valid_until_ > now() &&
+                             times.mtime != Timestamp{};
+  return is_remembered || now() < node.listing_valid_until_;
+}
+
+void CachedFileSystem::forget_listing(Node& directory) {
+  MutexLock lock(directory.mutex_);
+  directory.listing_times_ = {};
+  directory.listing_valid_until_ = Nanos(0);
+}
+
+// The node that the name led to when it was last seen; none: the name or the file is new.
+NodeId CachedFileSystem::known_entry(const NodePtr& directory, const source::DirectoryEntry& entry,
+                                     uint64_t asked_at) {
+  const auto known = env_.catalog.name(directory->id(), entry.name);
+  if (!known || !*known || ((*known)->type != entry.type && entry.type != 0)) return {};
+  const NodeId id = (*known)->node;
+  bool is_replaced = false;
+  Attributes found;
+  found.inode = entry.inode;
+  table_.visit(id, [&](Node& node) {
+    MutexLock lock(node.mutex_);
+    is_replaced = compare_locked(node, found, false) == FileIs::kAnother;
+  });
+  if (!is_replaced) return id;
+  {
+    MutexLock lock(directory->mutex_);
+    if (asked_at < directory->directory_changed_at_) return id;  // replaced here, as it may be
+  }
+  drop_name(directory, entry.name);
+  return {};
+}
+
 // Gives each name its node id, known or new.
 std::vector<catalog::ListingEntry> CachedFileSystem::number_entries(
-    Node& directory, std::vector<source::DirectoryEntry> entries) {
+    const NodePtr& directory, std::vector<source::DirectoryEntry> entries, uint64_t asked_at) {
   std::vector<catalog::ListingEntry> numbered;
   numbered.reserve(entries.size());
+  std::unordered_map<uint64_t, NodeId> by_inode;  // a file may have several names here
   catalog::Batch batch;
   size_t in_batch = 0;
   for (source::DirectoryEntry& entry : entries) {
-    const auto known = env_.catalog.name(directory.id(), entry.name);
-    NodeId id;
-    if (known && *known && ((*known)->type == entry.type || entry.type == 0)) {
-      id = (*known)->node;
-    } else if (const auto fresh = env_.catalog.allocate_node()) {
-      id = *fresh;
-      if (env_.catalog.has_room() || entry.type == S_IFDIR)
-        batch.put(directory.id(), entry.name, {id, entry.type});
+    const bool may_be_several = entry.type == S_IFREG && entry.inode != 0;
+    NodeId id = known_entry(directory, entry, asked_at);
+    const bool is_new = !id;
+    if (is_new && may_be_several) id = node_of_inode(entry.inode, by_inode);
+    if (!id)
+      if (const auto fresh = env_.catalog.allocate_node()) id = *fresh;
+    if (may_be_several) by_inode.emplace(entry.inode, id);
+    if (is_new && id && (env_.catalog.has_room() || entry.type == S_IFDIR)) {
+      batch.put(directory->id(), entry.name, {id, entry.type});
       if (++in_batch == kNamesPerBatch) {
         if (!env_.catalog.apply(batch)) env_.metrics.store_errors.add();
         batch = {};
@@ -138,9 +189,24 @@ std::vector<catalog::ListingEntry> CachedFileSystem::number_entries(
   return numbered;
 }
 
+// That of another name of the file, in the same listing or looked up before.
+NodeId CachedFileSystem::node_of_inode(uint64_t inode,
+                                       const std::unordered_map<uint64_t, NodeId>& listed) {
+  if (const auto other = listed.find(inode); other != listed.end()) return other->second;
+  if (!source_.inodes_are_stable()) return {};
+  const auto known = env_.catalog.by_inode(inode);
+  const NodePtr node = known && *known ? load(**known) : nullptr;
+  if (!node) return {};
+  MutexLock lock(node->mutex_);
+  const bool is_it = !node->deleted_ && node->attributes_.inode == inode &&
+                     S_ISREG(node->attributes_.mode) && node->attributes_.nlink > 1;
+  return is_it ? node->id() : NodeId{};
+}
+
 void CachedFileSystem::store_listing(const NodePtr& directory,
                                      const std::vector<catalog::ListingEntry>& entries,
-                                     const Attributes& attributes, uint64_t asked_at) {
+                                     const Attributes& attributes, uint64_t asked_at,
+                                     Nanos listed_at) {
   if (is_racy(attributes)) return;  // one more name could come without the times moving
   uint32_t old_parts = 0;
   {
@@ -173,6 +239,7 @@ void CachedFileSystem::store_listing(const NodePtr& directory,
     directory->listing_parts_ = parts;
     directory->listing_times_ = attributes.times;
     directory->listing_times_.atime = {};
+    directory->listing_valid_until_ = listed_at + coherence_.attributes_ttl;
   }
   if (!directory->persist({})) env_.metrics.store_errors.add();
 }

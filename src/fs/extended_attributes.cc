@@ -2,7 +2,7 @@
 //
 // The kernel asks for a file's ACL whenever somebody other than its owner is checked, so what a
 // file has, and has not, is kept in memory: any change of an extended attribute moves ctime, and
-// what is kept goes when ctime moves.
+// what is kept goes when the file's version does.
 //
 // Of a file that is open they are asked through what is open: its name may lead to another by now.
 // Of a directory or a special file without a name, which nothing holds, nothing is known.
@@ -31,13 +31,13 @@ io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::stri
     if (!refreshed && !is_outage(refreshed.error())) co_return fail(refreshed.error());
   }
   uint64_t asked_at = 0;
-  Timestamp ctime;
+  Validator version;
   {
     MutexLock lock(node->mutex_);
     asked_at = changes().tick();
-    ctime = node->attributes_.times.ctime;
+    version = source_.validator(node->attributes_);
     const auto known = node->xattrs_.find(name);
-    if (node->xattrs_ctime_ == ctime && known != node->xattrs_.end() && !is_parted) {
+    if (node->xattrs_version_ == version && known != node->xattrs_.end() && !is_parted) {
       if (known->second) co_return *known->second;
       co_return fail(static_cast<Code>(ENODATA));
     }
@@ -57,9 +57,9 @@ io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::stri
     co_return fail(disproved(Asked::kUse, got.error(), {first_name(*node)}));
   if (got && got->size() > kXattrBytesMax) co_return got;
   MutexLock lock(node->mutex_);
-  if (asked_at < node->attributes_changed_at_ || is_racy(node->attributes_)) co_return got;
-  if (node->xattrs_ctime_ != ctime || node->xattrs_.size() >= kXattrsMax) node->xattrs_.clear();
-  node->xattrs_ctime_ = ctime;
+  if (asked_at < node->attributes_changed_at_ || is_doubtful(node->attributes_)) co_return got;
+  if (node->xattrs_version_ != version || node->xattrs_.size() >= kXattrsMax) node->xattrs_.clear();
+  node->xattrs_version_ = version;
   node->xattrs_.insert_or_assign(std::move(name), got ? std::optional(*got) : std::nullopt);
   co_return got;
 }

@@ -1,6 +1,8 @@
 // CachedFileSystem: names.  A name is asked of the source unless it was within its time to live;
 // while the source is down, what the catalog knows is used.
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "fs/cached_file_system.h"
 
@@ -9,6 +11,8 @@ namespace {
 
 // A name that changes as fast as it is asked for is taken as the last answer has it.
 constexpr int kOvertakenMax = 8;
+// Likewise a link that is replaced as fast as it is read.
+constexpr int kLinkReadsMax = 3;
 
 }  // namespace
 
@@ -43,7 +47,8 @@ CachedFileSystem::NodePtr CachedFileSystem::fresh_child(Node& parent, std::strin
       id = it->second.child;
     }
   }
-  if (!id) {
+  const bool remembered = !id;
+  if (remembered) {
     // Remembered from before: believed only where times to live are long enough to outlast a
     // restart.
     if (coherence_.attributes_ttl < std::chrono::minutes(1)) return nullptr;
@@ -54,6 +59,11 @@ CachedFileSystem::NodePtr CachedFileSystem::fresh_child(Node& parent, std::strin
   NodePtr node = load(id);
   if (!node) return nullptr;
   MutexLock lock(node->mutex_);
+  // What was confirmed may have been another name of the file.
+  const bool is_recorded_name = node->stored_.parent == parent.id() && node->stored_.name == name;
+  const bool has_one_name = S_ISDIR(node->attributes_.mode) || node->attributes_.nlink <= 1;
+  const bool is_confirmed = is_recorded_name && has_one_name && !node->seen_in_this_run_;
+  if (remembered && !is_confirmed) return nullptr;
   if (now() >= node->valid_until_) {
     const Nanos age = env_.clock.wall() - Nanos(node->validated_at_ns_);
     if (node->validated_at_ns_ == 0 || age < Nanos(0) || age >= coherence_.attributes_ttl)
@@ -171,6 +181,7 @@ io::Task<Result<CachedFileSystem::NodePtr>> CachedFileSystem::resolve(NodePtr pa
       overtaken = asked_at < parent->directory_changed_at_;
     }
     if (!overtaken) {
+      if (known) forget_listing(*parent);
       drop_name(parent, name);
       remember_child(*parent, name, NodeId{}, coherence_.negative_ttl, asked_at);
     }
@@ -205,7 +216,30 @@ bool CachedFileSystem::same_file(Node& node, const Attributes& attributes) const
   MutexLock lock(node.mutex_);
   if (node.attributes_.mode == 0) return true;  // never seen
   if ((node.attributes_.mode & S_IFMT) != (attributes.mode & S_IFMT)) return false;
+  // The kernel takes a device's number once for each of its inodes.
+  const bool is_device = S_ISCHR(attributes.mode) || S_ISBLK(attributes.mode);
+  if (is_device && node.attributes_.rdev != attributes.rdev) return false;
   return compare_locked(node, attributes, false) != FileIs::kAnother;
+}
+
+// Whether the node's file is still what its name leads to.  Where inode numbers may be given to
+// other files, one of several names may have been given to another file alone.
+bool CachedFileSystem::is_again(Node& node, const Name& name, const Attributes& attributes) const {
+  if (!same_file(node, attributes)) return false;
+  {
+    MutexLock lock(node.mutex_);
+    if (node.deleted_) return false;  // open still, while its inode's number is used again
+  }
+  if (source_.inodes_are_stable() || !S_ISREG(attributes.mode)) return true;
+  bool has_others = false;
+  {
+    ReaderLock lock(tree_mutex_);
+    has_others = std::ranges::any_of(node.names_, [&](const Name& known) {
+      return known.parent != name.parent || known.name != name.name;
+    });
+  }
+  MutexLock lock(node.mutex_);
+  return !has_others || node.attributes_.inode == attributes.inode;
 }
 
 // Which node the file with these attributes is, that was seen under this name.
@@ -214,7 +248,7 @@ CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent, cons
   std::optional<NodeId> numbered;
   if (const auto id = known_child(*parent, name)) {
     NodePtr node = load(*id);
-    if (node && same_file(*node, attributes)) return node;
+    if (node && is_again(*node, {parent, name}, attributes)) return node;
     if (node)
       drop_name(parent, name);  // another file has taken the name
     else
@@ -247,8 +281,10 @@ CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent, cons
 
 CachedFileSystem::NodePtr CachedFileSystem::adopt(const NodePtr& parent, const std::string& name,
                                                   const Attributes& attributes, uint64_t asked_at) {
+  const bool was_known = known_child(*parent, name).has_value();
   NodePtr node = identify(parent, name, attributes);
   if (!node) return nullptr;
+  if (!was_known) forget_listing(*parent);
   bool is_new = false;
   {
     MutexLock lock(node->mutex_);
@@ -277,24 +313,48 @@ CachedFileSystem::NodePtr CachedFileSystem::adopt(const NodePtr& parent, const s
 
 io::Task<Result<std::string>> CachedFileSystem::read_link(KernelId id) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
-  {
-    // A symlink's text never changes; another one under its name is another file.
-    MutexLock lock(node->mutex_);
-    if (!node->symlink_target_.empty() && source_.inodes_are_stable() &&
-        node->attributes_.inode != 0)
-      co_return node->symlink_target_;
+  for (int attempt = 0;; ++attempt) {
+    bool is_out = false;
+    if (!is_fresh(*node)) {
+      io::Task<Result<void>> refreshing = refresh(node);
+      const Result<void> refreshed = co_await std::move(refreshing);
+      if (!refreshed && !is_outage(refreshed.error())) co_return fail(refreshed.error());
+      is_out = !refreshed;
+    }
+    Validator version;
+    {
+      MutexLock lock(node->mutex_);
+      version = source_.validator(node->attributes_);
+      const std::string& text =
+          is_out ? node->link_text_.last_known() : node->link_text_.of(version);
+      if (is_out && !text.empty()) metrics_.served_offline.add();
+      if (!text.empty()) co_return text;
+    }
+    io::Task<Result<std::string>> reading = ask_at<std::string>(
+        node, [this](source::Place place) { return source_.read_link(std::move(place)); });
+    const Result<std::string> read = co_await std::move(reading);
+    if (!read) co_return fail(disproved(Asked::kUse, read.error(), {first_name(*node)}));
+    // A source whose links' sizes are made up says the same again.
+    const bool is_last = attempt == kLinkReadsMax;
+    if (!keep_link_text(*node, *read, version, is_last)) continue;
+    if (!node->persist({})) env_.metrics.store_errors.add();
+    co_return *read;
   }
-  io::Task<Result<std::string>> reading = ask_at<std::string>(
-      node, [this](source::Place place) { return source_.read_link(std::move(place)); });
-  const Result<std::string> target = co_await std::move(reading);
-  MutexLock lock(node->mutex_);
-  if (target) {
-    node->symlink_target_ = *target;
-  } else if (is_outage(target.error()) && !node->symlink_target_.empty()) {
-    metrics_.served_offline.add();
-    co_return node->symlink_target_;
+}
+
+// Text that was read when the link was of that version.  False when it was replaced meanwhile, with
+// other attributes, which are asked for again then.
+bool CachedFileSystem::keep_link_text(Node& node, const std::string& text, const Validator& version,
+                                      bool is_last) {
+  MutexLock lock(node.mutex_);
+  const bool is_that_version =
+      source_.validator(node.attributes_) == version && text.size() == node.attributes_.size_bytes;
+  if (!is_that_version && !is_last) {
+    node.valid_until_ = Nanos(0);
+    return false;
   }
-  co_return target;
+  node.link_text_.keep(text, version, is_that_version && !is_doubtful(node.attributes_));
+  return true;
 }
 
 }  // namespace larder::fs

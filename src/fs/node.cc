@@ -24,11 +24,12 @@ Node::Node(CachedFileSystem& fs, NodeId id, const catalog::NodeRecord& record)
       fs_(fs),
       validated_at_ns_(record.validated_at_ns),
       used_at_ns_(record.used_at_ns),
-      symlink_target_(record.symlink_target),
       stored_(record),
       stored_hash_(hash64(catalog::encode(record))),
       listing_parts_(record.listing_parts),
-      listing_times_{{}, record.listing_mtime, record.listing_ctime} {}
+      listing_times_{{}, record.listing_mtime, record.listing_ctime} {
+  link_text_.keep(record.symlink_target, fs.source().validator(attributes_), true);
+}
 
 Node::~Node() {
   // The last reader of an unlinked file is gone: so go its data.
@@ -67,7 +68,7 @@ cache::CachedFile& Node::file() {
     const bool known = stored_.object && stored_.block_shift != 0;
     const Validator version = known ? stored_.version : seen;
     file_ = std::make_unique<cache::CachedFile>(fs_.cache_environment(), *this, version.size_bytes,
-                                                version, fs_.is_racy(attributes_));
+                                                version, fs_.is_doubtful(attributes_));
     loaded = file_.get();
     if (!known) return *loaded;
     // Under the lock, though its records may have to come from the cache disk: whoever finds file_
@@ -123,7 +124,7 @@ Result<void> Node::persist(catalog::Batch extra) {
         record.parent = name.parent ? name.parent->id() : NodeId{};
         record.name = std::move(name.name);
       }
-      record.symlink_target = symlink_target_;
+      record.symlink_target = link_text_.of(fs_.source().validator(attributes_));
       record.listing_parts = listing_parts_;
       record.listing_mtime = listing_times_.mtime;
       record.listing_ctime = listing_times_.ctime;
@@ -188,7 +189,8 @@ void Node::raise_epoch() {
 
 void Node::leave_stale_epoch() {
   const KernelInode* newest = find_kernel_inode(epoch_);
-  if (newest != nullptr && is_stale(*newest) && S_ISREG(attributes_.mode)) raise_epoch();
+  const bool has_content = S_ISREG(attributes_.mode) || S_ISLNK(attributes_.mode);
+  if (newest != nullptr && is_stale(*newest) && has_content) raise_epoch();
 }
 
 void Node::drop_idle_kernel_inodes() {

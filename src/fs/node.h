@@ -35,6 +35,7 @@
 #include "cache/cached_file.h"
 #include "catalog/catalog.h"
 #include "fs/kernel_port.h"
+#include "fs/link_text.h"
 #include "fs/tree_walk.h"
 #include "io/completion.h"
 
@@ -155,7 +156,7 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   int64_t used_at_ns_ GUARDED_BY(mutex_) = 0;
   bool deleted_ GUARDED_BY(mutex_) = false;           // its last name is gone
   bool seen_in_this_run_ GUARDED_BY(mutex_) = false;  // attributes_ are not from an earlier one
-  std::string symlink_target_ GUARDED_BY(mutex_);
+  LinkText link_text_ GUARDED_BY(mutex_);
   uint32_t handles_ GUARDED_BY(mutex_) = 0;
   uint64_t watch_ticket_ GUARDED_BY(mutex_) = 0;     // OpenWatch's; 0: it does not know the node
   uint64_t content_version_ GUARDED_BY(mutex_) = 1;  // grows when all kernel inodes go stale
@@ -170,12 +171,13 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   std::unordered_map<std::string, Dentry, NameHash, std::equal_to<>> children_ GUARDED_BY(mutex_);
   uint64_t directory_changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock
 
-  // Extended attributes as the source had them when ctime was xattrs_ctime_; nullopt: there is
-  // none of that name.
+  // Extended attributes as that version of the file had them; nullopt: there is none of that name.
   std::map<std::string, std::optional<std::string>, std::less<>> xattrs_ GUARDED_BY(mutex_);
-  Timestamp xattrs_ctime_ GUARDED_BY(mutex_);
+  Validator xattrs_version_ GUARDED_BY(mutex_);
   uint32_t listing_parts_ GUARDED_BY(mutex_) = 0;
   FileTimes listing_times_ GUARDED_BY(mutex_);
+  // Monotonic; for where times say nothing.  0: not listed in this run.
+  Nanos listing_valid_until_ GUARDED_BY(mutex_){0};
   TreeWalk walk_ GUARDED_BY(mutex_);
 
   Mutex record_mutex_;  // orders the writes of this node's record; held for an append to the log

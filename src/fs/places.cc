@@ -31,18 +31,21 @@ io::Task<Result<source::DirectoryPtr>> CachedFileSystem::open_beneath(
 
 io::Task<Result<source::DirectoryPtr>> CachedFileSystem::directory_at(NodePtr node) {
   if (auto directory = find_directory(*node)) co_return directory;
-  std::vector<std::pair<NodePtr, std::string>> way;  // down to it, from the last to the first
+  std::vector<std::pair<NodePtr, Name>> way;  // down to it, from the last to the first
   source::DirectoryPtr directory;
   for (NodePtr at = node; !directory; directory = find_directory(*at)) {
     Name name = first_name(*at);
     if (!name.parent) co_return fail(Code::kStale, "no known name");
-    way.emplace_back(at, std::move(name.name));
-    at = std::move(name.parent);
+    const NodePtr above = name.parent;
+    way.emplace_back(at, std::move(name));
+    at = above;
   }
   for (; !way.empty(); way.pop_back()) {
     auto& [next, name] = way.back();
-    io::Task<Result<source::DirectoryPtr>> opening = open_beneath(directory, std::move(name));
-    CO_TRY_ASSIGN(directory, co_await std::move(opening));
+    io::Task<Result<source::DirectoryPtr>> opening = open_beneath(directory, name.name);
+    const Result<source::DirectoryPtr> opened = co_await std::move(opening);
+    if (!opened) co_return fail(disproved(Asked::kUse, opened.error(), {name}));
+    directory = *opened;
     directories_.add(next->id(), directory);
   }
   co_return directory;

@@ -81,7 +81,7 @@ class DirectorySource final : public Source {
   Outcome<std::vector<DirectoryEntry>> list(DirectoryPtr directory, Wait wait) override {
     return call_at<std::vector<DirectoryEntry>>(
         CallKind::kList, itself(std::move(directory)),
-        [](const At& at) { return operations::list(at.directory); }, wait);
+        [root = root_](const At& at) { return operations::list(*root, at.directory); }, wait);
   }
   Outcome<Opened> open_file(Place place, int flags) override {
     return open_by(dispatcher_, root_, CallKind::kOpen, flags,
@@ -185,6 +185,7 @@ class DirectorySource final : public Source {
   }
 
   InodeNumbers inode_numbers() const override { return root_->inode_numbers(); }
+  bool directory_times_are_kept() const override { return root_->directory_times_are_kept(); }
   bool makes_up_sizes() const override { return root_->makes_up_sizes(); }
   bool is_up() const override { return dispatcher_->is_up(); }
   void on_state_change(std::function<void(bool up)> notify) override {

@@ -141,11 +141,12 @@ Result<std::string> read_link(const Root& root, const At& at) {
   return target;
 }
 
-Result<std::vector<DirectoryEntry>> list(int directory) {
+Result<std::vector<DirectoryEntry>> list(const Root& root, int directory) {
   TRY_ASSIGN(UniqueFd opened, open_beneath(directory, "", O_RDONLY | O_DIRECTORY));
   const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(opened.get()), ::closedir);
   if (!stream) return fail_errno();
   opened.release();  // the stream's now
+  const bool numbers_files = root.numbers_entries(::dirfd(stream.get()));
   std::vector<DirectoryEntry> entries;
   while (true) {
     errno = 0;
@@ -153,8 +154,8 @@ Result<std::vector<DirectoryEntry>> list(int directory) {
     if (entry == nullptr) break;
     const std::string_view name = entry->d_name;
     if (name == "." || name == "..") continue;
-    entries.push_back(
-        {std::string(name), entry->d_ino, static_cast<uint32_t>(DTTOIF(entry->d_type))});
+    entries.push_back({std::string(name), numbers_files ? entry->d_ino : 0,
+                       static_cast<uint32_t>(DTTOIF(entry->d_type))});
   }
   if (errno != 0) return fail_errno();
   return entries;

@@ -83,6 +83,15 @@ bool type_makes_up_sizes(uint64_t type) {
   }
 }
 
+// True: local file systems that are made for Linux, and what shows the times of such a one of the
+// server (NFS, Ceph).  False: FUSE (up to the daemon: rclone, mergerfs, which shows one of several
+// directories, and others keep none, and what keeps them as sshfs does cannot be told from these),
+// SMB, 9p and AFS (up to the server), FAT and exFAT (up to whoever made the change), overlayfs, and
+// all others.
+bool type_keeps_directory_times(uint64_t type) {
+  return type == kTmpfs || inode_numbers_of(type) == InodeNumbers::kStable;
+}
+
 struct Root::Attached {
   UniqueFd directory;  // O_PATH
   Identity identity;
@@ -170,11 +179,24 @@ bool Root::is_fuse() const {
   return root && root->identity.type == kFuse;
 }
 
+bool Root::directory_times_are_kept() const {
+  const auto root = attachment();
+  return root && type_keeps_directory_times(root->identity.type);
+}
+
 uint64_t Root::file_number(uint64_t inode, dev_t device) const {
   const auto root = attachment();
   if (!root || root->device == device) return inode;
   const bool is_relied_on = inode_numbers_of(root->identity.type) != InodeNumbers::kUnreliable;
   return is_relied_on ? 0 : mix64(inode ^ mix64(device));
+}
+
+bool Root::numbers_entries(int directory) const {
+  const auto root = attachment();
+  if (!root || !type_keeps_directory_times(root->identity.type)) return false;
+  struct statx stat = {};
+  return ::statx(directory, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &stat) == 0 &&
+         makedev(stat.stx_dev_major, stat.stx_dev_minor) == root->device;
 }
 
 }  // namespace larder::source

@@ -27,6 +27,10 @@ InodeNumbers inode_numbers_of(uint64_t type);
 // Whether files of such a file system have sizes that say nothing of their content.
 bool type_makes_up_sizes(uint64_t type);
 
+// Whether a directory there gets another mtime or ctime with each change of its entries, whoever
+// makes it.
+bool type_keeps_directory_times(uint64_t type);
+
 class Root {
  public:
   // The root is not touched before attach().
@@ -49,6 +53,7 @@ class Root {
   Error explain(Error error) const;
 
   InodeNumbers inode_numbers() const;
+  bool directory_times_are_kept() const;
   bool makes_up_sizes() const;
   bool is_fuse() const;
   // What tells a file from all others beneath the root: its inode number, as long as it is on the
@@ -56,6 +61,9 @@ class Root {
   // repeat, and those of devices are not stable: 0 where numbers are relied on, else a mixture of
   // both.
   uint64_t file_number(uint64_t inode, dev_t device) const;
+  // Whether the numbers that this directory's entries are listed with are those of file_number():
+  // FUSE lists whatever the daemon likes, and there may be another file system here.
+  bool numbers_entries(int directory) const;
   const std::string& path() const { return path_; }
 
  private:

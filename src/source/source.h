@@ -45,6 +45,7 @@ struct SourceOptions {
 
 struct DirectoryEntry {
   std::string name;  // never "." or ".."
+  // As in Attributes of the same name; 0 where that is not known beforehand.
   uint64_t inode = 0;
   uint32_t type = 0;  // S_IFMT bits; 0 when the source does not say
 };
@@ -171,6 +172,10 @@ class Source {
   virtual InodeNumbers inode_numbers() const = 0;
   // Only then are they part of a Validator.
   bool inodes_are_stable() const { return inode_numbers() == InodeNumbers::kStable; }
+  // Whether a directory's times move with each change of its entries (true for ext4, xfs, btrfs,
+  // NFS, tmpfs ...; false for FUSE, SMB, FAT and where unknown): only then do equal times mean
+  // equal entries.
+  virtual bool directory_times_are_kept() const = 0;
   // Whether sizes say nothing of what can be read (sysfs, proc).
   virtual bool makes_up_sizes() const { return false; }
   // The validator of these attributes, as this source allows it.

@@ -314,6 +314,26 @@ void FakeSource::set_inode_numbers(source::InodeNumbers numbers) {
   inode_numbers_ = numbers;
 }
 
+void FakeSource::set_next_inode(uint64_t inode) {
+  MutexLock lock(mutex_);
+  next_inode_ = inode;
+}
+
+void FakeSource::set_directory_times_kept(bool kept) {
+  MutexLock lock(mutex_);
+  directory_times_kept_ = kept;
+}
+
+bool FakeSource::directory_times_are_kept() const {
+  MutexLock lock(mutex_);
+  return directory_times_kept_;
+}
+
+void FakeSource::set_times_zero() {
+  MutexLock lock(mutex_);
+  times_zero_ = true;
+}
+
 void FakeSource::set_time_granularity(Nanos granularity) {
   MutexLock lock(mutex_);
   granularity_ns_ = granularity.count();
@@ -353,6 +373,7 @@ FakeSource::FakeSource(const Clock& clock) : clock_(clock) {
 FakeSource::~FakeSource() = default;
 
 Timestamp FakeSource::stamp() {
+  if (times_zero_) return {};
   const int64_t now = clock_.wall().count();
   if (granularity_ns_ != 0) return Timestamp::of(Nanos(now / granularity_ns_ * granularity_ns_));
   last_stamp_ns_ = std::max(now, last_stamp_ns_ + 1);
@@ -360,6 +381,8 @@ Timestamp FakeSource::stamp() {
 }
 
 void FakeSource::changed(Inode& inode) {
+  const bool is_new = inode.attributes.times == FileTimes{};
+  if (inode.is_directory() && !directory_times_kept_ && !is_new) return;
   inode.attributes.times.mtime = inode.attributes.times.ctime = stamp();
 }
 
@@ -522,10 +545,36 @@ void FakeSource::mkdir(const std::string& path) {
 void FakeSource::put(const std::string& path, std::string content) {
   mkdir(parent_of(path));
   MutexLock lock(mutex_);
+  put_new(path, S_IFREG | 0644)->data = std::move(content);
+}
+
+// In the place of what is there.
+FakeSource::InodePtr FakeSource::put_new(const std::string& path, uint32_t mode) {
   if (find(path)) CHECK(remove_name(must_spot(path), false).has_value());
-  const auto made = make(must_spot(path), S_IFREG | 0644, {});
+  const auto made = make(must_spot(path), mode, {});
   CHECK(made.has_value());
-  (*made)->data = std::move(content);
+  return *made;
+}
+
+void FakeSource::put_link(const std::string& path, std::string target) {
+  MutexLock lock(mutex_);
+  put_new(path, S_IFLNK | 0777)->data = std::move(target);
+}
+
+void FakeSource::put_node(const std::string& path, uint32_t mode, uint64_t rdev) {
+  MutexLock lock(mutex_);
+  put_new(path, mode)->attributes.rdev = rdev;
+}
+
+void FakeSource::put_name(const std::string& path, const std::string& new_path) {
+  MutexLock lock(mutex_);
+  const InodePtr inode = must_find(path);
+  const Spot to = must_spot(new_path);
+  const bool is_new = to.directory->children.emplace(to.name, inode).second;
+  CHECK(is_new);
+  ++inode->attributes.nlink;
+  inode->attributes.times.ctime = stamp();
+  changed(*to.directory);
 }
 
 void FakeSource::overwrite(const std::string& path, uint64_t offset, const std::string& bytes) {

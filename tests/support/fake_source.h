@@ -40,6 +40,10 @@ class FakeSource final : public source::Source {
   void overwrite(const std::string& path, uint64_t offset, const std::string& bytes);
   void cut(const std::string& path, uint64_t size_bytes);
   void mkdir(const std::string& path);
+  void put_link(const std::string& path, std::string target);
+  void put_node(const std::string& path, uint32_t mode, uint64_t rdev);
+  // Another name of the file.
+  void put_name(const std::string& path, const std::string& new_path);
   void remove(const std::string& path);
   void move(const std::string& path, const std::string& new_path);
   void exchange(const std::string& path, const std::string& other);
@@ -68,6 +72,12 @@ class FakeSource final : public source::Source {
   // Of the file: no room, as files have whose size is made up.
   void take_no_room(const std::string& path);
   void set_inode_numbers(source::InodeNumbers numbers);
+  // What is made next gets that inode number, as if it were free again.
+  void set_next_inode(uint64_t inode);
+  // Otherwise directories keep the times they have, whatever becomes of their entries.
+  void set_directory_times_kept(bool kept);
+  // All files made from now on have times of 0, and keep them.
+  void set_times_zero();
   // Times are rounded down to it, and may be the same for several changes.
   void set_time_granularity(Nanos granularity);
 
@@ -119,6 +129,7 @@ class FakeSource final : public source::Source {
   Outcome<void> remove_xattr(source::Place place, std::string name) override;
   Outcome<struct statvfs> space() override;
   source::InodeNumbers inode_numbers() const override;
+  bool directory_times_are_kept() const override;
   bool is_up() const override;
   void on_state_change(std::function<void(bool up)>) override {}
 
@@ -146,6 +157,7 @@ class FakeSource final : public source::Source {
   static Result<InodePtr> find(const source::Place& place);
   static bool is_beneath(const Inode& inode, const Inode& top);
   Result<InodePtr> make(const Spot& at, uint32_t mode, Caller caller) REQUIRES(mutex_);
+  InodePtr put_new(const std::string& path, uint32_t mode) REQUIRES(mutex_);
   Result<void> remove_name(const Spot& at, bool directory) REQUIRES(mutex_);
   Result<void> do_rename(const Spot& from, const Spot& to, unsigned flags) REQUIRES(mutex_);
   Result<Attributes> change(Inode& inode, const source::AttributeChange& change) REQUIRES(mutex_);
@@ -163,6 +175,8 @@ class FakeSource final : public source::Source {
   int64_t granularity_ns_ GUARDED_BY(mutex_) = 0;
   source::InodeNumbers inode_numbers_ GUARDED_BY(mutex_) = source::InodeNumbers::kStable;
   std::atomic<bool> fails_by_ending_{false};
+  bool directory_times_kept_ GUARDED_BY(mutex_) = true;
+  bool times_zero_ GUARDED_BY(mutex_) = false;
   std::optional<Code> down_ GUARDED_BY(mutex_);
   struct Fault {
     CallKind kind;

@@ -101,7 +101,7 @@ NodeRecord node_read_of_version_2() {
   node.used_at_ns = 9;
   node.parent = NodeId{10};
   node.name = "name";
-  node.symlink_target = "to";
+  node.symlink_target = "";  // it may have been that of the link before
   node.object = ObjectId{12};
   node.version = {13, {-2, 500'000'000}, {0, 15}, 16};
   node.object_bytes = 17;

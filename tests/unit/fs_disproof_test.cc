@@ -79,7 +79,10 @@ TEST(Disproof, SaysWhatEachErrorSays) {
 // With inode numbers that are stable, and that are not.
 class FsDisproof : public FsTest, public ::testing::WithParamInterface<bool> {
  protected:
-  FsDisproof() { source_.set_inodes_stable(GetParam()); }
+  FsDisproof() {
+    source_.set_inode_numbers(GetParam() ? source::InodeNumbers::kStable
+                                         : source::InodeNumbers::kUnreliable);
+  }
   void mount_settled() {
     mount();
     let_ttl_pass();

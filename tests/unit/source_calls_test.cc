@@ -249,6 +249,7 @@ TEST_F(SourceCalls, StartsWhileTheSourceIsDown) {
   open();
   EXPECT_FALSE(source_->is_up());
   EXPECT_EQ(source_->inode_numbers(), InodeNumbers::kUnreliable);
+  EXPECT_FALSE(source_->directory_times_are_kept());
   EXPECT_EQ(run(source_->attributes(at(""))).error().code(), Code::kSourceDown);
   std::atomic<int> ups{0}, downs{0};
   source_->on_state_change([&](bool up) { ++(up ? ups : downs); });
@@ -298,6 +299,14 @@ TEST(SourceRoot, FilesOfOtherDevicesBeneathItKeepApart) {
     EXPECT_NE(other, root.file_number(12, own.st_dev + 2));
 }
 
+TEST(SourceRoot, DirectoriesKeepTheirTimesWhereThatIsKnown) {
+  constexpr uint64_t kExt = 0xEF53, kNfs = 0x6969, kTmpfs = 0x01021994;
+  constexpr uint64_t kFuse = 0x65735546, kSmb2 = 0xFE534D42, kFat = 0x4d44, kExfat = 0x2011BAB0;
+  for (const uint64_t type : {kExt, kNfs, kTmpfs}) EXPECT_TRUE(type_keeps_directory_times(type));
+  for (const uint64_t type : {kFuse, kSmb2, kFat, kExfat})
+    EXPECT_FALSE(type_keeps_directory_times(type));
+}
+
 TEST(SourceRoot, TheBareDirectoryUnderAnUnmountedSourceIsNotTheSource) {
   TempDirectory directory;
   const std::string path = directory.path().string();
@@ -306,6 +315,7 @@ TEST(SourceRoot, TheBareDirectoryUnderAnUnmountedSourceIsNotTheSource) {
   Root root(path);
   EXPECT_TRUE(root.attach());
   EXPECT_EQ(root.inode_numbers(), InodeNumbers::kWhileMounted);
+  EXPECT_TRUE(root.directory_times_are_kept());
   EXPECT_EQ(::umount2(path.c_str(), MNT_DETACH), 0);
   const auto bare = root.attach();
   ASSERT_FALSE(bare);

@@ -1,0 +1,163 @@
+// What is remembered beside a file's data (that a name is free, a listing, the text of a link, a
+// device's number, inode numbers) ends when the source says otherwise, and no later than promised.
+#include <dirent.h>
+#include <linux/fs.h>
+#include <sys/sysmacros.h>
+
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "sources_fixture.h"
+
+namespace larder::testing_support {
+namespace {
+
+// What is remembered would be believed for as long as a test runs.
+const std::vector<std::string> kLongTtl = {"attr_ttl=30s", "negative_ttl=30s"};
+
+bool is_there(const std::string& path) {
+  struct stat status;
+  return lstat(path.c_str(), &status) == 0;
+}
+
+// The errno of a call that gave -1; 0 when it did not.
+int error_of(int result) {
+  return result == -1 ? errno : 0;
+}
+
+TEST_P(OverSources, WhatIsSaidToExistIsThere) {
+  put("other", "x");
+  ASSERT_TRUE(mount(kLongTtl));
+  const std::map<std::string, std::function<int(const char*)>> makers = {
+      {"mkdir", [](const char* path) { return mkdir(path, 0755); }},
+      {"symlink", [](const char* path) { return symlink("to", path); }},
+      {"mknod", [](const char* path) { return mknod(path, S_IFIFO | 0644, 0); }},
+      {"link", [&](const char* path) { return link(at("other").c_str(), path); }},
+      {"open", [](const char* path) { return open(path, O_CREAT | O_EXCL | O_WRONLY, 0644); }},
+      {"rename", [&](const char* path) {
+         return renameat2(AT_FDCWD, at("other").c_str(), AT_FDCWD, path, RENAME_NOREPLACE);
+       }}};
+  for (const auto& [name, make] : makers) {
+    for (int round = 0; round < 5; ++round) {
+      const std::string made = name + std::to_string(round);
+      EXPECT_FALSE(is_there(at(made)));
+      ASSERT_EQ(mkdir(real(made).c_str(), 0755), 0);
+      const int error = error_of(make(at(made).c_str()));
+      EXPECT_TRUE(is_there(at(made))) << made << ": " << strerror(error);
+      // sshfs has no hard links by default, and its server renames onto nothing.
+      if (GetParam() != SourceKind::kSshfs) {
+        EXPECT_EQ(error, EEXIST) << made;
+      }
+    }
+  }
+}
+
+TEST_P(OverSources, WhatIsSaidToBeGoneIsGone) {
+  const std::map<std::string, std::function<int(const char*)>> users = {
+      {"chmod", [](const char* path) { return chmod(path, 0600); }},
+      {"truncate", [](const char* path) { return truncate(path, 0); }},
+      {"unlink", [](const char* path) { return unlink(path); }},
+      {"rename", [&](const char* path) { return rename(path, at("renamed").c_str()); }},
+      {"create", [](const char* path) {
+         return open((std::string(path) + "/below").c_str(), O_CREAT | O_WRONLY, 0644);
+       }}};
+  for (const auto& [name, use] : users)
+    for (int round = 0; round < 5; ++round) {
+      const std::string used = name + std::to_string(round);
+      if (name == "create") {
+        ASSERT_EQ(mkdir(real(used).c_str(), 0755), 0);
+      } else {
+        put(used, "x");
+      }
+    }
+  ASSERT_TRUE(mount(kLongTtl));
+  for (const auto& [name, use] : users)
+    for (int round = 0; round < 5; ++round) {
+      const std::string used = name + std::to_string(round);
+      EXPECT_TRUE(is_there(at(used)));
+      std::filesystem::remove(real(used));
+      EXPECT_EQ(error_of(use(at(used).c_str())), ENOENT) << used;
+      EXPECT_FALSE(is_there(at(used))) << used;
+    }
+}
+
+std::set<std::string> names_in(const std::string& path) {
+  std::set<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(path))
+    names.insert(entry.path().filename());
+  return names;
+}
+
+TEST_P(OverSources, AListingHasWhatOthersMakeAndRemove) {
+  ASSERT_EQ(mkdir(real("d").c_str(), 0755), 0);
+  put("d/first", "x");
+  ASSERT_TRUE(mount());
+  outlive_attr_ttl();
+  EXPECT_EQ(names_in(at("d")), std::set<std::string>{"first"});
+  put("d/second", "x");
+  ASSERT_EQ(unlink(real("d/first").c_str()), 0);
+  outlive_attr_ttl();
+  EXPECT_EQ(names_in(at("d")), std::set<std::string>{"second"});
+  put("d/third", "x");
+  outlive_attr_ttl();
+  EXPECT_GT(std::filesystem::remove_all(at("d")), 2U);
+  EXPECT_FALSE(is_there(real("d")));
+}
+
+TEST_P(OverSources, ALinkThatIsReplacedLeadsWhereTheNewOneDoes) {
+  ASSERT_EQ(symlink("A", real("l").c_str()), 0);
+  ASSERT_TRUE(mount());
+  for (const std::string target : {"A", "B", "CCC", "D"}) {
+    // On a local disk the inode's number is used again.
+    ASSERT_EQ(unlink(real("l").c_str()), 0);
+    ASSERT_EQ(symlink(target.c_str(), real("l").c_str()), 0);
+    outlive_attr_ttl();
+    EXPECT_EQ(std::filesystem::read_symlink(at("l")), target);
+    struct stat status;
+    ASSERT_EQ(lstat(at("l").c_str(), &status), 0);
+    EXPECT_EQ(static_cast<size_t>(status.st_size), target.size());
+  }
+}
+
+TEST_P(OverSources, ADeviceThatIsReplacedHasItsOwnNumber) {
+  if (GetParam() == SourceKind::kSshfs) GTEST_SKIP() << "SFTP knows no devices";
+  ASSERT_EQ(mknod(real("dev").c_str(), S_IFCHR | 0600, makedev(1, 3)), 0);
+  ASSERT_TRUE(mount());
+  for (const unsigned minor : {3U, 5U, 7U}) {
+    ASSERT_EQ(unlink(real("dev").c_str()), 0);
+    ASSERT_EQ(mknod(real("dev").c_str(), S_IFCHR | 0600, makedev(1, minor)), 0);
+    outlive_attr_ttl();
+    struct stat status;
+    ASSERT_EQ(lstat(at("dev").c_str(), &status), 0);
+    EXPECT_EQ(status.st_rdev, makedev(1, minor));
+  }
+}
+
+TEST_P(OverSources, AListingShowsTheNumbersThatStatShows) {
+  // More than one answer to the kernel holds, so that some come without attributes.
+  constexpr int kFiles = 300;
+  for (int i = 0; i < kFiles; ++i) {
+    const std::string name = "file" + std::to_string(i);
+    put(name, "");
+    ASSERT_EQ(link(real(name).c_str(), real("link" + std::to_string(i)).c_str()), 0);
+  }
+  ASSERT_TRUE(mount(kLongTtl));
+  std::map<std::string, ino_t> listed;
+  DIR* const directory = opendir(at("").c_str());
+  ASSERT_NE(directory, nullptr);
+  while (const dirent* entry = readdir(directory)) listed[entry->d_name] = entry->d_ino;
+  closedir(directory);
+  int wrong = 0;
+  for (const auto& [name, number] : listed) {
+    struct stat status;
+    if (name == ".." || lstat(at(name).c_str(), &status) != 0) continue;
+    if (status.st_ino != number) ++wrong;
+  }
+  EXPECT_EQ(wrong, 0) << "of " << listed.size();
+}
+
+INSTANTIATE_TEST_SUITE_P(Sources, OverSources, all_sources(), source_name);
+
+}  // namespace
+}  // namespace larder::testing_support
