@@ -88,11 +88,13 @@ class OverSources : public testing::TestWithParam<SourceKind> {
         << name << ": " << strerror(errno);
   }
 
-  // Waits until what was believed up to now has outlived attr_ttl (and sshfs's clock, which counts
-  // seconds, has moved on): the next question goes to the source, however slow this machine is.
+  // Waits until what was believed up to now has outlived attr_ttl, which the kernel counts in ticks
+  // (10 ms at most) and rounds up, and sshfs's clock, which counts seconds, has moved on: the next
+  // question goes to the source, however slow this machine is.
   void outlive_attr_ttl() const {
     const std::chrono::milliseconds clock(GetParam() == SourceKind::kSshfs ? 1000 : 0);
-    std::this_thread::sleep_for(kAttrTtl + clock + std::chrono::milliseconds(1));
+    constexpr std::chrono::milliseconds kTicks(30);
+    std::this_thread::sleep_for(kAttrTtl + clock + kTicks);
   }
   // Waits until a change has come through, which should be kAttrTtl and a second after it was made;
   // false when it does not within a time that no slow machine needs.
