@@ -81,7 +81,9 @@ TEST_P(OverSources, ChangesOfAReplacedFileAreNotMadeToTheNewOne) {
   EXPECT_EQ(fchown(file.get(), 7, 8), 0);
   const timespec times[2] = {{1, 0}, {2, 0}};
   EXPECT_EQ(futimens(file.get(), times), 0);
-  if (fsetxattr(file.get(), "user.a", "b", 1, 0) != 0) EXPECT_EQ(errno, ENOTSUP);
+  if (fsetxattr(file.get(), "user.a", "b", 1, 0) != 0) {
+    EXPECT_EQ(errno, ENOTSUP);
+  }
   EXPECT_EQ(ftruncate(file.get(), 1), 0);
   ASSERT_EQ(stat(real("file").c_str(), &after), 0);
   EXPECT_EQ(after.st_mode, before.st_mode);

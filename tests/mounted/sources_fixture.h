@@ -55,6 +55,8 @@ class OverSources : public testing::TestWithParam<SourceKind> {
   }
   // Its numbers of inodes stay, as larder sees it.
   bool inodes_are_stable() const { return GetParam() == SourceKind::kDisk; }
+  // They tell a file that was changed in place from one that was replaced.
+  bool tells_files_apart() const { return GetParam() != SourceKind::kSshfs; }
 
   // The name on the mount; at larder's source; and behind that, where others change it.
   std::string at(const std::string& name) const { return mount_->at(name); }
