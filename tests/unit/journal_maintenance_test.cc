@@ -388,6 +388,9 @@ TEST_F(JournalMaintenanceTest, GoesOnWhileOthersReadWriteAndScan) {
   for (int i = 0; i < kKeys; ++i) must_apply(*store, {put("key-" + std::to_string(i), "0")});
   std::atomic<bool> is_done{false};
   std::atomic<int> failures{0};
+  // Maintenance may get little of a busy machine: the others go on until it has moved something.
+  const auto has_moved = [&] { return metric("larder_journal_moved_records_total") > 0; };
+  constexpr int kWritesMin = 4000, kWritesMax = 1'000'000;
   std::vector<std::thread> others;
   others.emplace_back([&] {
     while (!is_done)
@@ -416,7 +419,7 @@ TEST_F(JournalMaintenanceTest, GoesOnWhileOthersReadWriteAndScan) {
   for (int w = 0; w < 2; ++w) {
     writers.emplace_back([&, w] {
       Random random(static_cast<uint64_t>(w) + 10);
-      for (int i = 0; i < 4000; ++i) {
+      for (int i = 0; i < kWritesMax && (i < kWritesMin || !has_moved()); ++i) {
         const std::string value(random.below(120), 'w');
         const std::string key = "key-" + std::to_string(random.below(kKeys));
         if (!store->apply(std::vector{put(key, value)})) ++failures;
@@ -427,7 +430,7 @@ TEST_F(JournalMaintenanceTest, GoesOnWhileOthersReadWriteAndScan) {
   is_done = true;
   for (std::thread& thread : others) thread.join();
   EXPECT_EQ(failures, 0);
-  EXPECT_GT(metric("larder_journal_moved_records_total"), 0u);
+  EXPECT_TRUE(has_moved());
   const Model last = contents(*store);
   expect_holds(*store, last);
   disk_.process_death();
