@@ -177,6 +177,10 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy, Oth
   bool claim = false;
   const bool is_in_place = meaning == OtherVersion::kInPlace;
   const bool is_renewable = is_in_place && is_exposed();
+  ObjectId kept_object;
+  std::shared_ptr<io::File> kept;
+  if (!is_in_place && lacks_copy(now))
+    if (auto opened = existing_object_file(&kept_object)) kept = std::move(*opened);
   {
     MutexLock lock(mutex_);
     // A change overtook the question: the answer says nothing about what is here now.
@@ -199,8 +203,9 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy, Oth
     } else if (is_renewable && object_created_ && !untrusted_) {
       want_renewal(now.size_bytes);
     } else {
-      const Incarnation::Copy copy =
-          resident_locked() ? Incarnation::Copy{object_file_, size_bytes_} : Incarnation::Copy{};
+      Incarnation::Copy copy;
+      if (resident_locked())
+        copy = {object_ == kept_object && kept ? kept : object_file_, size_bytes_, room_};
       dropped = drop_locked();
       size_bytes_ = now.size_bytes;
       size_is_made_up_ = false;
@@ -223,6 +228,12 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy, Oth
   }
   finish_drop(std::move(dropped));
   return true;
+}
+
+bool CachedFile::lacks_copy(const Validator& now) {
+  MutexLock lock(mutex_);
+  const bool has_handles = incarnation_ && incarnation_.use_count() > 1;
+  return has_handles && version_ != now && object_created_ && !object_file_ && resident_locked();
 }
 
 void CachedFile::expect_ctime_change() {
@@ -455,6 +466,7 @@ void CachedFile::offer_source(std::shared_ptr<source::SourceFile> file,
   if (!reader_) {
     through_reader_.clear();
     reader_ = std::move(file);
+    if (incarnation_) incarnation_->keep(nullptr);
   }
   list_if_open();
 }

@@ -294,6 +294,10 @@ class CachedFile {
 
   uint64_t block_length(uint64_t block) const REQUIRES(mutex_);
   bool resident_locked() const REQUIRES(mutex_);
+  // Whether `now` may part handles from a file whose object is whole, but not open.
+  bool lacks_copy(const Validator& now);
+  // As visible_bytes(), of what is known to have been stored.
+  std::optional<uint64_t> noted_bytes() const;
   uint64_t object_bytes() const REQUIRES(mutex_) {
     return renewal_.object_bytes.value_or(size_bytes_);
   }
@@ -441,8 +445,8 @@ class CachedFile {
   std::shared_ptr<source::SourceFile> reader_ GUARDED_BY(mutex_);
   BlockRanges through_reader_ GUARDED_BY(mutex_);  // what came through it
   EarlyEnd early_end_ GUARDED_BY(mutex_);
-  bool size_is_made_up_ GUARDED_BY(mutex_) = false;  // of this version
-  bool doubted_ GUARDED_BY(mutex_) = false;          // see take_doubt()
+  bool size_is_made_up_ GUARDED_BY(mutex_) = false;              // of this version
+  bool doubted_ GUARDED_BY(mutex_) = false;                      // see take_doubt()
   std::shared_ptr<Incarnation> incarnation_ GUARDED_BY(mutex_);  // null: nobody asked for it
   Unsynced unsynced_ GUARDED_BY(mutex_);
   uint32_t unflushed_ GUARDED_BY(mutex_) = 0;  // handles

@@ -23,6 +23,7 @@ bool CachedFile::take_doubt() {
 void CachedFile::distrust(const std::shared_ptr<source::SourceFile>& reader, Dropped& dropped) {
   if (reader_ != reader) return;  // it was given up by another fetch
   if (!held_) dropped.reader = std::exchange(reader_, nullptr);
+  if (incarnation_) incarnation_->keep(dropped.reader);
   list_if_open();
   for (auto& [block, fetch] : fetches_) fetch->detached = true;
   const uint64_t present_before = blocks_.present_blocks();

@@ -55,9 +55,24 @@ bool CachedFile::end_renewal(bool is_done) {
   return false;
 }
 
-std::optional<uint64_t> CachedFile::visible_bytes() const {
+std::optional<uint64_t> CachedFile::noted_bytes() const {
   MutexLock lock(mutex_);
   return renewal_.object_bytes;
+}
+
+std::optional<uint64_t> CachedFile::visible_bytes() const {
+  std::shared_ptr<io::File> object;
+  std::optional<uint64_t> bytes;
+  {
+    MutexLock lock(mutex_);
+    bytes = renewal_.object_bytes;
+    // Not yet cut, it shows more than there is.
+    if (!renewal_.must_settle) object = object_file_;
+  }
+  // Its readers find what has just been written before that is noted here.
+  if (bytes && object)
+    if (const auto info = object->info()) bytes = std::max(*bytes, info->size_bytes);
+  return bytes;
 }
 
 io::Task<void> CachedFile::settle_renewal() {
@@ -103,14 +118,14 @@ io::Task<Result<void>> CachedFile::renew_end() {
   for (int left = kEndAttemptsMax; left > 0;) {
     io::Task<void> settling = settle_renewal();
     co_await std::move(settling);
-    const std::optional<uint64_t> before = visible_bytes();
+    const std::optional<uint64_t> before = noted_bytes();
     std::vector<std::shared_ptr<Fetch>> started;
     const std::shared_ptr<Fetch> fetch = fetch_at_end(&started);
     if (!fetch) co_return Result<void>();
     spawn_fetches(started);
     co_await fetch->stored;
     if (fetch->error) co_return fail(*fetch->error);
-    if (visible_bytes() == before) --left;
+    if (noted_bytes() == before) --left;
   }
   co_return fail(Code::kIo, "the object does not take the new bytes");
 }

@@ -6,9 +6,14 @@
 // and past the object: so a file that was changed in place shows them its new bytes, one that was
 // replaced its old, and the object takes the bytes of its own file only.
 //
+// What the kernel reads by itself for such handles is the object that the file had when they were
+// opened. It is theirs alone from then on, and takes on what their file is (fs/parted_objects.cc).
+//
 // Invariants
 //   - Until it is parted it is its CachedFile's, whose mutex is held when it is.
 //   - What is read through once it is parted was opened before.
+//   - Once it is parted the object is written by whoever holds `catching_up`, and has
+//     Copy::size_bytes when that is free.
 //
 // Thread-safe; a leaf among the locks.
 #pragma once
@@ -19,6 +24,8 @@
 
 #include "base/attributes.h"
 #include "base/mutex.h"
+#include "cache/object_room.h"
+#include "io/completion.h"
 #include "io/disk.h"
 #include "source/source.h"
 
@@ -31,6 +38,7 @@ class Incarnation {
   struct Copy {
     std::shared_ptr<io::File> object;  // null: not all of it was here
     uint64_t size_bytes = 0;
+    std::shared_ptr<ObjectRoom> room = {};  // the object's
   };
 
   bool is_parted() const { return parted_.load(std::memory_order_acquire); }
@@ -51,9 +59,16 @@ class Incarnation {
     return reader_;
   }
 
+  // By this its CachedFile does not read any more, as what it gave is doubtful. Should the file be
+  // parted before there is another one (null), it is the only way to it.
+  void keep(Opened doubtful) {
+    MutexLock lock(mutex_);
+    kept_ = std::move(doubtful);
+  }
   void part(Opened reader, Copy copy) {
     MutexLock lock(mutex_);
-    reader_ = std::move(reader);
+    reader_ = reader ? std::move(reader) : std::move(kept_);
+    kept_.reset();
     copy_ = std::move(copy);
     if (reader_) reader_->bypass_page_cache();
     for (const auto& opened : opened_)
@@ -76,6 +91,19 @@ class Incarnation {
     MutexLock lock(mutex_);
     return copy_;
   }
+  // The object has so many bytes now.
+  void resized(uint64_t size_bytes) {
+    MutexLock lock(mutex_);
+    copy_.size_bytes = size_bytes;
+  }
+  // True when the name was seen to have another version than at the last call: the file that was
+  // opened may be the one that changed.
+  bool take_version(const Validator& seen) {
+    MutexLock lock(mutex_);
+    const bool is_other = caught_up_with_ != seen;
+    caught_up_with_ = seen;
+    return is_other;
+  }
   void remember(const Attributes& last_known) {
     MutexLock lock(mutex_);
     last_known_ = last_known;
@@ -87,14 +115,18 @@ class Incarnation {
   // True for the first who asks: to open something to read by, should it be parted.
   bool wants_reader() { return !reader_wanted_.exchange(true); }
 
+  io::AsyncMutex catching_up;  // before all mutexes
+
  private:
   std::atomic<bool> parted_{false};
   std::atomic<bool> reader_wanted_{false};
   mutable Mutex mutex_;
   std::vector<std::weak_ptr<source::SourceFile>> opened_ GUARDED_BY(mutex_);
   Opened reader_ GUARDED_BY(mutex_);
+  Opened kept_ GUARDED_BY(mutex_);
   Copy copy_ GUARDED_BY(mutex_);
   Attributes last_known_ GUARDED_BY(mutex_);
+  Validator caught_up_with_ GUARDED_BY(mutex_);
 };
 
 }  // namespace larder::cache

@@ -36,6 +36,12 @@ class ObjectRoom {
 
   // The object is about to be removed; `let_go_bytes` is what Residents::let_go() has said.
   void removed(std::optional<uint64_t> let_go_bytes) { bytes_ = let_go_bytes; }
+  // Who reads the removed object gets more of it; after removed(), one at a time.
+  void grown(uint64_t bytes) {
+    if (!bytes_) return;
+    residents_.adopt_growth(bytes);
+    *bytes_ += bytes;
+  }
   // It could not be, or nobody will know when it is gone: its room is taken as long as this mount
   // lasts.  After removed(), by who holds this still; one at a time.
   void leave() { is_left_ = true; }

@@ -278,6 +278,11 @@ void Residents::give_back(uint64_t object_bytes) {
   budget_.give_back(object_bytes, 1);
 }
 
+void Residents::adopt_growth(uint64_t bytes) {
+  budget_.adopt(bytes, 0);
+  call_if_pressed();
+}
+
 void Residents::adopt_orphan(uint64_t object_bytes) {
   budget_.adopt_expected(object_bytes, 1);
 }

@@ -93,6 +93,8 @@ class Residents {
   // returned, and itself count until give_back() says that its file is gone (ObjectRoom).
   std::optional<uint64_t> let_go(NodeId node);
   void give_back(uint64_t object_bytes);
+  // The same object has become larger by so much, which give_back() is to have, too.
+  void adopt_growth(uint64_t bytes);
   // An object that an earlier run left and no record names: counts until give_back().
   void adopt_orphan(uint64_t object_bytes);
   // Both at once, for a node without an object; returns the bytes it held.

@@ -506,15 +506,15 @@ io::Task<Result<void>> CachedFileSystem::refresh_open(NodePtr node) {
 NodeReply CachedFileSystem::describe(Node& node) {
   MutexLock lock(node.mutex_);
   node.leave_stale_epoch();
-  return describe_locked(node);
+  return describe_locked(node, node.epoch_);
 }
 
-NodeReply CachedFileSystem::describe_locked(Node& node) {
+NodeReply CachedFileSystem::describe_locked(Node& node, uint64_t epoch) {
   NodeReply reply;
-  reply.id = KernelId::make(node.id().value, node.epoch_);
+  reply.id = KernelId::make(node.id().value, epoch);
   reply.attributes = node.attributes_;
   reply.attributes.inode = node.id().value;
-  const std::optional<uint64_t> visible = node.visible_bytes();
+  const std::optional<uint64_t> visible = node.visible_bytes(epoch);
   if (visible) reply.attributes.size_bytes = *visible;
   reply.attributes_ttl = reply.entry_ttl = std::max(Nanos(0), node.valid_until_ - now());
   // Two kernel inodes of one node do not hear of each other's changes.
@@ -532,7 +532,7 @@ std::optional<Result<AttributesReply>> CachedFileSystem::attributes_hit(KernelId
     if (inode != nullptr && inode->is_parted()) return;
     AttributesReply& reply = *hit.emplace(AttributesReply{node.attributes_, left});
     reply.attributes.inode = node.id_.value;
-    const std::optional<uint64_t> visible = node.visible_bytes();
+    const std::optional<uint64_t> visible = node.visible_bytes(id.epoch());
     if (visible) reply.attributes.size_bytes = *visible;
     if (node.kernel_inodes_.size() > 1 || visible) reply.ttl = Nanos(0);  // as in describe()
   });
@@ -576,7 +576,11 @@ io::Task<Result<AttributesReply>> CachedFileSystem::attributes(KernelId id) {
     if (!known) co_return fail(refreshed.error());
     if (!last_known) metrics_.served_offline.add();
   }
-  const NodeReply reply = describe(*node);
+  NodeReply reply;
+  {
+    MutexLock lock(node->mutex_);
+    reply = describe_locked(*node, id.epoch());
+  }
   AttributesReply answer{reply.attributes, reply.attributes_ttl};
   if (cache::CachedFile* file = node->file_if_any(); file != nullptr && !refreshed)
     answer.attributes.size_bytes = file->size_bytes();

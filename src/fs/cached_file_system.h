@@ -264,7 +264,8 @@ class CachedFileSystem final : public FileSystem {
   // `asked`: the epoch it has to be.
   NodeReply reply_to_lookup(const NodePtr& node, std::optional<uint64_t> asked = std::nullopt);
   NodeReply describe(Node& node);
-  NodeReply describe_locked(Node& node) REQUIRES(node.mutex_);
+  // By the kernel inode of that epoch.
+  NodeReply describe_locked(Node& node, uint64_t epoch) REQUIRES(node.mutex_);
   // The node a name leads to, asked of the source unless what is known is fresh; null: no such
   // name.
   io::Task<Result<NodePtr>> resolve(NodePtr parent, std::string name);
@@ -311,6 +312,7 @@ class CachedFileSystem final : public FileSystem {
   static io::Task<void> drop_pages_task(CachedFileSystem* self, NodePtr node);
   void renew_if_wanted(Node& node);
   static io::Task<void> renew_task(CachedFileSystem* self, NodePtr node);
+  io::Task<void> await_growth(NodePtr node);
 
   // files
   static constexpr pid_t kNoOpener = -1;  // nobody would come again
@@ -354,6 +356,16 @@ class CachedFileSystem final : public FileSystem {
   bool appends_by_open() const {
     return source_.inode_numbers() == source::InodeNumbers::kUnreliable;
   }
+
+  // --- fs/parted_objects.cc
+  struct PartedObject {
+    KernelId id;
+    std::shared_ptr<cache::Incarnation> incarnation;
+  };
+  static std::vector<PartedObject> parted_objects(Node& node);
+  static bool is_read_in_passthrough(Node& node, const cache::Incarnation& incarnation);
+  io::Task<void> catch_up(NodePtr node);
+  io::Task<Result<void>> take_on(PartedObject parted, uint64_t offset, uint64_t end);
 
   // handles whose incarnation was parted
   static std::shared_ptr<cache::Incarnation> parted(Node& node, KernelId id);

@@ -91,7 +91,11 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
     ReadReply reply;
     if (open.incarnation->is_parted()) {
       io::Task<Result<ReadReply>> reading = read_parted(&open, offset, length);
-      co_return co_await std::move(reading);
+      CO_TRY_ASSIGN(ReadReply read, co_await std::move(reading));
+      if (may_be_misread(open, length, read) &&
+          cut_files_.refuses(node->id(), offset, length, now()))
+        co_return fail(Code::kIo, "cut elsewhere");
+      co_return read;
     }
     if (!file.resident()) {
       cache::Readahead::Range range;

@@ -80,6 +80,8 @@ io::Task<Result<OpenReply>> CachedFileSystem::try_open(NodePtr node, Opening ope
   if (!opening.writes()) {
     io::Task<void> looking = look_into_size(node);
     co_await std::move(looking);
+    io::Task<void> awaiting = await_growth(node);
+    co_await std::move(awaiting);
   }
   opening.incarnation = node->file().incarnation();
   io::AsyncMutex::Guard deciding = co_await node->opening.lock();
@@ -229,6 +231,9 @@ std::optional<OpenMode> CachedFileSystem::choose_mode(Node& node, const Opening&
     use = InodeUse::kCached;
   else if (inode != nullptr && inode->passthrough_opens > 0)
     use = inode->generation == node.data_generation() ? InodeUse::kObject : InodeUse::kOldObject;
+  // What the object still lacks at its end this reader finds by another inode only.
+  if (opening.wish == OpenWish::kReadPart && node.visible_bytes(opening.id.epoch()))
+    use = InodeUse::kOldObject;
   return choose_open_mode(opening.wish, use, sent_back_.keeps_cached(node, now()),
                           opening.returned);
 }

@@ -93,8 +93,7 @@ NodeReply CachedFileSystem::reply_to_lookup(const NodePtr& node, std::optional<u
       for (const KernelInode& other : node->kernel_inodes_)
         if (other.epoch != epoch) others.push_back(KernelId::make(node->id().value, other.epoch));
     if (!node->keep_) node->keep_ = node;
-    reply = describe_locked(*node);
-    reply.id = KernelId::make(node->id().value, epoch);
+    reply = describe_locked(*node, epoch);
   }
   // From now on neither kernel inode's attributes are cached: they do not hear of each other.
   for (const KernelId other : others) kernel_->invalidate_attributes(other);

@@ -116,9 +116,12 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   void raise_epoch() REQUIRES(mutex_);
   // The object's there is now; see CachedFile::generation.
   uint64_t data_generation() const REQUIRES(mutex_) { return file_ ? file_->generation() : 0; }
-  // What readers of its object find, while that is less than the file; see CachedFile.
-  std::optional<uint64_t> visible_bytes() const REQUIRES(mutex_) {
-    return handles_ > 0 && file_ ? file_->visible_bytes() : std::nullopt;
+  // What is read in passthrough by the kernel inode of that epoch, while that is less than the
+  // file; see CachedFile.
+  std::optional<uint64_t> visible_bytes(uint64_t epoch) REQUIRES(mutex_) {
+    const KernelInode* inode = find_kernel_inode(epoch);
+    if (inode == nullptr || inode->passthrough_opens == 0) return std::nullopt;
+    return inode->generation == data_generation() ? file_->visible_bytes() : std::nullopt;
   }
   // What the kernel knows by the inode is out of date: it is not opened any more.  In passthrough
   // it reads the object and has no pages.

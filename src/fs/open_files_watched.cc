@@ -13,6 +13,8 @@ constexpr Nanos kMoment = std::chrono::milliseconds(10);
 // The kernel's pages go when what it asks again after a cut has been answered (fs/cut_files.h),
 // also on a busy machine; but not so late that others notice.
 constexpr int kPagesPausesMax = 3;
+// So much an opener waits for; it takes a round trip or two.
+constexpr uint64_t kAwaitedGrowthBytesMax = 4 << 20;
 
 }  // namespace
 
@@ -60,6 +62,8 @@ io::Task<void> CachedFileSystem::ask_open_task(CachedFileSystem* self, NodePtr n
   // Whoever reads it learns of an error by itself.
   if (const Result<void> refreshed = co_await std::move(refreshing); !refreshed)
     log::debug("an open file cannot be asked about: {}", refreshed.error().message());
+  io::Task<void> catching_up = self->catch_up(node);
+  co_await std::move(catching_up);
   self->watch_.give_back(turn, self->now() + self->coherence_.attributes_ttl);
 }
 
@@ -98,6 +102,22 @@ void CachedFileSystem::renew_if_wanted(Node& node) {
   cache::CachedFile* const file = node.file_if_any();
   if (file != nullptr && file->begin_renewal())
     home(KernelId{node.id().value}).spawn(renew_task(this, node.shared_from_this()));
+}
+
+// A reader who opens a file that grew finds all of it.  By an inode that the kernel reads the
+// object by, that is so once the object has grown, too; where that takes long, the reader is sent
+// to another inode (choose_mode).
+io::Task<void> CachedFileSystem::await_growth(NodePtr node) {
+  cache::CachedFile& file = node->file();
+  const std::optional<uint64_t> visible = file.visible_bytes();
+  if (!visible || file.size_bytes() > *visible + kAwaitedGrowthBytesMax) co_return;
+  {
+    io::AsyncMutex::Guard changing = co_await node->changing.lock();
+    io::Task<Result<void>> ending = file.renew_end();
+    if (const Result<void> ended = co_await std::move(ending); !ended)
+      log::debug("a file that grew is opened without its end: {}", ended.error().message());
+  }
+  invalidate_kernel_attributes(*node);
 }
 
 io::Task<void> CachedFileSystem::renew_task(CachedFileSystem* self, NodePtr node) {

@@ -110,6 +110,16 @@ io::Task<Result<size_t>> CachedFileSystem::write_parted(OpenFile* open, buffer::
       append ? source->append(std::move(data)) : source->write(std::move(data), offset);
   const Result<void> written = co_await std::move(writing);
   expire(*open->node);  // it may be the node's file after all
+  // Those for whom the kernel reads the object see it at once.
+  for (const PartedObject& parted : parted_objects(*open->node)) {
+    if (parted.incarnation != open->incarnation) continue;
+    io::AsyncMutex::Guard alone = co_await open->incarnation->catching_up.lock();
+    io::Task<Result<void>> taking =
+        append ? take_on(parted, open->incarnation->copy().size_bytes, UINT64_MAX)
+               : take_on(parted, offset, offset + length);
+    if (const Result<void> taken = co_await std::move(taking); !taken)
+      log::debug("readers do not see what was written: {}", taken.error().message());
+  }
   if (append || !written) invalidate_parted(*open);
   if (!written) co_return fail(written.error());
   co_return length;
@@ -117,6 +127,12 @@ io::Task<Result<size_t>> CachedFileSystem::write_parted(OpenFile* open, buffer::
 
 void CachedFileSystem::invalidate_parted(const OpenFile& open) {
   kernel_->invalidate_node(KernelId::make(open.node->id().value, open.epoch));
+}
+
+bool CachedFileSystem::is_read_in_passthrough(Node& node, const cache::Incarnation& incarnation) {
+  return std::ranges::any_of(parted_objects(node), [&](const PartedObject& parted) {
+    return parted.incarnation.get() == &incarnation && incarnation.copy().object;
+  });
 }
 
 AttributesReply CachedFileSystem::describe_parted(Node& node, Attributes attributes) {
@@ -132,6 +148,10 @@ io::Task<Result<AttributesReply>> CachedFileSystem::parted_attributes(
     const Result<Attributes> now = co_await std::move(asking);
     if (now) attributes = *now;
   }
+  // Readers of the object find so much; what there is more is on its way there.
+  if (is_read_in_passthrough(*node, *incarnation))
+    if (const auto object = incarnation->copy().object->info())
+      attributes.size_bytes = object->size_bytes;
   co_return describe_parted(*node, attributes);
 }
 

@@ -19,10 +19,13 @@ namespace larder::source {
 class PageCacheTrust {
  public:
   bool is_doubtful(int fd);  // may ask the source
-  bool was_doubtful() const { return kind_.load(std::memory_order_relaxed) == Kind::kDoubtful; }
+  bool was_doubtful() const { return kind_.load(std::memory_order_relaxed) >= Kind::kDoubtful; }
+  // The descriptor, whose page cache is doubtful, reads past it from now on (O_DIRECT).
+  void bypass() { kind_.store(Kind::kBypassed, std::memory_order_relaxed); }
+  bool is_bypassed() const { return kind_.load(std::memory_order_relaxed) == Kind::kBypassed; }
 
  private:
-  enum class Kind : uint8_t { kUnknown, kTrusted, kDoubtful };
+  enum class Kind : uint8_t { kUnknown, kTrusted, kDoubtful, kBypassed };
   std::atomic<Kind> kind_{Kind::kUnknown};
 };
 

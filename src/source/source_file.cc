@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <span>
 
-#include "source/believable_read.h"
 #include "base/log.h"
+#include "source/believable_read.h"
 #include "source/operations.h"
 
 namespace larder::source {
@@ -126,6 +126,8 @@ void OpenFile::bypass_page_cache() {
   const int flags = ::fcntl(fd_->get(), F_GETFL);
   if (flags < 0 || ::fcntl(fd_->get(), F_SETFL, flags | O_DIRECT) != 0)
     log::debug("no direct I/O on the source: {}", Error::from_errno().message());
+  else
+    fd_->trust().bypass();
 }
 
 Outcome<Opened> OpenFile::reopen(int flags) {

@@ -62,8 +62,12 @@ TEST_P(CachedOutage, CachedThingsAnswerWhileTheSourceHangs) {
   EXPECT_EQ(stat_error(at("directory")), 0);
   for (int i = 0; i < kHungReaders; ++i) EXPECT_EQ(stat_error(at("cold" + std::to_string(i))), 0);
   // Readers do not come before the object is whole, so that it may be opened in passthrough.
+  const uint64_t opened = source_->requests("open");
   const Descriptor file(at("file"), O_RDONLY);
   ASSERT_TRUE(file.valid());
+  // Whoever keeps a file open gets it opened at the source a moment later: where inode numbers say
+  // nothing there would be no other way to it once its name leads elsewhere.
+  ASSERT_TRUE(LarderMount::eventually([&] { return source_->requests("open") > opened; }));
   hang_readers();
   const uint64_t asked = source_->requests("total");
   EXPECT_TRUE(mount_->completes([&] {

@@ -24,6 +24,11 @@ class FakeKernel final : public fs::KernelPort {
     MutexLock lock(mutex_);
     return backings_.size();
   }
+  // The descriptor of such a file.
+  int backing(int32_t backing_id) const {
+    MutexLock lock(mutex_);
+    return backings_.at(backing_id);
+  }
   // What was invalidated since the last call.
   std::vector<fs::KernelId> take_invalidated_nodes() {
     MutexLock lock(mutex_);
