@@ -44,19 +44,26 @@ class Incarnation {
   bool is_parted() const { return parted_.load(std::memory_order_acquire); }
 
   // A handle has the file open by this, for as long as the handle keeps it.
-  void add(const Opened& opened) {
+  void add(const Opened& opened, bool is_readable) {
     if (!opened) return;
     MutexLock lock(mutex_);
-    std::erase_if(opened_, [](const auto& other) { return other.expired(); });
+    for (auto* const known : {&opened_, &readable_})
+      std::erase_if(*known, [](const auto& other) { return other.expired(); });
     opened_.push_back(opened);
+    if (is_readable) readable_.push_back(opened);
     if (is_parted()) opened->bypass_page_cache();
   }
   // By anything that is open; null: nothing is.
   Opened any() const {
     MutexLock lock(mutex_);
-    for (const auto& opened : opened_)
-      if (Opened file = opened.lock()) return file;
-    return reader_;
+    const Opened file = first_of(opened_);
+    return file ? file : reader_;
+  }
+  // By anything that can be read; null likewise.
+  Opened readable() const {
+    MutexLock lock(mutex_);
+    const Opened file = first_of(readable_);
+    return file ? file : reader_;
   }
 
   // By this its CachedFile does not read any more, as what it gave is doubtful. Should the file be
@@ -118,10 +125,18 @@ class Incarnation {
   io::AsyncMutex catching_up;  // before all mutexes
 
  private:
+  using Handles = std::vector<std::weak_ptr<source::SourceFile>>;
+  static Opened first_of(const Handles& handles) {
+    for (const auto& opened : handles)
+      if (Opened file = opened.lock()) return file;
+    return nullptr;
+  }
+
   std::atomic<bool> parted_{false};
   std::atomic<bool> reader_wanted_{false};
   mutable Mutex mutex_;
-  std::vector<std::weak_ptr<source::SourceFile>> opened_ GUARDED_BY(mutex_);
+  Handles opened_ GUARDED_BY(mutex_);
+  Handles readable_ GUARDED_BY(mutex_);  // of these
   Opened reader_ GUARDED_BY(mutex_);
   Opened kept_ GUARDED_BY(mutex_);
   Copy copy_ GUARDED_BY(mutex_);

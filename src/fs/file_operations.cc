@@ -186,7 +186,7 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::writer_o
   if (open->incarnation->is_parted()) co_return fail(Code::kStale, "replaced outside");
   apply(*open->node, opened.attributes, asked_at);
   if (open->incarnation->is_parted()) co_return fail(Code::kStale, "replaced outside");
-  open->incarnation->add(opened.file);
+  open->incarnation->add(opened.file, false);
   co_return open->other = std::move(opened.file);
 }
 

@@ -319,7 +319,7 @@ Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, const Openi
   open->source = std::move(source);
   open->source_appends = open->source && (opening.flags & O_APPEND) != 0 && appends_by_open();
   open->incarnation = opening.incarnation ? opening.incarnation : node->file().incarnation();
-  open->incarnation->add(open->source);
+  open->incarnation->add(open->source, (open->flags & O_ACCMODE) == O_RDWR);
   {
     MutexLock lock(node->mutex_);
     ++node->handles_;

@@ -48,8 +48,20 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> Node::open_source() {
   io::Task<Result<source::Opened>> asking = fs_.ask_at<source::Opened>(
       shared_from_this(),
       [this](source::Place place) { return fs_.source().open_file(std::move(place), O_RDONLY); });
-  CO_TRY_ASSIGN(source::Opened opened, co_await std::move(asking));
-  if (!fs_.same_file(*this, opened.attributes)) co_return fail(Code::kStale, "replaced outside");
+  Result<source::Opened> found = co_await std::move(asking);
+  if (found && !fs_.same_file(*this, found->attributes))
+    found = fail(Code::kStale, "replaced outside");
+  if (!found && !is_gone(found.error())) co_return fail(found.error());
+  if (!found) {
+    // The name leads elsewhere, or nowhere; a handle may lead to the file.
+    source::Opened held{incarnation->readable(), {}};
+    if (!held.file) co_return fail(found.error());
+    source::Outcome<Attributes> looking = held.file->attributes();
+    CO_TRY_ASSIGN(held.attributes, co_await std::move(looking));
+    if (!fs_.same_file(*this, held.attributes)) co_return fail(found.error());
+    found = std::move(held);
+  }
+  source::Opened& opened = *found;
   if (fs_.apply(*this, opened.attributes, asked_at))
     co_return fail(Code::kStale, "changed outside");
   // Another answer may have overtaken this one.

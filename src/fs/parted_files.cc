@@ -13,13 +13,13 @@ namespace larder::fs {
 namespace {
 
 // A handle that is closed sooner needs no descriptor of its own.
-constexpr Nanos kKeepReaderAfter = std::chrono::milliseconds(100);
+constexpr Nanos kKeepReaderAfter = std::chrono::milliseconds(20);
 
 }  // namespace
 
 // What is read of a file that is open for reading alone goes through the descriptor that all its
-// readers share.  A resident file is opened without one; should the name lead to another file,
-// there would be nothing left to read the old one by.
+// readers share.  A resident file is opened without one; should the name lead to another file, or
+// nowhere, there would be nothing left to read and to describe the old one by.
 io::Task<void> CachedFileSystem::keep_reader(NodePtr node) {
   co_await io::Reactor::current()->sleep(kKeepReaderAfter);
   const auto is_open = [&] {
@@ -35,7 +35,6 @@ io::Task<void> CachedFileSystem::keep_reader(NodePtr node) {
 
 void CachedFileSystem::want_reader(const NodePtr& node, const OpenFile& open) {
   if (open.source || open.file.source_file() || !coherence_.revalidate_at_open) return;
-  if (source_.inode_numbers() != source::InodeNumbers::kUnreliable) return;
   if (open.incarnation->wants_reader()) home(KernelId{node->id().value}).spawn(keep_reader(node));
 }
 

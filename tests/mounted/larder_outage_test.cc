@@ -65,8 +65,8 @@ TEST_P(CachedOutage, CachedThingsAnswerWhileTheSourceHangs) {
   const uint64_t opened = source_->requests("open");
   const Descriptor file(at("file"), O_RDONLY);
   ASSERT_TRUE(file.valid());
-  // Whoever keeps a file open gets it opened at the source a moment later: where inode numbers say
-  // nothing there would be no other way to it once its name leads elsewhere.
+  // Whoever keeps a file open gets it opened at the source a moment later: there would be no other
+  // way to it once its name leads elsewhere.
   ASSERT_TRUE(LarderMount::eventually([&] { return source_->requests("open") > opened; }));
   hang_readers();
   const uint64_t asked = source_->requests("total");
