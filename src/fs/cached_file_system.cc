@@ -425,23 +425,37 @@ void CachedFileSystem::invalidate_kernel(Node& node, std::optional<uint64_t> exc
     kernel_->invalidate_node(KernelId::make(node.id().value, epoch));
 }
 
-io::Task<Result<Attributes>> CachedFileSystem::ask_attributes(NodePtr node, source::Wait wait) {
-  for (;;) {
+io::Task<Result<Attributes>> CachedFileSystem::ask_attributes(NodePtr node, source::Wait wait,
+                                                              bool* by_name) {
+  if (by_name != nullptr) *by_name = true;
+  while (has_name(*node)) {
     const Name name = first_name(*node);
-    const Result<std::string> path = path_of(*node);
-    if (!path) break;
-    io::Task<Result<Attributes>> asking = ask_at<Attributes>(
-        node,
-        [this, wait](source::Place place) { return source_.attributes(std::move(place), wait); });
-    Result<Attributes> attributes = co_await std::move(asking);
+    io::Task<Result<source::Place>> naming = name_of(node);
+    Result<source::Place> place = co_await std::move(naming);
+    Result<Attributes> attributes = place ? Result<Attributes>() : fail(place.error());
+    if (place) {
+      source::Outcome<Attributes> asking = source_.attributes(std::move(*place), wait);
+      attributes = co_await std::move(asking);
+    }
     const bool found = attributes.has_value();
-    if (found ? same_file(*node, *attributes) : !attributes.error().is(Code::kNotFound))
-      co_return attributes;
-    // Moved meanwhile, it or a directory above it?
-    for (const auto& renamed : renames_under_way()) co_await *renamed;
-    const Result<std::string> path_now = path_of(*node);
-    if (path_now && *path_now == *path && (found || !forget_name(*node, name)))
-      co_return attributes;
+    if (found ? same_file(*node, *attributes) : !is_gone(attributes.error())) co_return attributes;
+    // Moved meanwhile?
+    for (const auto& renamed : renames_under_way(nullptr)) co_await *renamed;
+    const Name now = first_name(*node);
+    if (now.parent != name.parent || now.name != name.name) continue;
+    if (!found && forget_name(*node, name)) continue;
+    if (!directories_.find(node->id())) co_return attributes;
+    // A directory that was moved at the source: it is asked itself.
+    doubt(name);
+    break;
+  }
+  if (by_name != nullptr) *by_name = false;
+  if (source::DirectoryPtr open = directories_.find(node->id())) {
+    source::Outcome<Attributes> asking = source_.attributes({std::move(open), {}}, wait);
+    Result<Attributes> attributes = co_await std::move(asking);
+    if (attributes || !is_gone(attributes.error())) co_return attributes;
+    directories_.remove(node->id());  // leads nowhere any more (FUSE, NFS)
+    if (has_name(*node)) co_return attributes;
   }
   // Unlinked, still open: through whatever is open.
   if (const auto open_file = held_source(*node)) {
@@ -454,9 +468,13 @@ io::Task<Result<Attributes>> CachedFileSystem::ask_attributes(NodePtr node, sour
   co_return node->attributes_;  // nobody can change it any more but through here
 }
 
-std::vector<std::shared_ptr<io::Event>> CachedFileSystem::renames_under_way() {
+std::vector<std::shared_ptr<io::Event>> CachedFileSystem::renames_under_way(const Node* directory) {
+  std::vector<std::shared_ptr<io::Event>> over;
   MutexLock lock(renames_mutex_);
-  return renames_;
+  for (const Rename& rename : renames_)
+    if (directory == nullptr || rename.parent == directory || rename.new_parent == directory)
+      over.push_back(rename.over);
+  return over;
 }
 
 // A name that leads nowhere any more, while the file has others; false when it has not.
@@ -469,9 +487,9 @@ bool CachedFileSystem::forget_name(Node& node, const Name& gone) {
   return true;
 }
 
-io::Task<Result<void>> CachedFileSystem::refresh(NodePtr node, source::Wait wait) {
+io::Task<Result<void>> CachedFileSystem::refresh(NodePtr node, source::Wait wait, bool* by_name) {
   const uint64_t asked_at = changes().tick();
-  io::Task<Result<Attributes>> asking = ask_attributes(node, wait);
+  io::Task<Result<Attributes>> asking = ask_attributes(node, wait, by_name);
   const Result<Attributes> attributes = co_await std::move(asking);
   // Gone or replaced: the next look-up of the name must ask the source.
   if (!attributes) {

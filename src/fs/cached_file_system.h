@@ -46,9 +46,13 @@
 #include "fs/same_file.h"
 #include "fs/sent_back.h"
 #include "fs/source_directories.h"
+#include "io/async_shared_mutex.h"
 #include "source/source.h"
 
 namespace larder::fs {
+
+// The name does not lead to the file any more.
+bool is_gone(const Error& error);
 
 // How long what the source said is believed.
 struct CoherenceOptions {
@@ -235,14 +239,28 @@ class CachedFileSystem final : public FileSystem {
 
   // places
   bool has_name(const Node& node) const;  // or is the root
-  // By its first name; kStale when it has none.
+  // A directory that is open itself, else by its name.
   io::Task<Result<source::Place>> place_of(NodePtr node);
+  // By its first name; kStale when it has none.
+  io::Task<Result<source::Place>> name_of(NodePtr node);
   io::Task<Result<source::Place>> place_in(NodePtr parent, std::string name);
   // The directory itself, open.
   io::Task<Result<source::DirectoryPtr>> directory_at(NodePtr node);
   source::DirectoryPtr find_directory(Node& node);  // null: it is not open
-  io::Task<Result<source::DirectoryPtr>> open_beneath(source::DirectoryPtr directory,
-                                                      std::string name);
+  io::Task<Result<source::DirectoryPtr>> open_directory_at(source::Place place);
+  io::Task<Result<source::DirectoryPtr>> open_child(source::DirectoryPtr directory, NodePtr child,
+                                                    std::string name);
+  struct NamedNode {
+    NodePtr node;
+    Name name;
+  };
+  io::Task<Result<source::DirectoryPtr>> open_by_names(NodePtr node, NamedNode* lost);
+  io::Task<bool> was_moved(NodePtr node, Name asked);
+  // The number that tells the node's file from others; 0: the source's do not, or not yet.
+  uint64_t number_of(Node& node) const;
+  uint64_t number_locked(const Node& node) const REQUIRES(node.mutex_);
+  bool is_found_by_number(const Attributes& attributes) const;
+  NodePtr find_moved(const Attributes& attributes);
 
   // names
   std::optional<NodeId> known_child(Node& parent, std::string_view name);
@@ -252,7 +270,9 @@ class CachedFileSystem final : public FileSystem {
   bool is_again(Node& node, const Name& name, const Attributes& attributes) const;
   NodePtr identify(const NodePtr& parent, const std::string& name, const Attributes& attributes);
   void add_name(const NodePtr& node, const NodePtr& parent, std::string_view name);
-  std::vector<std::shared_ptr<io::Event>> renames_under_way();
+  // Those that change names in the directory; null: all.
+  std::vector<std::shared_ptr<io::Event>> renames_under_way(const Node* directory);
+  bool may_be_directory(const std::optional<NodeId>& id);
   bool forget_name(Node& node, const Name& gone);
   void drop_name(const NodePtr& parent, const std::string& name);
   void record_name(catalog::Batch& batch, const Node& parent, const std::string& name, Node& node);
@@ -290,7 +310,8 @@ class CachedFileSystem final : public FileSystem {
   // attributes
   // Asks the source again what it has.  An outage is an error like any other: the caller knows
   // whether what was known before will do.
-  io::Task<Result<void>> refresh(NodePtr node, source::Wait wait = source::Wait::kPatiently);
+  io::Task<Result<void>> refresh(NodePtr node, source::Wait wait = source::Wait::kPatiently,
+                                 bool* by_name = nullptr);
   // The same for who has the file open, whatever the name leads to by now.
   io::Task<Result<void>> refresh_open(NodePtr node);
   bool is_fresh(Node& node);
@@ -394,10 +415,14 @@ class CachedFileSystem final : public FileSystem {
   io::Task<Result<std::shared_ptr<source::SourceFile>>> open_for_writing(NodePtr node, Opening how);
   io::Task<Result<std::shared_ptr<source::SourceFile>>> revalidate_for_reading(NodePtr node,
                                                                                Opening opening);
-  io::Task<Result<Attributes>> ask_attributes(NodePtr node, source::Wait wait);
+  // by_name: set to whether the name led to it.
+  io::Task<Result<Attributes>> ask_attributes(NodePtr node, source::Wait wait,
+                                              bool* by_name = nullptr);
   io::Task<Result<std::shared_ptr<source::SourceFile>>> source_of(OpenFile* open);
 
   // directories
+  static bool is_removed(Node& node);
+  bool sends_away(Node& node);
   io::Task<Result<void>> load_listing(OpenDirectory* open);
   io::Task<Result<std::vector<source::DirectoryEntry>>> list_at(NodePtr node, source::Wait wait);
   bool keeps_times(const Attributes& directory) const;
@@ -450,9 +475,15 @@ class CachedFileSystem final : public FileSystem {
   std::atomic<size_t> listings_ahead_{0};  // under way
   Mutex ahead_mutex_;
   std::deque<Ahead> ahead_ GUARDED_BY(ahead_mutex_);  // oldest first
-  // Set when the source has renamed and the names here have followed.
+  struct Rename {
+    const Node* parent;
+    const Node* new_parent;
+    std::shared_ptr<io::Event> over;  // set when the names here have followed
+  };
   Mutex renames_mutex_;
-  std::vector<std::shared_ptr<io::Event>> renames_ GUARDED_BY(renames_mutex_);
+  std::vector<Rename> renames_ GUARDED_BY(renames_mutex_);
+  // Alone while a directory is renamed at the source and here; shared on the way by names.
+  io::AsyncSharedMutex moving_;
   Mutex space_mutex_;
   std::optional<struct statvfs> space_ GUARDED_BY(space_mutex_);
   Nanos space_valid_until_ GUARDED_BY(space_mutex_){0};
@@ -460,14 +491,19 @@ class CachedFileSystem final : public FileSystem {
 
 template <class T>
 io::Task<Result<T>> CachedFileSystem::ask_at(NodePtr node, Ask<T> ask) {
-  io::Task<Result<source::Place>> placing = place_of(std::move(node));
-  CO_TRY_ASSIGN(source::Place place, co_await std::move(placing));
-  source::Outcome<T> asking = ask(std::move(place));
-  co_return co_await std::move(asking);
+  constexpr int kTriesMax = 8;
+  for (int attempt = 0;; ++attempt) {
+    const Name name = first_name(*node);
+    io::Task<Result<source::Place>> placing = place_of(node);
+    CO_TRY_ASSIGN(source::Place place, co_await std::move(placing));
+    source::Outcome<T> asking = ask(std::move(place));
+    Result<T> answer = co_await std::move(asking);
+    if (answer || !is_gone(answer.error()) || attempt == kTriesMax) co_return answer;
+    io::Task<bool> looking = was_moved(node, name);
+    if (!co_await std::move(looking)) co_return answer;
+  }
 }
 
-// The name does not lead to the file any more.
-bool is_gone(const Error& error);
 // The source cannot be asked now: what is cached may be used beyond its time.
 bool is_outage(const Error& error);
 

@@ -26,10 +26,12 @@ io::Task<Result<uint64_t>> CachedFileSystem::open_directory(KernelId id) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
   const bool revalidates = coherence_.revalidate_at_open && !was_asked_ahead(node->id());
   if (revalidates || !is_fresh(*node)) {
-    io::Task<Result<void>> refreshing = refresh(node);
+    bool by_name = true;
+    io::Task<Result<void>> refreshing = refresh(node, source::Wait::kPatiently, &by_name);
     const Result<void> refreshed = co_await std::move(refreshing);
     if (!refreshed && !is_outage(refreshed.error()))
       co_return fail(disproved(Asked::kUse, refreshed.error(), {first_name(*node)}));
+    if (refreshed && !by_name && sends_away(*node)) co_return fail(Code::kStale, "moved outside");
   }
   bool is_first_use = false;
   {
@@ -42,17 +44,32 @@ io::Task<Result<uint64_t>> CachedFileSystem::open_directory(KernelId id) {
   co_return open_directories_.add(std::move(open));
 }
 
+// Whether an opener is to look the name up again, which leads elsewhere now.  Who stands in the
+// directory comes to it again, at once, and is let in.
+bool CachedFileSystem::sends_away(Node& node) {
+  constexpr Nanos kComesAgainWithin = std::chrono::seconds(1);
+  if (!first_name(node).parent) return false;
+  MutexLock lock(node.mutex_);
+  const Nanos before = std::exchange(node.sent_away_at_, now());
+  return before == Nanos(0) || node.sent_away_at_ - before > kComesAgainWithin;
+}
+
 void CachedFileSystem::release_directory(uint64_t handle) {
   open_directories_.take(handle);
 }
 
 io::Task<Result<void>> CachedFileSystem::sync_directory(uint64_t handle, bool data_only) {
   const NodePtr node = directory_of(handle).node;
-  if (!has_name(*node)) co_return Result<void>();  // removed while open: nothing is left to sync
+  if (is_removed(*node)) co_return Result<void>();  // nothing is left to sync
   io::Task<Result<source::DirectoryPtr>> opening = directory_at(node);
   CO_TRY_ASSIGN(source::DirectoryPtr directory, co_await std::move(opening));
   source::Outcome<void> syncing = source_.sync_directory(std::move(directory), data_only);
   co_return co_await std::move(syncing);
+}
+
+bool CachedFileSystem::is_removed(Node& node) {
+  MutexLock lock(node.mutex_);
+  return node.deleted_;
 }
 
 io::Task<Result<void>> CachedFileSystem::load_listing(OpenDirectory* open) {
@@ -83,7 +100,7 @@ io::Task<Result<void>> CachedFileSystem::load_listing(OpenDirectory* open) {
       co_return Result<void>();
     }
   }
-  if (!has_name(*node)) co_return Result<void>();  // removed while open: empty
+  if (is_removed(*node)) co_return Result<void>();  // empty
   io::Task<Result<std::vector<source::DirectoryEntry>>> listing =
       list_at(node, stored_parts != 0 ? source::Wait::kPatiently : source::Wait::kForAnswer);
   Result<std::vector<source::DirectoryEntry>> listed = co_await std::move(listing);
@@ -103,11 +120,15 @@ io::Task<Result<void>> CachedFileSystem::load_listing(OpenDirectory* open) {
 
 io::Task<Result<std::vector<source::DirectoryEntry>>> CachedFileSystem::list_at(NodePtr node,
                                                                                 source::Wait wait) {
-  io::Task<Result<source::DirectoryPtr>> opening = directory_at(std::move(node));
-  CO_TRY_ASSIGN(source::DirectoryPtr directory, co_await std::move(opening));
-  source::Outcome<std::vector<source::DirectoryEntry>> listing =
-      source_.list(std::move(directory), wait);
-  co_return co_await std::move(listing);
+  for (bool again = true;; again = false) {
+    io::Task<Result<source::DirectoryPtr>> opening = directory_at(node);
+    CO_TRY_ASSIGN(source::DirectoryPtr directory, co_await std::move(opening));
+    source::Outcome<std::vector<source::DirectoryEntry>> listing =
+        source_.list(std::move(directory), wait);
+    Result<std::vector<source::DirectoryEntry>> listed = co_await std::move(listing);
+    if (listed || !again || !is_gone(listed.error())) co_return listed;
+    directories_.remove(node->id());  // its descriptor leads nowhere any more (FUSE, NFS)
+  }
 }
 
 // Whether an equal time of the directory means that its entries are the same.

@@ -44,7 +44,7 @@ io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::stri
   }
   io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = opened(node, id);
   CO_TRY_ASSIGN(std::shared_ptr<source::SourceFile> held, co_await std::move(opening));
-  const bool named = has_name(*node);
+  const bool named = has_name(*node) || find_directory(*node);
   if (!named && !held) held = held_source(*node);
   if (!named && !held) co_return fail(static_cast<Code>(ENODATA));
   io::Task<Result<std::string>> getting =
@@ -69,7 +69,7 @@ io::Task<Result<void>> CachedFileSystem::set_xattr(KernelId id, std::string name
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
   io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = opened(node, id);
   CO_TRY_ASSIGN(std::shared_ptr<source::SourceFile> held, co_await std::move(opening));
-  const bool named = has_name(*node);
+  const bool named = has_name(*node) || find_directory(*node);
   if (!named && !held) held = held_source(*node);
   if (!named && !held) co_return fail(Code::kNotSupported);
   expire(*node);
@@ -90,7 +90,7 @@ io::Task<Result<std::vector<std::string>>> CachedFileSystem::list_xattr(KernelId
   io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = opened(node, id);
   CO_TRY_ASSIGN(std::shared_ptr<source::SourceFile> held, co_await std::move(opening));
   using Names = std::vector<std::string>;
-  const bool named = has_name(*node);
+  const bool named = has_name(*node) || find_directory(*node);
   if (!named && !held) held = held_source(*node);
   if (!named && !held) co_return Names();
   io::Task<Result<Names>> listing =
@@ -106,7 +106,7 @@ io::Task<Result<void>> CachedFileSystem::remove_xattr(KernelId id, std::string n
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
   io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = opened(node, id);
   CO_TRY_ASSIGN(std::shared_ptr<source::SourceFile> held, co_await std::move(opening));
-  const bool named = has_name(*node);
+  const bool named = has_name(*node) || find_directory(*node);
   if (!named && !held) held = held_source(*node);
   if (!named && !held) co_return fail(static_cast<Code>(ENODATA));
   expire(*node);

@@ -352,7 +352,7 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
     io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = opened(node, id);
     CO_TRY_ASSIGN(through, co_await std::move(opening));
   }
-  if (!through && !has_name(*node)) {
+  if (!through && !has_name(*node) && !find_directory(*node)) {
     // Unlinked, still open, changed through a read-only handle or by path of a descriptor.
     through = held_source(*node);
     if (!through) {

@@ -100,7 +100,7 @@ io::Task<Result<OpenReply>> CachedFileSystem::try_open(NodePtr node, Opening ope
 // What an open answers when the name led to the node only until now: the kernel looks the name up
 // again, and that look-up asks the source.
 Error CachedFileSystem::look_again(Node& node, const Error& error, const Opening& opening) {
-  if (!error.is(Code::kNotFound)) return disproved(Asked::kUse, error, {first_name(node)});
+  if (!is_gone(error)) return disproved(Asked::kUse, error, {first_name(node)});
   doubt(first_name(node));
   expire(node);
   if (opening.returned) return error;  // it has been looked up
@@ -137,9 +137,11 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
     co_await std::move(beginning);
   }
   const uint64_t asked_at = changes().tick();
+  const bool follows = how.returned && may_follow_name(*node);
   const auto open_with = [&](int flags) -> io::Task<Result<source::Opened>> {
     if (held) return held->reopen(flags);
-    return ask_at<source::Opened>(node, [this, flags](source::Place place) {
+    return ask_at<source::Opened>(node, [this, flags, follows](source::Place place) {
+      if (follows) place.number = 0;
       return source_.open_file(std::move(place), flags);
     });
   };
@@ -160,11 +162,13 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
     // The kernel empties the inode itself when it has the answer.
     invalidate_kernel(*node, opened ? std::optional(how.id.epoch()) : std::nullopt);
   }
-  if (!opened) co_return fail(look_again(*node, opened.error(), how));
-  if (!same_file(*node, opened->attributes) && !(how.returned && may_follow_name(*node))) {
+  const bool is_another =
+      opened ? !same_file(*node, opened->attributes) : opened.error().is(Code::kStale);
+  if (is_another && !follows) {
     how.returned = false;
     co_return fail(look_again(*node, Error(Code::kNotFound), how));
   }
+  if (!opened) co_return fail(look_again(*node, opened.error(), how));
   apply(*node, opened->attributes, truncates ? changes().tick() : asked_at);
   co_return std::move(opened->file);
 }
@@ -191,8 +195,12 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::revalida
   if (!has_name(*node))
     if (auto held = file.source_file()) co_return held;  // unlinked, and held
   const uint64_t asked_at = changes().tick();
-  io::Task<Result<source::Opened>> asking = ask_at<source::Opened>(
-      node, [this](source::Place place) { return source_.open_file(std::move(place), O_RDONLY); });
+  const bool any = opening.returned;
+  io::Task<Result<source::Opened>> asking =
+      ask_at<source::Opened>(node, [this, any](source::Place place) {
+        if (any) place.number = 0;
+        return source_.open_file(std::move(place), O_RDONLY);
+      });
   Result<source::Opened> opened = co_await std::move(asking);
   if (!opened) {
     if (is_outage(opened.error())) {

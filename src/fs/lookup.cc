@@ -156,21 +156,34 @@ io::Task<Result<CachedFileSystem::NodePtr>> CachedFileSystem::resolve(NodePtr pa
   uint64_t asked_at = 0;
   std::optional<NodeId> known;
   Result<Attributes> attributes = fail(Code::kStale);
+  io::AsyncSharedMutex::Guard unmoved;
   // An answer from before a change of the name made here would undo what is known of it since.
   for (int attempt = 0; attempt < kOvertakenMax; ++attempt) {
     known = known_child(*parent, name);
-    asked_at = changes().tick();
     const source::Wait wait =
         known && load(*known) ? source::Wait::kPatiently : source::Wait::kForAnswer;
     io::Task<Result<source::Place>> placing = place_in(parent, name);
     Result<source::Place> place = co_await std::move(placing);
-    if (place) {
-      source::Outcome<Attributes> asking = source_.attributes(std::move(*place), wait);
-      attributes = co_await std::move(asking);
-    } else {
+    // That the directory is not found says nothing about the name in it.
+    if (!place && !is_outage(place.error())) co_return fail(place.error());
+    if (!place) {
       attributes = fail(place.error());
+      break;
     }
-    if (known_child(*parent, name) == known) break;
+    // At last so that no directory is renamed meanwhile.
+    if (attempt == kOvertakenMax - 1) unmoved = co_await moving_.lock_shared();
+    asked_at = changes().tick();
+    source::Outcome<Attributes> asking = source_.attributes(std::move(*place), wait);
+    attributes = co_await std::move(asking);
+    bool overtaken = known_child(*parent, name) != known;
+    if (!unmoved) {
+      for (const auto& renamed : renames_under_way(parent.get())) {
+        overtaken = true;
+        co_await *renamed;
+      }
+    }
+    MutexLock lock(parent->mutex_);
+    if (!overtaken && asked_at >= parent->renamed_in_at_) break;
   }
   if (attributes) co_return adopt(parent, name, *attributes, asked_at);
   if (attributes.error().is(Code::kNotFound)) {
@@ -204,11 +217,7 @@ Result<CachedFileSystem::NodePtr> CachedFileSystem::resolve_offline(const NodePt
 
 FileIs CachedFileSystem::compare_locked(const Node& node, const Attributes& now,
                                         bool is_other_version) const {
-  const source::InodeNumbers numbers = source_.inode_numbers();
-  const Attributes& before = node.attributes_;
-  // A number from an earlier run may be another file's since.
-  const bool is_known = node.seen_in_this_run_ || numbers == source::InodeNumbers::kStable;
-  return compare_files(numbers, is_known ? before.inode : 0, now.inode, is_other_version);
+  return compare_files(source_.inode_numbers(), number_locked(node), now.inode, is_other_version);
 }
 
 bool CachedFileSystem::same_file(Node& node, const Attributes& attributes) const {
@@ -244,6 +253,7 @@ bool CachedFileSystem::is_again(Node& node, const Name& name, const Attributes& 
 // Which node the file with these attributes is, that was seen under this name.
 CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent, const std::string& name,
                                                      const Attributes& attributes) {
+  if (NodePtr moved = find_moved(attributes)) return moved;
   std::optional<NodeId> numbered;
   if (const auto id = known_child(*parent, name)) {
     NodePtr node = load(*id);
@@ -253,8 +263,8 @@ CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent, cons
     else
       numbered = *id;  // by a listing, which has shown it; not looked at until now
   }
-  const bool several_names =
-      S_ISREG(attributes.mode) && attributes.nlink > 1 && attributes.inode != 0;
+  // It may be known by another name: a file has several, a directory may have been moved.
+  const bool several_names = is_found_by_number(attributes);
   if (several_names) {
     const auto id = env_.catalog.by_inode(attributes.inode);
     if (id && *id) {
@@ -304,10 +314,27 @@ CachedFileSystem::NodePtr CachedFileSystem::adopt(const NodePtr& parent, const s
   const auto stored = env_.catalog.name(parent->id(), name);
   if (!stored || !*stored || (*stored)->node != node->id())
     record_name(batch, *parent, name, *node);
-  if (S_ISREG(attributes.mode) && attributes.nlink > 1 && attributes.inode != 0)
+  if (is_found_by_number(attributes) && (is_new || !S_ISDIR(attributes.mode)))
     batch.put_inode(attributes.inode, node->id());
   if (!env_.catalog.apply(batch)) env_.metrics.store_errors.add();
   return node;
+}
+
+bool CachedFileSystem::is_found_by_number(const Attributes& attributes) const {
+  if (attributes.inode == 0) return false;
+  return S_ISDIR(attributes.mode) ? source_.inodes_are_stable()
+                                  : S_ISREG(attributes.mode) && attributes.nlink > 1;
+}
+
+// The directory that is open at the source is the one with the same number, wherever it is seen.
+CachedFileSystem::NodePtr CachedFileSystem::find_moved(const Attributes& attributes) {
+  const bool tells = source_.inode_numbers() != source::InodeNumbers::kUnreliable;
+  if (!S_ISDIR(attributes.mode) || attributes.inode == 0 || !tells) return nullptr;
+  const auto id = directories_.node_of(attributes.inode);
+  NodePtr node = id ? load(*id) : nullptr;
+  if (!node) return nullptr;
+  MutexLock lock(node->mutex_);
+  return node->deleted_ || !S_ISDIR(node->attributes_.mode) ? nullptr : node;
 }
 
 io::Task<Result<std::string>> CachedFileSystem::read_link(KernelId id) {

@@ -56,7 +56,7 @@ io::Task<Result<NodeReply>> CachedFileSystem::link(KernelId id, KernelId new_par
                                                    std::string new_name) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
   CO_TRY_ASSIGN(const NodePtr parent, this->node(new_parent_id));
-  io::Task<Result<source::Place>> finding = place_of(node);
+  io::Task<Result<source::Place>> finding = name_of(node);
   CO_TRY_ASSIGN(source::Place place, co_await std::move(finding));
   io::Task<Result<source::Place>> placing = place_in(parent, new_name);
   CO_TRY_ASSIGN(source::Place new_place, co_await std::move(placing));
@@ -115,6 +115,7 @@ void CachedFileSystem::after_unlink(const NodePtr& node) {
     if (node->deleted_) node->attributes_.nlink = 0;
     if (node->file_ && !node->deleted_) node->file_->hold_source(false);
   }
+  directories_.remove(node->id());
   if (cache::CachedFile* file = node->cached_file()) file->expect_ctime_change();
   if (!node->persist({})) env_.metrics.store_errors.add();
 }
@@ -163,17 +164,20 @@ io::Task<Result<void>> CachedFileSystem::remove_directory(KernelId parent_id, st
 }
 
 // While a rename has been carried out at the source and not yet here, what is asked of the source
-// by the old path is not found.
+// by the old name is not found.
 class CachedFileSystem::RenameUnderWay {
  public:
-  explicit RenameUnderWay(CachedFileSystem& fs) : fs_(fs) {
+  RenameUnderWay(CachedFileSystem& fs, NodePtr parent, NodePtr new_parent)
+      : fs_(fs), parent_(std::move(parent)), new_parent_(std::move(new_parent)) {
+    note();
     MutexLock lock(fs_.renames_mutex_);
-    fs_.renames_.push_back(over_);
+    fs_.renames_.push_back({parent_.get(), new_parent_.get(), over_});
   }
   ~RenameUnderWay() {
+    note();
     {
       MutexLock lock(fs_.renames_mutex_);
-      std::erase(fs_.renames_, over_);
+      std::erase_if(fs_.renames_, [this](const Rename& rename) { return rename.over == over_; });
     }
     over_->set();
   }
@@ -181,9 +185,24 @@ class CachedFileSystem::RenameUnderWay {
   RenameUnderWay& operator=(const RenameUnderWay&) = delete;
 
  private:
+  void note() {
+    for (const NodePtr& directory : {parent_, new_parent_}) {
+      MutexLock lock(directory->mutex_);
+      directory->renamed_in_at_ = fs_.changes().tick();
+    }
+  }
+
   CachedFileSystem& fs_;
+  const NodePtr parent_;
+  const NodePtr new_parent_;
   const std::shared_ptr<io::Event> over_ = std::make_shared<io::Event>();
 };
+
+// What is not known may be a directory.
+bool CachedFileSystem::may_be_directory(const std::optional<NodeId>& id) {
+  const NodePtr node = id ? load(*id) : nullptr;
+  return !node || node->is_directory();
+}
 
 io::Task<Result<void>> CachedFileSystem::rename(KernelId parent_id, std::string name,
                                                 KernelId new_parent_id, std::string new_name,
@@ -203,11 +222,15 @@ io::Task<Result<void>> CachedFileSystem::rename(KernelId parent_id, std::string 
     io::Task<void> holding = hold_data(other);
     co_await std::move(holding);
   }
+  // Nobody is on the way by names while a directory has no certain one.
+  io::AsyncSharedMutex::Guard alone;
+  if (may_be_directory(moved_id) || (exchange && may_be_directory(other_id)))
+    alone = co_await moving_.lock();
   for (const NodePtr& node : {moved, other})
     if (node) expire(*node);
   change_directory(*parent);
   change_directory(*new_parent);
-  const RenameUnderWay under_way(*this);
+  const RenameUnderWay under_way(*this, parent, new_parent);
   source::Outcome<void> renaming = source_.rename(std::move(place), std::move(new_place), flags);
   const Result<void> renamed = co_await std::move(renaming);
   change_directory(*parent);

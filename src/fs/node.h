@@ -173,6 +173,8 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   // Directories
   std::unordered_map<std::string, Dentry, NameHash, std::equal_to<>> children_ GUARDED_BY(mutex_);
   uint64_t directory_changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock
+  uint64_t renamed_in_at_ GUARDED_BY(mutex_) = 0;         // of these, by a rename
+  Nanos sent_away_at_ GUARDED_BY(mutex_){0};  // an opener was told that the name leads elsewhere
 
   // Extended attributes as that version of the file had them; nullopt: there is none of that name.
   std::map<std::string, std::optional<std::string>, std::less<>> xattrs_ GUARDED_BY(mutex_);

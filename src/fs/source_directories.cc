@@ -65,6 +65,23 @@ void SourceDirectories::clear() {
   open_.set(0);
 }
 
+std::shared_ptr<io::Event> SourceDirectories::begin_opening(NodeId node) {
+  MutexLock lock(mutex_);
+  const auto [opening, is_new] = openings_.try_emplace(node);
+  if (!is_new) return opening->second;
+  opening->second = std::make_shared<io::Event>();
+  return nullptr;
+}
+
+void SourceDirectories::end_opening(NodeId node) {
+  std::shared_ptr<io::Event> ended;
+  {
+    MutexLock lock(mutex_);
+    ended = std::move(openings_.extract(node).mapped());
+  }
+  ended->set();
+}
+
 void SourceDirectories::take_out(Entries::iterator entry, Entries& gone) {
   by_node_.erase(entry->node);
   const auto numbered = by_number_.find(entry->directory->number());

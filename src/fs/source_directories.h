@@ -4,18 +4,22 @@
 // done in it goes there.  The one used longest ago is closed for another; whoever still uses it
 // keeps it.
 //
+// One that is being opened by somebody is waited for by the others.
+//
 // Invariants: there are at most `max` entries; by_node_ has exactly the entries of the list, which
 // is in the order of use; by_number_ has those whose number is known.  Thread-safe.
 #pragma once
 
 #include <cstdint>
 #include <list>
+#include <memory>
 #include <optional>
 #include <unordered_map>
 
 #include "base/ids.h"
 #include "base/metrics.h"
 #include "base/mutex.h"
+#include "io/completion.h"
 #include "source/place.h"
 
 namespace larder::fs {
@@ -33,7 +37,25 @@ class SourceDirectories {
   std::optional<NodeId> node_of(uint64_t number) const;
   void clear();
 
+  // The right to open the node's directory, until it is destroyed.
+  class Opening {
+   public:
+    Opening(SourceDirectories& owner, NodeId node) : owner_(owner), node_(node) {}
+    ~Opening() { owner_.end_opening(node_); }
+    Opening(const Opening&) = delete;
+    Opening& operator=(const Opening&) = delete;
+
+   private:
+    SourceDirectories& owner_;
+    const NodeId node_;
+  };
+  // Null: the caller has the right, and makes an Opening.  Else somebody is opening it, and the
+  // event is set when that has ended.
+  std::shared_ptr<io::Event> begin_opening(NodeId node);
+
  private:
+  void end_opening(NodeId node);
+
   struct Entry {
     NodeId node;
     source::DirectoryPtr directory;
@@ -47,6 +69,7 @@ class SourceDirectories {
   Entries entries_ GUARDED_BY(mutex_);  // the one used last comes first
   std::unordered_map<NodeId, Entries::iterator> by_node_ GUARDED_BY(mutex_);
   std::unordered_map<uint64_t, NodeId> by_number_ GUARDED_BY(mutex_);
+  std::unordered_map<NodeId, std::shared_ptr<io::Event>> openings_ GUARDED_BY(mutex_);
   Gauge& open_;
   Counter& closed_;
 };

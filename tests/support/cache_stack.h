@@ -30,6 +30,7 @@ struct StackOptions {
   uint64_t evict_whole_bytes_max = cache::Options{}.evict_whole_bytes_max;
   uint32_t reactors = 1;
   uint64_t descriptors = 1000;
+  size_t directories_max = 64;
   size_t mapped_objects_max = cache::MappedObjects::kMax;
   uint64_t segment_bytes = 64 << 10;
   uint64_t checkpoint_after_bytes = 256 << 10;

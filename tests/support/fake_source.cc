@@ -39,15 +39,17 @@ namespace {
 // An inode that stays the same wherever it is moved.
 class FakeDirectory final : public source::Directory {
  public:
-  FakeDirectory(std::shared_ptr<void> inode, uint64_t number)
-      : inode_(std::move(inode)), number_(number) {}
+  FakeDirectory(std::shared_ptr<void> inode, uint64_t number,
+                std::shared_ptr<const std::atomic<bool>> current)
+      : inode_(std::move(inode)), number_(number), current_(std::move(current)) {}
   uint64_t number() const override { return number_; }
-  bool is_current() const override { return true; }
+  bool is_current() const override { return current_ == nullptr || current_->load(); }
   const std::shared_ptr<void>& inode() const { return inode_; }
 
  private:
   const std::shared_ptr<void> inode_;
   const uint64_t number_;
+  const std::shared_ptr<const std::atomic<bool>> current_;  // null: the root
 };
 
 std::string parent_of(const std::string& path) {
@@ -317,6 +319,12 @@ void FakeSource::set_inode_numbers(source::InodeNumbers numbers) {
 void FakeSource::set_next_inode(uint64_t inode) {
   MutexLock lock(mutex_);
   next_inode_ = inode;
+}
+
+void FakeSource::lose_root() {
+  MutexLock lock(mutex_);
+  attached_->store(false);
+  attached_ = std::make_shared<std::atomic<bool>>(true);
 }
 
 void FakeSource::set_directory_times_kept(bool kept) {
@@ -645,15 +653,15 @@ std::vector<std::string> FakeSource::files() const {
 
 source::DirectoryPtr FakeSource::root() const {
   MutexLock lock(mutex_);
-  return std::make_shared<FakeDirectory>(root_, 0);
+  return std::make_shared<FakeDirectory>(root_, 0, nullptr);
 }
 
 source::Outcome<source::DirectoryPtr> FakeSource::open_directory(source::Place place) {
   using Opened = source::DirectoryPtr;
-  return call<Opened>(CallKind::kOpenDirectory, [place]() UNDER_MUTEX -> Result<Opened> {
+  return call<Opened>(CallKind::kOpenDirectory, [this, place]() UNDER_MUTEX -> Result<Opened> {
     TRY_ASSIGN(const InodePtr inode, find(place));
     if (!inode->is_directory()) return fail(error_of(ENOTDIR));
-    return std::make_shared<const FakeDirectory>(inode, inode->attributes.inode);
+    return std::make_shared<const FakeDirectory>(inode, inode->attributes.inode, attached_);
   });
 }
 

@@ -71,6 +71,8 @@ class FakeSource final : public source::Source {
   void set_fails_by_ending(bool fails);
   // Of the file: no room, as files have whose size is made up.
   void take_no_room(const std::string& path);
+  // What was open beneath the root is of no use any more.
+  void lose_root();
   void set_inode_numbers(source::InodeNumbers numbers);
   // What is made next gets that inode number, as if it were free again.
   void set_next_inode(uint64_t inode);
@@ -178,6 +180,8 @@ class FakeSource final : public source::Source {
   bool directory_times_kept_ GUARDED_BY(mutex_) = true;
   bool times_zero_ GUARDED_BY(mutex_) = false;
   std::optional<Code> down_ GUARDED_BY(mutex_);
+  std::shared_ptr<std::atomic<bool>> attached_ GUARDED_BY(mutex_) =
+      std::make_shared<std::atomic<bool>>(true);  // what is opened beneath this root is current
   struct Fault {
     CallKind kind;
     Stage stage;

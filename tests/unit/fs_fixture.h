@@ -30,7 +30,7 @@ class FsStack {
           const testing::StackOptions& options = {}, const CoherenceOptions& coherence = {})
       : stack(disk, clock, options) {
     files = std::make_unique<CachedFileSystem>(*stack.environment, source, stack.reactors(),
-                                               coherence, stack.registry);
+                                               coherence, stack.registry, options.directories_max);
     stack.residents->set_evict(
         [this](NodeId node, uint64_t wanted) { return files->evict(node, wanted); });
     files->attach(kernel);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "io/async_semaphore.h"
+#include "io/async_shared_mutex.h"
 #include "io/completion.h"
 #include "io/reactor.h"
 #include "io/when_all.h"
@@ -148,6 +149,74 @@ TEST_P(ReactorTest, AsyncMutexIsFair) {
   run(lock_in_order(&mutex, &order));
   ASSERT_EQ(order.size(), 101u);
   EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+}
+
+Task<void> lock_shared_and_note(AsyncSharedMutex* mutex, int id, std::vector<int>* order) {
+  const AsyncSharedMutex::Guard guard = co_await mutex->lock_shared();
+  order->push_back(id);
+}
+
+Task<void> lock_alone_and_note(AsyncSharedMutex* mutex, int id, std::vector<int>* order) {
+  const AsyncSharedMutex::Guard guard = co_await mutex->lock();
+  order->push_back(id);
+}
+
+Task<void> share_in_order(AsyncSharedMutex* mutex, std::vector<int>* order) {
+  AsyncSharedMutex::Guard held = co_await mutex->lock_shared();
+  TaskGroup group;
+  group.add(lock_shared_and_note(mutex, 0, order));
+  EXPECT_EQ(order->size(), 1U) << "it is shared";
+  group.add(lock_alone_and_note(mutex, 1, order));
+  group.add(lock_shared_and_note(mutex, 2, order));  // after who came before it
+  group.add(lock_shared_and_note(mutex, 3, order));
+  group.add(lock_alone_and_note(mutex, 4, order));
+  EXPECT_EQ(order->size(), 1U);
+  held.unlock();
+  co_await group.wait();
+}
+
+TEST_P(ReactorTest, AsyncSharedMutexIsFair) {
+  AsyncSharedMutex mutex;
+  std::vector<int> order;
+  run(share_in_order(&mutex, &order));
+  EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3, 4}));
+}
+
+struct Shared {
+  AsyncSharedMutex mutex;
+  int alone = 0;  // guarded by mutex, as TSan sees
+  std::atomic<int> sharing = 0;
+};
+
+Task<void> enter_shared(Shared* shared, Reactor* own, int id) {
+  for (int i = 0; i < 30; ++i) {
+    if ((i + id) % 3 == 0) {
+      const AsyncSharedMutex::Guard guard = co_await shared->mutex.lock();
+      EXPECT_EQ(shared->sharing.load(), 0);
+      ++shared->alone;
+      if (i % 7 == 0) co_await own->sleep(Nanos::zero());
+      EXPECT_EQ(shared->sharing.load(), 0);
+    } else {
+      const AsyncSharedMutex::Guard guard = co_await shared->mutex.lock_shared();
+      EXPECT_EQ(Reactor::current(), own);
+      ++shared->sharing;
+      if (i % 5 == 0) co_await own->sleep(Nanos::zero());
+      --shared->sharing;
+    }
+  }
+}
+
+TEST_P(ReactorTest, AsyncSharedMutexExcludesAcrossReactors) {
+  const auto other = start();
+  Shared shared;
+  constexpr int kCoroutines = 12;
+  for (int id = 0; id < kCoroutines; ++id) {
+    reactor_->spawn(enter_shared(&shared, reactor_.get(), id));
+    other->spawn(enter_shared(&shared, other.get(), id));
+  }
+  reactor_->stop();
+  other->stop();
+  EXPECT_EQ(shared.alone, 2 * kCoroutines * 10);
 }
 
 Task<void> take_units(AsyncSemaphore* semaphore, uint64_t units, int id, std::vector<int>* order) {
