@@ -267,6 +267,11 @@ std::optional<NodeId> CachedFileSystem::known_child(Node& parent, std::string_vi
   return (*record)->node;
 }
 
+CachedFileSystem::NodePtr CachedFileSystem::load_child(Node& parent, std::string_view name) {
+  const std::optional<NodeId> id = known_child(parent, name);
+  return id ? load(*id) : nullptr;
+}
+
 void CachedFileSystem::remember_child(Node& parent, const std::string& name, NodeId child,
                                       Nanos ttl, uint64_t asked_at) {
   {

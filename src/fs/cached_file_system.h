@@ -264,6 +264,7 @@ class CachedFileSystem final : public FileSystem {
 
   // names
   std::optional<NodeId> known_child(Node& parent, std::string_view name);
+  NodePtr load_child(Node& parent, std::string_view name);  // null: it is not known
   void recall_names(NodePtr node);
   NodePtr adopt(const NodePtr& parent, const std::string& name, const Attributes& attributes,
                 uint64_t asked_at);
@@ -272,7 +273,6 @@ class CachedFileSystem final : public FileSystem {
   void add_name(const NodePtr& node, const NodePtr& parent, std::string_view name);
   // Those that change names in the directory; null: all.
   std::vector<std::shared_ptr<io::Event>> renames_under_way(const Node* directory);
-  bool may_be_directory(const std::optional<NodeId>& id);
   bool forget_name(Node& node, const Name& gone);
   void drop_name(const NodePtr& parent, const std::string& name);
   void record_name(catalog::Batch& batch, const Node& parent, const std::string& name, Node& node);

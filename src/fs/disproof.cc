@@ -124,8 +124,7 @@ void CachedFileSystem::doubt_way_to(NodePtr directory) {
 
 void CachedFileSystem::doubt_listing(const Name& name) {
   if (!name.parent) return;
-  const std::optional<NodeId> child = known_child(*name.parent, name.name);
-  if (const NodePtr node = child ? load(*child) : nullptr) change_directory(*node);
+  if (const NodePtr node = load_child(*name.parent, name.name)) change_directory(*node);
 }
 
 }  // namespace larder::fs

@@ -206,8 +206,7 @@ io::Task<Result<CachedFileSystem::NodePtr>> CachedFileSystem::resolve(NodePtr pa
 Result<CachedFileSystem::NodePtr> CachedFileSystem::resolve_offline(const NodePtr& parent,
                                                                     const std::string& name,
                                                                     Error error) {
-  const std::optional<NodeId> id = known_child(*parent, name);
-  NodePtr node = id ? load(*id) : nullptr;
+  NodePtr node = load_child(*parent, name);
   // Never "no such file" for what may exist: only the source can say that.
   if (!node) return fail(std::move(error));
   add_name(node, parent, name);

@@ -125,8 +125,7 @@ io::Task<Result<void>> CachedFileSystem::unlink(KernelId parent_id, std::string 
   io::Task<Result<source::Place>> placing = place_in(parent, name);
   CO_TRY_ASSIGN(source::Place place, co_await std::move(placing));
   // Also one that nobody uses: its record and its object go with it.
-  const auto id = known_child(*parent, name);
-  const NodePtr child = id ? load(*id) : nullptr;
+  const NodePtr child = load_child(*parent, name);
   if (child) {
     io::Task<void> holding = hold_data(child);
     co_await std::move(holding);
@@ -149,8 +148,7 @@ io::Task<Result<void>> CachedFileSystem::remove_directory(KernelId parent_id, st
   CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
   io::Task<Result<source::Place>> placing = place_in(parent, name);
   CO_TRY_ASSIGN(source::Place place, co_await std::move(placing));
-  const auto id = known_child(*parent, name);
-  const NodePtr child = id ? load(*id) : nullptr;
+  const NodePtr child = load_child(*parent, name);
   if (child) expire(*child);
   change_directory(*parent);
   source::Outcome<void> removing = source_.remove_directory(std::move(place));
@@ -198,12 +196,6 @@ class CachedFileSystem::RenameUnderWay {
   const std::shared_ptr<io::Event> over_ = std::make_shared<io::Event>();
 };
 
-// What is not known may be a directory.
-bool CachedFileSystem::may_be_directory(const std::optional<NodeId>& id) {
-  const NodePtr node = id ? load(*id) : nullptr;
-  return !node || node->is_directory();
-}
-
 io::Task<Result<void>> CachedFileSystem::rename(KernelId parent_id, std::string name,
                                                 KernelId new_parent_id, std::string new_name,
                                                 unsigned flags) {
@@ -213,19 +205,22 @@ io::Task<Result<void>> CachedFileSystem::rename(KernelId parent_id, std::string 
   CO_TRY_ASSIGN(source::Place place, co_await std::move(placing));
   io::Task<Result<source::Place>> placing_new = place_in(new_parent, new_name);
   CO_TRY_ASSIGN(source::Place new_place, co_await std::move(placing_new));
-  const auto moved_id = known_child(*parent, name);
-  const auto other_id = known_child(*new_parent, new_name);
-  const NodePtr moved = moved_id ? load(*moved_id) : nullptr;
-  const NodePtr other = other_id ? load(*other_id) : nullptr;
   const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+  NodePtr moved = load_child(*parent, name);
+  NodePtr other = load_child(*new_parent, new_name);
   if (other && !exchange) {
     io::Task<void> holding = hold_data(other);
     co_await std::move(holding);
   }
-  // Nobody is on the way by names while a directory has no certain one.
+  // Nobody is on the way by names while a directory has no certain one.  What is not known may be
+  // one.
   io::AsyncSharedMutex::Guard alone;
-  if (may_be_directory(moved_id) || (exchange && may_be_directory(other_id)))
+  if (!moved || moved->is_directory() || (exchange && (!other || other->is_directory()))) {
     alone = co_await moving_.lock();
+    // Who was on the way may have learned of others by these names.
+    moved = load_child(*parent, name);
+    other = load_child(*new_parent, new_name);
+  }
   for (const NodePtr& node : {moved, other})
     if (node) expire(*node);
   change_directory(*parent);

@@ -141,6 +141,26 @@ TEST_P(FsPlaces, NobodyIsOnTheWayByNamesWhileADirectoryIsRenamed) {
   EXPECT_FALSE(source_.exists("Y/d/new"));
 }
 
+TEST_P(FsPlaces, WhatIsRenamedIsWhatTheNameLeadsToByThen) {
+  if (GetParam() == InodeNumbers::kUnreliable) GTEST_SKIP() << "the numbers do not tell";
+  mount_with(2);
+  const KernelId inside = walk("Y/d").id;
+  use_other_directories();
+  let_ttl_pass();
+  const auto opening = source_.hold(CallKind::kOpenDirectory, Stage::kBefore);
+  auto created = fs_->start(inside, files().create(inside, "new", 0644, O_RDWR | O_EXCL, kCaller));
+  opening->wait_for_calls(1);
+  auto renaming = fs_->start(kRoot, files().rename(kRoot, "Y", kRoot, "X", 0));  // waits for it
+  source_.exchange("Y", "Z");
+  const KernelId other = lookup(kRoot, "Y").id;
+  opening->release();
+  ASSERT_TRUE(renaming.get());
+  EXPECT_FALSE(created.get());
+  EXPECT_EQ(lookup(kRoot, "X").id, other);
+  EXPECT_TRUE(try_create(other, "new"));
+  EXPECT_TRUE(source_.exists("X/new"));
+}
+
 TEST_P(FsPlaces, ALookUpThatARenameOvertakesIsMadeAgain) {
   mount_with(64);
   const KernelId before = walk("Y").id;
