@@ -279,6 +279,11 @@ CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent, cons
         agrees = node->attributes_.inode == attributes.inode &&
                  source_.validator(node->attributes_) == source_.validator(attributes);
       }
+      if (agrees && node->is_directory()) {
+        // The number may be another's since: what is known of its names has to be asked for.
+        MutexLock lock(node->mutex_);
+        for (auto& child : node->children_) child.second.valid_until = Nanos(0);
+      }
       if (agrees) return node;
     }
   }

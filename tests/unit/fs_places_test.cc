@@ -216,6 +216,21 @@ TEST_P(FsPlaces, ADirectoryMovedElsewhereIsKnownAgainWhileItIsOpen) {
   EXPECT_TRUE(source_.exists("to/Y/d/new"));
 }
 
+TEST_P(FsPlaces, ANumberThatWasGivenAwayDoesNotBringTheNames) {
+  source_.set_next_inode(77);
+  source_.mkdir("old");
+  source_.put("old/file", "x");
+  mount_with(2);
+  walk("old/file");
+  use_other_directories();
+  walk("old/file");
+  source_.remove("old/file");
+  source_.remove("old");
+  source_.set_next_inode(77);
+  source_.mkdir("new");
+  EXPECT_EQ(try_lookup(lookup(kRoot, "new").id, "file")->id.value, 0U);
+}
+
 TEST_P(FsPlaces, AnOpenerByNameIsSentToWhatHasTheNameNow) {
   mount_with(64);
   const KernelId id = walk("Y").id;
