@@ -189,7 +189,7 @@ std::optional<std::string> CachedFileSystem::path_in_memory(NodeId id) const {
 
 Name CachedFileSystem::first_name(const Node& node, bool* was_lost) const {
   ReaderLock lock(tree_mutex_);
-  if (was_lost != nullptr) *was_lost = node.lost_name_;
+  if (was_lost != nullptr) *was_lost = static_cast<bool>(node.lost_in_);
   return node.names_.empty() ? Name{} : node.names_.front();
 }
 
@@ -211,7 +211,7 @@ void CachedFileSystem::add_name(const NodePtr& node, const NodePtr& parent, std:
   // A directory has one name: being seen under another means it was moved outside.
   if (node->is_directory()) gone.swap(node->names_);
   node->names_.insert(node->names_.begin(), {parent, std::string(name)});
-  node->lost_name_ = false;
+  node->lost_in_ = {};
 }
 
 void CachedFileSystem::drop_name(const NodePtr& parent, const std::string& name) {
@@ -225,7 +225,7 @@ void CachedFileSystem::drop_name(const NodePtr& parent, const std::string& name)
       });
       gone.assign(std::make_move_iterator(first.begin()), std::make_move_iterator(first.end()));
       node->names_.erase(first.begin(), first.end());
-      node->lost_name_ = node->names_.empty();
+      node->lost_in_ = node->names_.empty() ? parent->id() : NodeId{};
     }
     catalog::Batch batch;
     batch.remove(parent->id(), name);

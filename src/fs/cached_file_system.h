@@ -255,6 +255,8 @@ class CachedFileSystem final : public FileSystem {
     Name name;
   };
   io::Task<Result<source::DirectoryPtr>> open_by_names(NodePtr node, NamedNode* lost);
+  io::Task<Result<void>> learn_name(NamedNode lost, Error error);
+  NodePtr lost_in(const Node& node);  // the directory it had its last name in; null: not known
   io::Task<bool> was_moved(NodePtr node, Name asked);
   // The number that tells the node's file from others; 0: the source's do not, or not yet.
   uint64_t number_of(Node& node) const;

@@ -276,8 +276,10 @@ CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent, cons
       }
       if (agrees && !source_.inodes_are_stable()) {
         MutexLock lock(node->mutex_);
-        agrees = node->attributes_.inode == attributes.inode &&
-                 source_.validator(node->attributes_) == source_.validator(attributes);
+        agrees = S_ISDIR(attributes.mode)
+                     ? number_locked(*node) == attributes.inode
+                     : node->attributes_.inode == attributes.inode &&
+                           source_.validator(node->attributes_) == source_.validator(attributes);
       }
       if (agrees && node->is_directory()) {
         // The number may be another's since: what is known of its names has to be asked for.
@@ -326,7 +328,7 @@ CachedFileSystem::NodePtr CachedFileSystem::adopt(const NodePtr& parent, const s
 
 bool CachedFileSystem::is_found_by_number(const Attributes& attributes) const {
   if (attributes.inode == 0) return false;
-  return S_ISDIR(attributes.mode) ? source_.inodes_are_stable()
+  return S_ISDIR(attributes.mode) ? source_.inode_numbers() != source::InodeNumbers::kUnreliable
                                   : S_ISREG(attributes.mode) && attributes.nlink > 1;
 }
 

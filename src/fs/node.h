@@ -143,7 +143,7 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   std::vector<KernelInode> kernel_inodes_ GUARDED_BY(mutex_);
   uint64_t epoch_ GUARDED_BY(mutex_) = 0;
   std::vector<Name> names_;  // guarded by the tree's lock
-  bool lost_name_ = false;   // the last one, in this run; likewise
+  NodeId lost_in_;           // where it had the last one that it lost in this run; likewise
   std::shared_ptr<Node> keep_ GUARDED_BY(mutex_);
   CachedFileSystem& fs_;
 

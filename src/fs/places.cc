@@ -6,6 +6,8 @@
 // then waits for them (moving_); what others have renamed at the source is noticed by the number of
 // what is found under the name, as far as the source's numbers say anything.
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "fs/cached_file_system.h"
 
@@ -71,14 +73,18 @@ io::Task<Result<source::DirectoryPtr>> CachedFileSystem::open_child(source::Dire
 }
 
 // Down from the nearest directory that is open.  `lost` is set to the one that its name does not
-// lead to.
+// lead to, or that has none.
 io::Task<Result<source::DirectoryPtr>> CachedFileSystem::open_by_names(NodePtr node,
                                                                        NamedNode* lost) {
   std::vector<NamedNode> way;  // from the last to the first
   source::DirectoryPtr directory = find_directory(*node);
   for (NodePtr at = node; !directory; directory = find_directory(*at)) {
     Name name = first_name(*at);
-    if (!name.parent) co_return fail(is_removed(*at) ? Code::kNotFound : Code::kStale, "no name");
+    if (!name.parent) {
+      if (is_removed(*at)) co_return fail(Code::kNotFound, "removed");
+      *lost = {std::move(at), {}};
+      co_return fail(Code::kStale, "no known name");
+    }
     NodePtr parent = name.parent;
     way.push_back({std::move(at), std::move(name)});
     at = std::move(parent);
@@ -104,18 +110,48 @@ io::Task<Result<source::DirectoryPtr>> CachedFileSystem::directory_at(NodePtr no
       io::Task<Result<source::DirectoryPtr>> opening = open_by_names(node, &lost);
       opened = co_await std::move(opening);
     }
-    if (opened || !lost.node) co_return opened;
-    // Renamed or removed at the source: the name is learned anew.
-    const Error error = disproved(Asked::kUse, opened.error(), {lost.name});
-    if (attempt == kMovedMax) co_return fail(error);
-    const NodePtr parent = lost.name.parent;
+    if (opened || !lost.node || attempt == kMovedMax) co_return opened;
+    io::Task<Result<void>> learning = learn_name(std::move(lost), opened.error());
+    CO_TRY(co_await std::move(learning));
+  }
+}
+
+// Of a directory that was renamed or removed at the source; fails when it has none.  Most renames
+// leave it in the directory it was in: there it is listed with its number.
+io::Task<Result<void>> CachedFileSystem::learn_name(NamedNode lost, Error error) {
+  NodePtr parent = lost.name.parent;
+  if (parent) {
+    error = disproved(Asked::kUse, std::move(error), {lost.name});
     if (number_of(*parent) == 0) directories_.remove(parent->id());
     io::Task<Result<NodePtr>> resolving = resolve(parent, lost.name.name);
     const Result<NodePtr> found = co_await std::move(resolving);
     if (!found) co_return fail(is_outage(found.error()) ? found.error() : error);
-    // It has one when somebody has seen it elsewhere meanwhile.
-    if (!has_name(*lost.node)) co_return fail(error);
+  } else {
+    parent = lost_in(*lost.node);
   }
+  const uint64_t number = number_of(*lost.node);
+  for (int attempt = 0; attempt < kMovedMax && !has_name(*lost.node); ++attempt) {
+    if (!parent || number == 0) break;
+    io::Task<Result<std::vector<source::DirectoryEntry>>> listing =
+        list_at(parent, source::Wait::kForAnswer);
+    const Result<std::vector<source::DirectoryEntry>> listed = co_await std::move(listing);
+    if (!listed) break;
+    const auto entry = std::ranges::find(*listed, number, &source::DirectoryEntry::inode);
+    if (entry == listed->end()) break;
+    doubt({parent, entry->name});
+    io::Task<Result<NodePtr>> resolving = resolve(parent, entry->name);
+    if (!co_await std::move(resolving)) break;
+  }
+  co_return has_name(*lost.node) ? Result<void>() : fail(error);
+}
+
+CachedFileSystem::NodePtr CachedFileSystem::lost_in(const Node& node) {
+  NodeId parent;
+  {
+    ReaderLock lock(tree_mutex_);
+    parent = node.lost_in_;
+  }
+  return parent ? load(parent) : nullptr;
 }
 
 io::Task<Result<source::Place>> CachedFileSystem::place_in(NodePtr parent, std::string name) {
