@@ -17,8 +17,11 @@ struct Timestamp {
 
   // A reading of a wall clock.
   static constexpr Timestamp of(std::chrono::nanoseconds since_1970) {
-    const auto whole = std::chrono::floor<std::chrono::seconds>(since_1970);
-    return {whole.count(), static_cast<uint32_t>((since_1970 - whole).count())};
+    // Not by std::chrono::floor, which overflows next to the earliest reading.
+    const int64_t whole = since_1970.count() / kPerSecond;
+    const int64_t rest = since_1970.count() % kPerSecond;
+    const bool is_below = rest < 0;
+    return {whole - (is_below ? 1 : 0), static_cast<uint32_t>(is_below ? rest + kPerSecond : rest)};
   }
 
   // Of a timespec or a statx_timestamp.

@@ -120,6 +120,8 @@ class Runner {
     if (operation.kind == Kind::kMount) return mount_again();
     if (is_down_ && !operation.outside) return {};
     if (!operation.outside) wait_for_what_it_needs(operation);
+    if (operation.outside || operation.kind == Kind::kStorm)
+      std::this_thread::sleep_until(is_kept_open_from_);
     switch (operation.kind) {
       case Kind::kQuiet:
         return quiet();
@@ -148,6 +150,10 @@ class Runner {
       });
     if (operation.outside) note_outside(operation.kind, is_new);
     if (operation.kind == Kind::kOpen) {
+      // Larder opens what stays open 20 ms later; before that it has no way to a file that others
+      // change in place and replace.
+      constexpr milliseconds kKeptOpenAfter(60);
+      is_kept_open_from_ = steady_clock::now() + kKeptOpenAfter;
       witnesses_.close(operation.slot);
       if (operation.seed % 2 == 0 && got.error == 0)
         witnesses_.open(operation.slot, source_->directory() + "/" + operation.path);
@@ -331,6 +337,7 @@ class Runner {
   std::optional<Place> place_;  // as programs see the mount
   Witnesses witnesses_;
   Believed believed_;
+  steady_clock::time_point is_kept_open_from_;  // what was opened last, by larder, too
   uint32_t version_ = 0;
   bool is_down_ = false;
 };
