@@ -119,8 +119,10 @@ class Incarnation {
     MutexLock lock(mutex_);
     return last_known_;
   }
-  // True for the first who asks: to open something to read by, should it be parted.
+  // True for the first who asks, until reader_comes(): to open something to read by, should it be
+  // parted.
   bool wants_reader() { return !reader_wanted_.exchange(true); }
+  void reader_comes() { reader_wanted_.store(false); }
 
   io::AsyncMutex catching_up;  // before all mutexes
 

@@ -20,8 +20,10 @@ constexpr Nanos kKeepReaderAfter = std::chrono::milliseconds(20);
 // What is read of a file that is open for reading alone goes through the descriptor that all its
 // readers share.  A resident file is opened without one; should the name lead to another file, or
 // nowhere, there would be nothing left to read and to describe the old one by.
-io::Task<void> CachedFileSystem::keep_reader(NodePtr node) {
+io::Task<void> CachedFileSystem::keep_reader(NodePtr node,
+                                             std::shared_ptr<cache::Incarnation> incarnation) {
   co_await io::Reactor::current()->sleep(kKeepReaderAfter);
+  incarnation->reader_comes();
   const auto is_open = [&] {
     MutexLock lock(node->mutex_);
     return node->handles_ > 0;
@@ -35,7 +37,8 @@ io::Task<void> CachedFileSystem::keep_reader(NodePtr node) {
 
 void CachedFileSystem::want_reader(const NodePtr& node, const OpenFile& open) {
   if (open.source || open.file.source_file() || !coherence_.revalidate_at_open) return;
-  if (open.incarnation->wants_reader()) home(KernelId{node->id().value}).spawn(keep_reader(node));
+  if (open.incarnation->wants_reader())
+    home(KernelId{node->id().value}).spawn(keep_reader(node, open.incarnation));
 }
 
 std::shared_ptr<cache::Incarnation> CachedFileSystem::parted(Node& node, KernelId id) {

@@ -141,6 +141,7 @@ class Runner {
   std::string do_to_both(const Operation& operation) {
     const Action action = twin_.plan(operation, version_);
     const bool is_new = !twin_.exists(operation.path);
+    if (!operation.outside && is_directory_move(operation.kind)) look_first(action);
     const Outcome expected = twin_.apply(action, operation.outside, version_);
     Outcome got = (operation.outside ? behind_ : *place_).apply(action);
     if (is_look(operation.kind))
@@ -195,6 +196,13 @@ class Runner {
     const milliseconds sshfs_seconds(setup_.source == SourceKind::kSshfs ? 1000 : 0);
     if (change == steady_clock::time_point()) return;
     std::this_thread::sleep_until(change + milliseconds(setup_.ttl_ms) + kOnTheWay + sshfs_seconds);
+  }
+
+  // As mv(1) does.  The kernel cannot find out during a rename that a directory is elsewhere.
+  void look_first(const Action& action) const {
+    struct stat ignored;
+    for (const std::string& name : {action.path, action.other})
+      ::lstat(place_->at(name).c_str(), &ignored);
   }
 
   // While not all is quiet a file that is open shows what it was or what it has become.
