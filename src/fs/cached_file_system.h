@@ -329,6 +329,7 @@ class CachedFileSystem final : public FileSystem {
 
   // files that are open while they change elsewhere
   bool is_watching() const;
+  Nanos watch_period() const;
   void watch(Node& node);
   static io::Task<void> ask_open_task(CachedFileSystem* self, NodePtr node, OpenWatch::Turn turn);
   void note_cut(Node& node);

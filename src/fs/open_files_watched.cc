@@ -8,6 +8,8 @@ namespace larder::fs {
 namespace {
 
 constexpr Nanos kWatchedTtlMax = std::chrono::hours(24);
+// Where programs are told nothing that was not asked for just then, files that nobody asks about.
+constexpr Nanos kWatchedTtlMin = std::chrono::milliseconds(250);
 // A node whose time is not over yet is looked at a moment after it is.
 constexpr Nanos kMoment = std::chrono::milliseconds(10);
 // The kernel's pages go when what it asks again after a cut has been answered (fs/cut_files.h),
@@ -20,13 +22,16 @@ constexpr uint64_t kAwaitedGrowthBytesMax = 4 << 20;
 
 // Where others change the source; what is believed for a day is not expected to change.
 bool CachedFileSystem::is_watching() const {
-  return coherence_.revalidate_at_open && coherence_.attributes_ttl > Nanos(0) &&
-         coherence_.attributes_ttl < kWatchedTtlMax;
+  return coherence_.revalidate_at_open && coherence_.attributes_ttl < kWatchedTtlMax;
+}
+
+Nanos CachedFileSystem::watch_period() const {
+  return coherence_.attributes_ttl == Nanos(0) ? kWatchedTtlMin : coherence_.attributes_ttl;
 }
 
 void CachedFileSystem::watch(Node& node) {
   if (!is_watching()) return;
-  const Nanos due = now() + coherence_.attributes_ttl;
+  const Nanos due = now() + watch_period();
   MutexLock lock(node.mutex_);
   if (node.watch_ticket_ == 0) node.watch_ticket_ = watch_.add(node.id(), due);
 }
@@ -48,7 +53,7 @@ cache::NextStep CachedFileSystem::watch_step() {
     else if (now() < valid_until)  // others have asked
       watch_.give_back(turn, valid_until + kMoment);
     else if (!source_.is_up())
-      watch_.give_back(turn, now() + coherence_.attributes_ttl);
+      watch_.give_back(turn, now() + watch_period());
     else
       home(KernelId{node->id().value}).spawn(ask_open_task(this, node, turn));
   }
@@ -64,7 +69,7 @@ io::Task<void> CachedFileSystem::ask_open_task(CachedFileSystem* self, NodePtr n
     log::debug("an open file cannot be asked about: {}", refreshed.error().message());
   io::Task<void> catching_up = self->catch_up(node);
   co_await std::move(catching_up);
-  self->watch_.give_back(turn, self->now() + self->coherence_.attributes_ttl);
+  self->watch_.give_back(turn, self->now() + self->watch_period());
 }
 
 // Before anything here knows of the new size: what the kernel asks from now on it asks with nothing

@@ -120,8 +120,7 @@ class Runner {
     if (operation.kind == Kind::kMount) return mount_again();
     if (is_down_ && !operation.outside) return {};
     if (!operation.outside) wait_for_what_it_needs(operation);
-    if (operation.outside || operation.kind == Kind::kStorm)
-      std::this_thread::sleep_until(is_kept_open_from_);
+    if (operation.outside || operation.kind == Kind::kStorm) prepare_for_changes();
     switch (operation.kind) {
       case Kind::kQuiet:
         return quiet();
@@ -196,6 +195,16 @@ class Runner {
     const milliseconds sshfs_seconds(setup_.source == SourceKind::kSshfs ? 1000 : 0);
     if (change == steady_clock::time_point()) return;
     std::this_thread::sleep_until(change + milliseconds(setup_.ttl_ms) + kOnTheWay + sshfs_seconds);
+  }
+
+  // A change that others make before larder has looked at a file that was written here cannot be
+  // told from what was written (docs/SEMANTICS.md).
+  void prepare_for_changes() const {
+    std::this_thread::sleep_until(is_kept_open_from_);
+    if (!place_) return;
+    struct stat ignored;
+    for (uint32_t slot = 0; slot < kFileSlots; ++slot)
+      if (place_->file(slot) >= 0) ::fstat(place_->file(slot), &ignored);
   }
 
   // As mv(1) does.  The kernel cannot find out during a rename that a directory is elsewhere.
