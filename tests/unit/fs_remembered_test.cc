@@ -16,7 +16,7 @@ using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
 TEST(LinkTextTest, IsGivenForItsVersionOnly) {
-  const Validator first{1, 2, 3, 4}, second{1, 2, 5, 4};
+  const Validator first{1, {2, 0}, {3, 0}, 4}, second{1, {2, 0}, {5, 0}, 4};
   LinkText text;
   EXPECT_EQ(text.of(first), "");
   EXPECT_FALSE(text.observe(first)) << "none was given";
