@@ -397,7 +397,8 @@ class CachedFileSystem final : public FileSystem {
   void invalidate_parted(const OpenFile& open);
   static AttributesReply describe_parted(Node& node, Attributes attributes);
   void want_reader(const NodePtr& node, const OpenFile& open);
-  static io::Task<void> keep_reader(NodePtr node, std::shared_ptr<cache::Incarnation> incarnation);
+  static io::Task<void> keep_reader(std::weak_ptr<Node> opened_node,
+                                    std::shared_ptr<cache::Incarnation> incarnation);
   io::Task<Result<ReadReply>> read_parted(OpenFile* open, uint64_t offset, size_t length);
   io::Task<Result<size_t>> write_parted(OpenFile* open, buffer::BufferRef data, uint64_t offset,
                                         bool append);

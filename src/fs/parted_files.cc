@@ -20,10 +20,12 @@ constexpr Nanos kKeepReaderAfter = std::chrono::milliseconds(20);
 // What is read of a file that is open for reading alone goes through the descriptor that all its
 // readers share.  A resident file is opened without one; should the name lead to another file, or
 // nowhere, there would be nothing left to read and to describe the old one by.
-io::Task<void> CachedFileSystem::keep_reader(NodePtr node,
+io::Task<void> CachedFileSystem::keep_reader(std::weak_ptr<Node> opened_node,
                                              std::shared_ptr<cache::Incarnation> incarnation) {
   co_await io::Reactor::current()->sleep(kKeepReaderAfter);
   incarnation->reader_comes();
+  const NodePtr node = opened_node.lock();
+  if (!node) co_return;
   const auto is_open = [&] {
     MutexLock lock(node->mutex_);
     return node->handles_ > 0;
