@@ -25,7 +25,8 @@ io::Task<void> CachedFileSystem::keep_reader(std::weak_ptr<Node> opened_node,
   co_await io::Reactor::current()->sleep(kKeepReaderAfter);
   incarnation->reader_comes();
   const NodePtr node = opened_node.lock();
-  if (!node) co_return;
+  // It is not worth a descriptor that somebody cannot do without.
+  if (!node || !node->fs_.env_.open_files.may_hold()) co_return;
   const auto is_open = [&] {
     MutexLock lock(node->mutex_);
     return node->handles_ > 0;
