@@ -77,7 +77,7 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::opened(N
 
 std::shared_ptr<source::SourceFile> CachedFileSystem::parted_reader(const OpenFile& open) {
   if (open.source && (open.flags & O_ACCMODE) == O_RDWR) return open.source;
-  return open.incarnation->reader();
+  return open.incarnation->readable();
 }
 
 io::Task<Result<ReadReply>> CachedFileSystem::read_parted(OpenFile* open, uint64_t offset,

@@ -45,16 +45,18 @@ io::Task<void> CachedFileSystem::catch_up(NodePtr node) {
     io::AsyncMutex::Guard alone = co_await parted.incarnation->catching_up.lock();
     const uint64_t bytes = parted.incarnation->copy().size_bytes;
     io::Task<Result<void>> taking = take_on(parted, may_differ ? 0 : bytes, UINT64_MAX);
-    if (const Result<void> taken = co_await std::move(taking); !taken)
+    if (const Result<void> taken = co_await std::move(taking); !taken) {
       log::debug("a file that its name leads to no more cannot be read again: {}",
                  taken.error().message());
+      parted.incarnation->take_version({});  // all of it is compared at the next turn
+    }
   }
 }
 
 // Brings [offset, end) of the file into the object, and what the file has behind the object's end.
 io::Task<Result<void>> CachedFileSystem::take_on(PartedObject parted, uint64_t offset,
                                                  uint64_t end) {
-  const std::shared_ptr<source::SourceFile> from = parted.incarnation->any();
+  const std::shared_ptr<source::SourceFile> from = parted.incarnation->readable();
   const cache::Incarnation::Copy copy = parted.incarnation->copy();
   if (!from || !copy.object) co_return fail(Code::kNotFound, "nothing to read it by");
   const buffer::BufferRef theirs = env_.pool.allocate(kStepBytes);

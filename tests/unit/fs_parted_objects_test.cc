@@ -86,6 +86,17 @@ TEST_F(PartedObject, StaysWithAFileThatWasReplaced) {
   release(reader);
 }
 
+TEST_F(PartedObject, IsComparedAgainWhenTheSourceHadABadMoment) {
+  const OpenReply reader = keep_open();
+  const std::string content = random_text(9, 3 * kBlock);
+  source_.overwrite("file", 0, content);
+  source_.fail_next(CallKind::kRead, Code::kIo);
+  look();
+  look();
+  EXPECT_TRUE(comes(reader, content));
+  release(reader);
+}
+
 TEST_F(PartedObject, IsNotCutWhenTheSourceHasABadMoment) {
   const OpenReply reader = keep_open();
   const std::string before = source_.content("file");
