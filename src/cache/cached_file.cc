@@ -142,6 +142,11 @@ bool CachedFile::resident() const {
   return resident_locked();
 }
 
+bool CachedFile::is_racy() const {
+  MutexLock lock(mutex_);
+  return racy_;
+}
+
 bool CachedFile::empty() const {
   MutexLock lock(mutex_);
   return blocks_.present_blocks() == 0 && fetches_.empty();
@@ -216,6 +221,8 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy, Oth
         if (parted != nullptr) *parted = incarnation_;
         incarnation_.reset();
         unsynced_.take();  // of the other file
+      } else if (incarnation_ && dropped.reader) {
+        incarnation_->keep(dropped.reader);
       }
       list_if_open();
     }

@@ -106,6 +106,8 @@ class CachedFile {
   uint64_t block_bytes() const { return 1ULL << block_shift_; }
   // Every block present and no change under way: may be opened in passthrough.
   bool resident() const;
+  // The data may be dropped at the next observation, though the file be the same; see observe().
+  bool is_racy() const;
   // Nothing is cached and nothing is being fetched.
   bool empty() const;
 

@@ -178,18 +178,18 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
 io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::revalidate_for_reading(
     NodePtr node, Opening opening) {
   cache::CachedFile& file = node->file();
-  const bool resident = file.resident();
   if (!coherence_.revalidate_at_open && is_fresh(*node)) co_return nullptr;
-  if (resident) {
+  if (file.resident() && !file.is_racy()) {
     io::Task<Result<void>> refreshing = refresh(node);
     const Result<void> refreshed = co_await std::move(refreshing);
-    if (refreshed) co_return nullptr;
-    if (is_outage(refreshed.error())) {
+    if (!refreshed && is_outage(refreshed.error())) {
       metrics_.served_offline.add();
       co_return nullptr;
     }
-    if (!is_gone(refreshed.error())) co_return fail(refreshed.error());
-    if (!opening.returned) co_return fail(look_again(*node, Error(Code::kNotFound), opening));
+    if (!refreshed && !is_gone(refreshed.error())) co_return fail(refreshed.error());
+    if (!refreshed && !opening.returned)
+      co_return fail(look_again(*node, Error(Code::kNotFound), opening));
+    if (refreshed && file.resident()) co_return nullptr;
   }
   // It will be read from the source: opening it there answers both questions at once.
   if (!has_name(*node))

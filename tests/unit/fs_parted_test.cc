@@ -88,6 +88,22 @@ TEST_P(WhateverTheNumbers, WhatIsChangedInPlaceIsReadNewByWhoHasItOpen) {
   release(writer);
 }
 
+// What is cached of a file that has just been changed may be dropped at the next look at it.
+TEST_P(WhateverTheNumbers, AFileOpenedRightAfterAChangeStaysThatFile) {
+  source_.set_inode_numbers(GetParam());
+  source_.put("file", old_);
+  mount();
+  EXPECT_EQ(read_by_name(), old_);
+  const KernelId id = lookup(kRoot, "file").id;
+  const OpenReply reader = open(id);
+  let_ttl_pass();
+  attributes(id);  // dropped
+  replace(new_);
+  EXPECT_EQ(read_by_name(), new_);
+  EXPECT_EQ(read(reader), old_);
+  release(reader);
+}
+
 // chmod, chown, utimens and setxattr of an open file come without its handle.
 TEST_P(WhateverTheNumbers, ChangesOfAnOpenFileAreNotMadeToTheOneThatReplacedIt) {
   for (const int flags : {O_RDONLY, O_RDWR}) {
