@@ -89,8 +89,8 @@ Result<size_t> read_past_page_cache(int fd, std::span<std::byte> into, uint64_t 
   return reader.read(fresh.get(), into, offset);
 }
 
-// Through a descriptor whose file may have no other way to it: its end is where it has nothing when
-// it is asked once more.
+}  // namespace
+
 Result<size_t> read_directly(int fd, std::span<std::byte> into, uint64_t offset) {
   thread_local DirectReader reader;
   size_t done = 0;
@@ -102,12 +102,10 @@ Result<size_t> read_directly(int fd, std::span<std::byte> into, uint64_t offset)
   return done;
 }
 
-}  // namespace
-
 bool PageCacheTrust::is_doubtful(int fd) {
   Kind kind = kind_.load(std::memory_order_relaxed);
   if (kind == Kind::kUnknown) {
-    struct statfs fs{};
+    struct statfs fs {};
     if (::fstatfs(fd, &fs) != 0) return true;
     kind = fs.f_type == FUSE_SUPER_MAGIC ? Kind::kDoubtful : Kind::kTrusted;
     kind_.store(kind, std::memory_order_relaxed);
@@ -128,7 +126,6 @@ bool may_be_filled_up(std::span<const std::byte> bytes, uint64_t offset) {
 
 Result<size_t> read_believably(int fd, std::span<std::byte> into, uint64_t offset,
                                PageCacheTrust& trust) {
-  if (trust.is_bypassed()) return read_directly(fd, into, offset);
   thread_local std::vector<std::byte> second;
   auto pause = kPauseMin;
   for (int tries = 0; tries < kTriesMax; ++tries, pause *= 2) {

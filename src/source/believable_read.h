@@ -34,6 +34,10 @@ class PageCacheTrust {
 Result<size_t> read_believably(int fd, std::span<std::byte> into, uint64_t offset,
                                PageCacheTrust& trust);
 
+// The same through a descriptor that reads past the page cache (PageCacheTrust::bypass): less where
+// the file ends, or the kernel says so (source/end_by_reading.h).  Blocks.
+Result<size_t> read_directly(int fd, std::span<std::byte> into, uint64_t offset);
+
 // Whether a short answer could have been made into these bytes: a page of the file, of those that
 // begin at `offset`, ends in zeros.  For the function above, and tests.
 bool may_be_filled_up(std::span<const std::byte> bytes, uint64_t offset);

@@ -2,6 +2,8 @@
 // the closer.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <utility>
 
@@ -20,6 +22,8 @@ class SharedFd {
   SharedFd& operator=(const SharedFd&) = delete;
   int get() const { return fd_.fd.get(); }
   PageCacheTrust& trust() { return trust_; }
+
+  std::atomic<uint64_t> last_end_bytes{0};  // where the file was last seen to end
 
  private:
   PageCacheTrust trust_;

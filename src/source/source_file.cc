@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "source/believable_read.h"
+#include "source/end_by_reading.h"
 #include "source/operations.h"
 
 namespace larder::source {
@@ -27,13 +28,40 @@ Result<void> write_fully(int fd, std::span<const std::byte> from, uint64_t offse
   return {};
 }
 
+// Where the file ends and where the kernel cuts off what it reads, while its file system describes
+// what its name leads to, are two things.
+Result<size_t> read_to_its_own_end(SharedFd& fd, std::span<std::byte> into, uint64_t offset) {
+  size_t done = 0;
+  while (true) {
+    TRY_ASSIGN(const size_t got, read_directly(fd.get(), into.subspan(done), offset + done));
+    done += got;
+    const uint64_t at = offset + done;
+    if (done == into.size() || at >= fd.last_end_bytes) return done;
+    TRY_ASSIGN(fd.last_end_bytes, end_by_reading(fd.get(), {fd.last_end_bytes, at}));
+    if (at >= fd.last_end_bytes) return done;
+  }
+}
+
+// Of the file itself, also where its file system describes what its name leads to.
+Result<Attributes> with_own_size(SharedFd& fd, Attributes described) {
+  if (!fd.trust().is_bypassed()) return described;
+  const Result<uint64_t> end = end_by_reading(fd.get(), {fd.last_end_bytes, described.size_bytes});
+  if (!end && end.error().is(static_cast<Code>(EBADF))) return described;  // opened to be written
+  if (!end) return fail(end.error());
+  described.size_bytes = *end;
+  fd.last_end_bytes = *end;
+  return described;
+}
+
 }  // namespace
 
 Outcome<size_t> OpenFile::read(buffer::BufferRef into, size_t length, uint64_t offset) {
   CHECK(length <= into.bytes().size());
   // The worker shares both: neither the file nor the caller need be there when it comes back.
   auto work = [fd = fd_, into, length, offset] {
-    return read_believably(fd->get(), into.bytes().first(length), offset, fd->trust());
+    const std::span<std::byte> bytes = into.bytes().first(length);
+    return fd->trust().is_bypassed() ? read_to_its_own_end(*fd, bytes, offset)
+                                     : read_believably(fd->get(), bytes, offset, fd->trust());
   };
   auto call = Dispatcher::call<size_t>(dispatcher_, CallKind::kRead, std::move(work));
   Result<size_t> done = co_await std::move(call);
@@ -73,16 +101,20 @@ Outcome<void> OpenFile::sync(bool data_only) {
 }
 
 Outcome<Attributes> OpenFile::attributes() {
-  return Dispatcher::call<Attributes>(dispatcher_, CallKind::kAttributes, [root = root_, fd = fd_] {
-    return operations::attributes(*root, fd->get());
-  });
+  return Dispatcher::call<Attributes>(
+      dispatcher_, CallKind::kAttributes, [root = root_, fd = fd_]() -> Result<Attributes> {
+        TRY_ASSIGN(const Attributes described, operations::attributes(*root, fd->get()));
+        return with_own_size(*fd, described);
+      });
 }
 
 Outcome<Attributes> OpenFile::set_attributes(AttributeChange change) {
-  return Dispatcher::call<Attributes>(dispatcher_, CallKind::kSetAttributes,
-                                      [root = root_, fd = fd_, change] {
-                                        return operations::set_attributes(*root, fd->get(), change);
-                                      });
+  return Dispatcher::call<Attributes>(
+      dispatcher_, CallKind::kSetAttributes,
+      [root = root_, fd = fd_, change]() -> Result<Attributes> {
+        TRY_ASSIGN(const Attributes set, operations::set_attributes(*root, fd->get(), change));
+        return with_own_size(*fd, set);
+      });
 }
 
 Outcome<void> OpenFile::allocate(int mode, uint64_t offset, uint64_t length) {

@@ -19,10 +19,14 @@ class OpenFile final : public SourceFile {
   // Bytes one copy_range copies at most: more would hardly be done within the time-out.
   static constexpr size_t kCopyMax = 16 << 20;
 
-  OpenFile(std::shared_ptr<Dispatcher> dispatcher, std::shared_ptr<const Root> root, CountedFd fd)
+  // size_bytes: of the file when it was opened.
+  OpenFile(std::shared_ptr<Dispatcher> dispatcher, std::shared_ptr<const Root> root, CountedFd fd,
+           uint64_t size_bytes)
       : dispatcher_(std::move(dispatcher)),
         root_(std::move(root)),
-        fd_(std::make_shared<SharedFd>(std::move(fd), dispatcher_->closer())) {}
+        fd_(std::make_shared<SharedFd>(std::move(fd), dispatcher_->closer())) {
+    fd_->last_end_bytes = size_bytes;
+  }
 
   Outcome<size_t> read(buffer::BufferRef into, size_t length, uint64_t offset) override;
   bool fails_by_ending() const override { return fd_->trust().was_doubtful(); }
@@ -71,7 +75,8 @@ Outcome<Opened> open_by(std::shared_ptr<Dispatcher> dispatcher, std::shared_ptr<
   Outcome<Counted> opening = Dispatcher::call<Counted>(dispatcher, kind, std::move(counted));
   CO_TRY_ASSIGN(Counted got, co_await std::move(opening));
   CountedFd fd{std::move(got.slot), std::move(got.opened.fd)};
-  auto file = std::make_shared<OpenFile>(dispatcher, root, std::move(fd));
+  auto file =
+      std::make_shared<OpenFile>(dispatcher, root, std::move(fd), got.opened.attributes.size_bytes);
   co_return Opened{std::move(file), got.opened.attributes};
 }
 

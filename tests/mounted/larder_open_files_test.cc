@@ -48,6 +48,32 @@ TEST_P(OverSources, WhoReadsAReplacedFileReadsItToItsEnd) {
   EXPECT_TRUE(rest.data == old_data.substr(kFirst));
 }
 
+// sshfs itself shows fstat(2) what the name leads to.
+TEST_P(OverSources, WhoHasAReplacedFileOpenIsShownItsSize) {
+  for (const char* const passthrough : {"passthrough=off", "passthrough=on"})
+    for (const size_t new_size : {size_t{0}, size_t{67'808}, size_t{200'000}}) {
+      SCOPED_TRACE(std::string(passthrough) + ", " + std::to_string(new_size));
+      const std::string old_data = pattern(110'032, 1);
+      put("file", old_data);
+      outlive_attr_ttl();
+      ASSERT_TRUE(mount({passthrough}));
+      const Descriptor reader(at("file"), O_RDONLY);
+      EXPECT_TRUE(read_at(reader.get(), 0, old_data.size()).data == old_data);
+      outlive_attr_ttl();
+      replace("file", pattern(new_size, 2));
+      EXPECT_TRUE(in_time([&] { return read_file(at("file")).data == pattern(new_size, 2); }));
+      for (int i = 0; i < 2; ++i) {
+        struct stat own {};
+        ASSERT_EQ(fstat(reader.get(), &own), 0);
+        EXPECT_EQ(own.st_size, static_cast<off_t>(old_data.size()));
+        const FileContent read = read_at(reader.get(), 0, 2 * old_data.size());
+        EXPECT_EQ(read.error, 0);
+        EXPECT_TRUE(read.data == old_data) << read.data.size();
+        outlive_attr_ttl();
+      }
+    }
+}
+
 TEST_P(OverSources, WhatTwoAppendInTurnsIsAllThere) {
   put("log", "start\n");
   ASSERT_TRUE(mount());
@@ -75,7 +101,8 @@ TEST_P(OverSources, ChangesOfAReplacedFileAreNotMadeToTheNewOne) {
   const Descriptor file(at("file"), O_RDWR);
   EXPECT_EQ(read_at(file.get(), 0, 3).data, "old");
   replace("file", "another");
-  struct stat before{}, after{}, own{};
+  struct stat before {
+  }, after{}, own{};
   ASSERT_EQ(stat(real("file").c_str(), &before), 0);
   EXPECT_EQ(fchmod(file.get(), 0600), 0);
   EXPECT_EQ(fchown(file.get(), 7, 8), 0);
