@@ -55,6 +55,10 @@ int move_name(const std::string& from, const std::string& to, unsigned flags) {
 
 }  // namespace
 
+bool is_readable(int fd) {
+  return (fcntl(fd, F_GETFL) & O_ACCMODE) != O_WRONLY;
+}
+
 Outcome read_from(int fd, uint64_t offset, uint64_t length) {
   auto content = testing_support::read_at(fd, offset, length);
   return {content.error, static_cast<int64_t>(content.data.size()), std::move(content.data)};

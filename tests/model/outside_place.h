@@ -51,6 +51,7 @@ class Place {
   std::array<int, kDirectorySlots> directories_;
 };
 
+bool is_readable(int fd);
 // All that is there, from `offset` on.
 Outcome read_from(int fd, uint64_t offset, uint64_t length);
 

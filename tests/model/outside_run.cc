@@ -49,10 +49,6 @@ bool is_look(Kind kind) {
          kind == Kind::kListIn;
 }
 
-bool is_readable(int fd) {
-  return (fcntl(fd, F_GETFL) & O_ACCMODE) != O_WRONLY;
-}
-
 // Descriptors of the source itself beside the mount's, which say what the attributes are.
 class Witnesses {
  public:
@@ -248,6 +244,7 @@ class Runner {
     const int twin = twin_.place().file(slot);
     const int fd = place_->file(slot);
     if (!is_regular(twin)) return {};
+    std::optional<uint64_t> size;  // sshfs shows fstat(2) that of the file the name leads to
     if (is_readable(twin)) {
       const uint64_t whole = 4 * setup_.file_bytes_max;
       const Outcome expected = read_from(twin, 0, whole);
@@ -256,13 +253,14 @@ class Runner {
         return fmt::format("#{} should read {}, but reads {}{} ({})", slot, describe(expected),
                            describe(got), first_difference(expected.data, got.data),
                            check_cells(got.data, 0, {.newest = UINT32_MAX}));
+      size = expected.data.size();
     }
-    const Outcome expected = attributes(twin, false);
+    const Outcome expected = attributes(twin, false, size);
     const Outcome got = attributes(fd, false);
     if (!(expected == got))
       return fmt::format("#{} should be {}, but is {}", slot, describe(expected), describe(got));
     if (witnesses_.at(slot) < 0) return {};
-    const Outcome at_source = attributes(witnesses_.at(slot), true);
+    const Outcome at_source = attributes(witnesses_.at(slot), true, size);
     const Outcome times = attributes(fd, true);
     if (at_source == times) return {};
     return fmt::format("#{} is {} at the source, but {} on the mount", slot, describe(at_source),

@@ -13,11 +13,6 @@
 namespace larder::model::outside {
 namespace {
 
-uint64_t size_of(int fd) {
-  struct stat status;
-  return fd >= 0 && fstat(fd, &status) == 0 ? static_cast<uint64_t>(status.st_size) : 0;
-}
-
 bool is_at_end(const Action& action, int flags) {
   return action.kind == Kind::kAppend || (action.kind == Kind::kWrite && (flags & O_APPEND) != 0);
 }
@@ -46,6 +41,15 @@ uint64_t Twin::size_at(const std::string& path) const {
   struct stat status;
   if (lstat(behind_.at(path).c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return 0;
   return static_cast<uint64_t>(status.st_size);
+}
+
+uint64_t Twin::size_of(int fd) const {
+  struct stat status;
+  if (fd < 0 || fstat(fd, &status) != 0) return 0;
+  const auto size = static_cast<uint64_t>(status.st_size);
+  if (sizes_are_current_ || !S_ISREG(status.st_mode) || !is_readable(fd)) return size;
+  // sshfs shows that of the file the name leads to.
+  return std::max<uint64_t>(size, read_from(fd, 0, 4 * file_bytes_max_).data.size());
 }
 
 void Twin::plan_write(Action& action, uint32_t file, uint64_t size, const Operation& operation,
@@ -177,8 +181,7 @@ void Twin::all_is_seen() {
     const uint64_t size = size_of(fd);
     open.size_max = size;
     open.size_min = sizes_are_current_ ? size : 0;
-    if ((fcntl(fd, F_GETFL) & O_ACCMODE) != O_WRONLY)
-      open.oldest = versions_of(read_from(fd, 0, size).data);
+    if (is_readable(fd)) open.oldest = versions_of(read_from(fd, 0, size).data);
   }
 }
 

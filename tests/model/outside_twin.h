@@ -49,6 +49,7 @@ class Twin {
  private:
   uint32_t file_number(const std::string& path) const;
   uint64_t size_at(const std::string& path) const;
+  uint64_t size_of(int fd) const;
   void plan_write(Action& action, uint32_t file, uint64_t size, const Operation& operation,
                   uint32_t version) const;
   std::string behind_of(int directory) const;

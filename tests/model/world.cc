@@ -134,9 +134,11 @@ Outcome attributes(const std::string& path, bool times) {
   return lstat(path.c_str(), &status) != 0 ? failed() : describe_attributes(status, times);
 }
 
-Outcome attributes(int fd, bool times) {
+Outcome attributes(int fd, bool times, std::optional<uint64_t> size_bytes) {
   struct stat status;
-  return fstat(fd, &status) != 0 ? failed() : describe_attributes(status, times);
+  if (fstat(fd, &status) != 0) return failed();
+  if (size_bytes) status.st_size = static_cast<off_t>(*size_bytes);
+  return describe_attributes(status, times);
 }
 
 Outcome list(const std::string& path) {

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "model/operation.h"
@@ -44,7 +45,8 @@ class World {
 // The attributes that are the same on any file system: type, permissions, owners, links, size (not
 // a directory's); `times`: mtime and ctime, too.
 Outcome attributes(const std::string& path, bool times);
-Outcome attributes(int fd, bool times);
+// size_bytes: instead of what fstat(2) says.
+Outcome attributes(int fd, bool times, std::optional<uint64_t> size_bytes = std::nullopt);
 // Names and types, sorted.
 Outcome list(const std::string& path);
 Outcome read_all(const std::string& path);
