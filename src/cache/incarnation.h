@@ -57,20 +57,25 @@ class Incarnation {
   Opened any() const {
     MutexLock lock(mutex_);
     const Opened file = first_of(opened_);
-    return file ? file : reader_;
+    if (file) return file;
+    return reader_ ? reader_ : kept_;
   }
-  // By anything that can be read; null likewise.
+  // By anything that can be read, and is not doubtful; null likewise.
   Opened readable() const {
     MutexLock lock(mutex_);
     const Opened file = first_of(readable_);
     return file ? file : reader_;
   }
 
-  // By this its CachedFile does not read any more, as what it gave is doubtful. Should the file be
-  // parted before there is another one (null), it is the only way to it.
+  // By this its CachedFile does not read any more, as what it gave is doubtful. Until there is
+  // another one (null) it may be the only way to the file.
   void keep(Opened doubtful) {
     MutexLock lock(mutex_);
     kept_ = std::move(doubtful);
+  }
+  Opened doubtful() const {
+    MutexLock lock(mutex_);
+    return kept_;
   }
   void part(Opened reader, Copy copy) {
     MutexLock lock(mutex_);

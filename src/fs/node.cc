@@ -53,13 +53,10 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> Node::open_source() {
     found = fail(Code::kStale, "replaced outside");
   if (!found && !is_gone(found.error())) co_return fail(found.error());
   if (!found) {
-    // The name leads elsewhere, or nowhere; a handle may lead to the file.
-    source::Opened held{incarnation->readable(), {}};
-    if (!held.file) co_return fail(found.error());
-    source::Outcome<Attributes> looking = held.file->attributes();
-    CO_TRY_ASSIGN(held.attributes, co_await std::move(looking));
-    if (!fs_.same_file(*this, held.attributes)) co_return fail(found.error());
-    found = std::move(held);
+    // The name leads elsewhere, or nowhere.
+    io::Task<Result<source::Opened>> holding = open_held(incarnation, found.error());
+    found = co_await std::move(holding);
+    if (!found) co_return fail(found.error());
   }
   source::Opened& opened = *found;
   if (fs_.apply(*this, opened.attributes, asked_at))
@@ -67,6 +64,21 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> Node::open_source() {
   // Another answer may have overtaken this one.
   if (incarnation->is_parted()) co_return fail(Code::kStale, "replaced outside");
   co_return std::move(opened.file);
+}
+
+// By what a handle has open; `error` when that is nothing, or another file.
+io::Task<Result<source::Opened>> Node::open_held(std::shared_ptr<cache::Incarnation> incarnation,
+                                                 Error error) {
+  source::Opened held{incarnation->readable(), {}};
+  if (held.file) {
+    source::Outcome<Attributes> looking = held.file->attributes();
+    CO_TRY_ASSIGN(held.attributes, co_await std::move(looking));
+  } else if (const auto doubtful = incarnation->doubtful()) {
+    source::Outcome<source::Opened> reopening = doubtful->reopen(O_RDONLY);
+    CO_TRY_ASSIGN(held, co_await std::move(reopening));
+  }
+  if (!held.file || !fs_.same_file(*this, held.attributes)) co_return fail(std::move(error));
+  co_return held;
 }
 
 cache::CachedFile& Node::file() {

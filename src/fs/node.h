@@ -109,6 +109,8 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   // The kernel inode of that epoch, made when there is none: the kernel learns of it now.
   KernelInode& kernel_inode(uint64_t epoch) REQUIRES(mutex_);
   KernelInode* find_kernel_inode(uint64_t epoch) REQUIRES(mutex_);
+  io::Task<Result<source::Opened>> open_held(std::shared_ptr<cache::Incarnation> incarnation,
+                                             Error error);
   // It is opened now.  Whether that is to be remembered: a record is not rewritten for each open.
   bool note_use(Nanos wall) REQUIRES(mutex_);
   void forget_record(const catalog::NodeRecord& record, catalog::Batch& batch) REQUIRES(mutex_);
@@ -191,6 +193,7 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
 struct Name {
   std::shared_ptr<Node> parent;
   std::string name;
+  bool operator==(const Name&) const = default;
 };
 
 }  // namespace larder::fs

@@ -104,6 +104,24 @@ TEST_P(WhateverTheNumbers, AFileOpenedRightAfterAChangeStaysThatFile) {
   release(reader);
 }
 
+// The descriptor that gave too little is not read through any more, but it leads to the file.
+TEST_P(WhateverTheNumbers, AFileThatWasCutAndThenReplacedIsReadByWhoHasItOpen) {
+  mount_over(GetParam(), old_);
+  auto hold = source_.hold(CallKind::kRead);
+  const KernelId id = lookup(kRoot, "file").id;
+  const OpenReply reader = open(id);
+  source_.cut("file", kBlock);
+  source_.put("new", new_);
+  source_.move("new", "file");
+  hold->release();
+  fs_->stack.settle();
+  EXPECT_TRUE(read(reader, 0, kBlock) == old_.substr(0, kBlock));
+  let_ttl_pass();
+  EXPECT_TRUE(read_by_name() == new_);
+  EXPECT_TRUE(read(reader, 0, kBlock) == old_.substr(0, kBlock));
+  release(reader);
+}
+
 // chmod, chown, utimens and setxattr of an open file come without its handle.
 TEST_P(WhateverTheNumbers, ChangesOfAnOpenFileAreNotMadeToTheOneThatReplacedIt) {
   for (const int flags : {O_RDONLY, O_RDWR}) {
