@@ -268,6 +268,7 @@ class CachedFileSystem final : public FileSystem {
   std::optional<NodeId> known_child(Node& parent, std::string_view name);
   NodePtr load_child(Node& parent, std::string_view name);  // null: it is not known
   void recall_names(NodePtr node);
+  io::Task<NodePtr> open_for_returned(NodePtr parent, std::string name, NodePtr found);
   NodePtr adopt(const NodePtr& parent, const std::string& name, const Attributes& attributes,
                 uint64_t asked_at);
   bool is_again(Node& node, const Name& name, const Attributes& attributes) const;
@@ -345,6 +346,8 @@ class CachedFileSystem final : public FileSystem {
     int flags = 0;
     pid_t opener = 0;
     bool returned = false;  // was sent back before: must be let in
+    Name name = {};         // the one the node was found by last, if it has any
+    std::shared_ptr<source::SourceFile> opened = {};  // by the look-up
     OpenWish wish = wish_of(flags);
     std::shared_ptr<cache::Incarnation> incarnation = {};  // what the source's answer was about
     bool writes() const;
@@ -358,7 +361,6 @@ class CachedFileSystem final : public FileSystem {
     bool stale = false;       // the kernel knows another version of the file by this inode
     bool past_cache = false;  // the size is made up: only reading tells what there is
   };
-  bool was_sent_back(Node& node, pid_t opener) const;
   Error look_again(Node& node, const Error& error, const Opening& opening);
   std::unexpected<Error> send_back(Node& node, const Opening& opening) REQUIRES(node.mutex_);
   std::optional<OpenMode> choose_mode(Node& node, const Opening& opening) REQUIRES(node.mutex_);

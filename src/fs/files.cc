@@ -35,27 +35,25 @@ OpenWish CachedFileSystem::Opening::wish_of(int flags) {
 }
 
 std::optional<Result<OpenReply>> CachedFileSystem::open_hit(KernelId id, int flags, pid_t opener) {
-  Opening opening{id, flags, opener};
-  if (opening.writes() || coherence_.revalidate_at_open) return std::nullopt;
+  const Opening opening{id, flags, opener};
+  if (opening.writes() || coherence_.revalidate_at_open || !sent_back_.empty()) return std::nullopt;
   const NodePtr node = table_.find(NodeId{id.node()});
   if (!node || !is_fresh(*node) || !node->is_regular() || !node->file().resident())
     return std::nullopt;
-  opening.returned = was_sent_back(*node, opener);
-  auto reply = finish_open(node, opening, nullptr);
-  if (opening.returned) sent_back_.remove(opener);
-  return reply;
-}
-
-bool CachedFileSystem::was_sent_back(Node& node, pid_t opener) const {
-  return !sent_back_.empty() && sent_back_.contains(node, first_name(node), opener, now());
+  return finish_open(node, opening, nullptr);
 }
 
 io::Task<Result<OpenReply>> CachedFileSystem::open(KernelId id, int flags, pid_t opener) {
   sent_back_.forget_expired(now());
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
   if (!node->is_regular()) co_return fail(Code::kInvalid);
-  const Opening opening{id, flags, opener, was_sent_back(*node, opener)};
-  if (opening.returned) sent_back_.remove(opener);
+  Opening opening{id, flags, opener};
+  opening.name = first_name(*node);
+  opening.returned = sent_back_.contains(*node, opening.name, opener, now());
+  if (opening.returned) {
+    opening.opened = sent_back_.opened(*node, opener);
+    sent_back_.remove(opener);
+  }
   io::Task<Result<OpenReply>> trying = try_open(node, opening);
   const Result<OpenReply> reply = co_await std::move(trying);
   co_return reply;
@@ -104,8 +102,8 @@ Error CachedFileSystem::look_again(Node& node, const Error& error, const Opening
   doubt(first_name(node));
   expire(node);
   if (opening.returned) return error;  // it has been looked up
-  if (Name name = first_name(node); name.parent && opening.opener != kNoOpener)
-    sent_back_.add(std::move(name), opening.opener, now());
+  if (opening.name.parent && opening.opener != kNoOpener)
+    sent_back_.add(opening.name, opening.opener, now());
   return Error(Code::kStale, "replaced outside");
 }
 
@@ -126,7 +124,8 @@ std::shared_ptr<source::SourceFile> CachedFileSystem::held_source(Node& node) {
 
 io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for_writing(
     NodePtr node, Opening how) {
-  const std::shared_ptr<source::SourceFile> held = has_name(*node) ? nullptr : held_source(*node);
+  std::shared_ptr<source::SourceFile> held = how.opened;
+  if (!held && !has_name(*node)) held = held_source(*node);
   const bool truncates = how.truncates();
   cache::CachedFile& file = node->file();
   io::AsyncMutex::Guard changing;
@@ -177,6 +176,7 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
 // it had to be opened for that.
 io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::revalidate_for_reading(
     NodePtr node, Opening opening) {
+  if (opening.opened) co_return opening.opened;
   cache::CachedFile& file = node->file();
   if (!coherence_.revalidate_at_open && is_fresh(*node)) co_return nullptr;
   if (file.resident() && !file.is_racy()) {
@@ -226,7 +226,7 @@ std::unexpected<Error> CachedFileSystem::send_back(Node& node, const Opening& op
   const bool of_no_use = newest != nullptr && newest->passthrough_opens > 0 &&
                          (will_be_cached || newest->generation != node.data_generation());
   if (node.epoch_ == opening.id.epoch() || of_no_use) node.raise_epoch();
-  sent_back_.add(node, opening.opener, will_be_cached, now());
+  sent_back_.add(node, opening.name, opening.opener, will_be_cached, now());
   metrics_.stale_opens.add();
   return fail(Code::kStale);
 }

@@ -1,6 +1,8 @@
 // CachedFileSystem: names.  A name is asked of the source unless it was within its time to live;
 // while the source is down, what the catalog knows is used.
 
+#include <fcntl.h>
+
 #include <algorithm>
 
 #include "base/log.h"
@@ -27,6 +29,8 @@ std::optional<Result<NodeReply>> CachedFileSystem::lookup_hit(KernelId parent_id
     return NodeReply{{}, {}, Nanos(0), Nanos(0)};
   }
   if (!child) return std::nullopt;
+  if (!sent_back_.empty() && sent_back_.awaits(*child, {parent, std::string(name)}, now()))
+    return std::nullopt;
   metrics_.lookup_hits.add();
   add_name(child, parent, name);  // from the catalog it comes without
   return reply_to_lookup(child);
@@ -116,9 +120,32 @@ io::Task<Result<NodeReply>> CachedFileSystem::lookup(KernelId parent_id, std::st
     co_return reply_to_lookup(up.parent ? up.parent : parent);
   }
   io::Task<Result<NodePtr>> resolving = resolve(parent, name);
-  CO_TRY_ASSIGN(const NodePtr child, co_await std::move(resolving));
+  CO_TRY_ASSIGN(NodePtr child, co_await std::move(resolving));
+  if (child && sent_back_.awaits(*child, {parent, name}, now())) {
+    io::Task<NodePtr> opening = open_for_returned(parent, name, std::move(child));
+    child = co_await std::move(opening);
+  }
   if (!child) co_return NodeReply{{}, {}, Nanos(0), absence_left(*parent, name)};
   co_return reply_to_lookup(child);
+}
+
+// What an opener who was sent back finds by the name; open, so that it is this one that is opened
+// next, whatever the name leads to by then.  An error the opener meets again.
+io::Task<CachedFileSystem::NodePtr> CachedFileSystem::open_for_returned(NodePtr parent,
+                                                                        std::string name,
+                                                                        NodePtr found) {
+  if (!found->is_regular()) co_return found;
+  io::Task<Result<source::Place>> placing = place_in(parent, name);
+  Result<source::Place> place = co_await std::move(placing);
+  if (!place) co_return found;
+  const uint64_t asked_at = changes().tick();
+  source::Outcome<source::Opened> asking = source_.open_file(std::move(*place), O_RDONLY);
+  Result<source::Opened> opened = co_await std::move(asking);
+  if (!opened) co_return found;
+  NodePtr node = adopt(parent, name, opened->attributes, asked_at);
+  if (!node) co_return found;
+  sent_back_.provide({parent, name}, node, opened->file, now());
+  co_return node;
 }
 
 // One that comes back from the catalog by its number alone has no name yet: takes the one it was

@@ -1,6 +1,7 @@
 // SentBack: the openers that were told to look a name up again (kStale) and have not come again.
 // The kernel does so once only for one open(2), so an opener must be let in when it comes again: to
 // another inode of the same node, or, where the name led to another file, to the node it leads to.
+// So that this is still the file when the opener comes, the look-up before that opens it already.
 //
 // Keeps the nodes in memory meanwhile: the kernel may forget a node's old inode before it asks for
 // the fresh one, and a node that went and came again would not know which epoch that is.
@@ -30,10 +31,10 @@ class SentBack {
   static constexpr Nanos kTimeMax = std::chrono::seconds(10);
   static constexpr size_t kMax = 1024;
 
-  // will_be_cached: the opener cannot use passthrough.
-  void add(Node& node, pid_t opener, bool will_be_cached, Nanos now) {
+  // name: the one the node was found by last.  will_be_cached: the opener cannot use passthrough.
+  void add(Node& node, Name name, pid_t opener, bool will_be_cached, Nanos now) {
     note({.node = node.shared_from_this(),
-          .name = {},
+          .name = std::move(name),
           .opener = opener,
           .will_be_cached = will_be_cached,
           .until = now + kTimeMax});
@@ -48,14 +49,33 @@ class SentBack {
   }
   // Whether any opener is noted: nearly always none is.
   bool empty() const { return count_.load() == 0; }
-  // `name`: the one the node was found by last.
   bool contains(const Node& node, const Name& name, pid_t opener, Nanos now) const {
     return any([&](const Opener& known) {
-      const bool is_expected =
-          known.node ? known.node.get() == &node
-                     : known.name.parent == name.parent && known.name.name == name.name;
-      return is_expected && known.opener == opener && now < known.until;
+      return known.opener == opener && known.comes_for(node, name, now);
     });
+  }
+  // Whether somebody may be about to open the node, which the name leads to.
+  bool awaits(const Node& node, const Name& name, Nanos now) const {
+    return any([&](const Opener& known) { return known.comes_for(node, name, now); });
+  }
+  // The name leads to `found`, which is open for reading by `opened`.
+  void provide(const Name& name, const std::shared_ptr<Node>& found,
+               const std::shared_ptr<source::SourceFile>& opened, Nanos now) {
+    MutexLock lock(mutex_);
+    for (Opener& known : openers_)
+      if (known.comes_for(*found, name, now)) {
+        known.found = found;
+        known.opened = opened;
+      }
+  }
+  // What the opener is to open, if it is open.
+  std::shared_ptr<source::SourceFile> opened(const Node& node, pid_t opener) const {
+    std::shared_ptr<source::SourceFile> opened;
+    any([&](const Opener& known) {
+      if (known.opener == opener && known.found.get() == &node) opened = known.opened;
+      return false;
+    });
+    return opened;
   }
   // The node's newest kernel inode must not be opened in passthrough.
   bool keeps_cached(const Node& node, Nanos now) const {
@@ -80,6 +100,13 @@ class SentBack {
     pid_t opener = 0;
     bool will_be_cached = false;
     Nanos until{0};  // monotonic
+    std::shared_ptr<Node> found = {};
+    std::shared_ptr<source::SourceFile> opened = {};
+
+    bool comes_for(const Node& other, const Name& other_name, Nanos now) const {
+      const bool has_name = name.parent && name == other_name;
+      return (node.get() == &other || has_name) && now < until;
+    }
   };
   void note(Opener opener) {
     MutexLock lock(mutex_);
