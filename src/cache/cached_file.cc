@@ -249,6 +249,11 @@ void CachedFile::expect_ctime_change() {
   ctime_moved_ = true;
 }
 
+bool CachedFile::awaits_own_version() const {
+  MutexLock lock(mutex_);
+  return own_change_;
+}
+
 void CachedFile::expect_mtime_change() {
   MutexLock lock(mutex_);
   changed_at_ = env_.changes.tick();

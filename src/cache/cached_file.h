@@ -127,6 +127,9 @@ class CachedFile {
   // A change of attributes or names through this mount moved ctime; a version that differs in ctime
   // only is the same data at the next observe().
   void expect_ctime_change();
+  // After a change made here, until the next observe(): any version of the size that it left is
+  // taken for what it made.
+  bool awaits_own_version() const;
   // The same for a change of mtime: any version of the same size is the same data at the next
   // observe().
   void expect_mtime_change();

@@ -376,7 +376,8 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
     node.attributes_ = attributes;
     node.seen_in_this_run_ = true;
     if (node.deleted_) node.attributes_.nlink = 0;
-    node.valid_until_ = now() + coherence_.attributes_ttl;
+    node.compared_at_ = now();
+    node.valid_until_ = node.compared_at_ + coherence_.attributes_ttl;
     // Kept to the minute: a record is not to be rewritten for each confirmation.
     constexpr int64_t kMinuteNs = 60'000'000'000;
     const int64_t wall = env_.clock.wall().count();

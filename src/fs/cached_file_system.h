@@ -332,6 +332,9 @@ class CachedFileSystem final : public FileSystem {
   bool is_watching() const;
   Nanos watch_period() const;
   void watch(Node& node);
+  io::Task<void> look_before_change(NodePtr node, std::shared_ptr<source::SourceFile> by);
+  void look_after_change(Node& node);
+  static io::Task<void> look_after_change_task(CachedFileSystem* self, NodePtr node);
   static io::Task<void> ask_open_task(CachedFileSystem* self, NodePtr node, OpenWatch::Turn turn);
   void note_cut(Node& node);
   static io::Task<void> drop_pages_task(CachedFileSystem* self, NodePtr node);

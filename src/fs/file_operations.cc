@@ -137,6 +137,8 @@ io::Task<Result<size_t>> CachedFileSystem::write(uint64_t handle, buffer::Buffer
   const NodePtr node = open.node;
   io::AsyncMutex::Guard changing = co_await node->changing.lock();
   open.will_write();
+  io::Task<void> looking = look_before_change(node, open.source);
+  co_await std::move(looking);
   expire(*node);
   const size_t length = data.size();
   io::Task<Result<std::shared_ptr<source::SourceFile>>> choosing = writer_of(&open, append);
@@ -162,6 +164,7 @@ io::Task<Result<size_t>> CachedFileSystem::write(uint64_t handle, buffer::Buffer
   const bool as_expected = written && *written == offset;
   if ((open.flags & O_DIRECT) != 0) note_direct_write(*node, open.epoch);
   invalidate_kernel(*node, as_expected ? std::optional(open.epoch) : std::nullopt);
+  look_after_change(*node);
   if (!written) co_return fail(written.error());
   co_return length;
 }
@@ -232,6 +235,8 @@ io::Task<Result<void>> CachedFileSystem::allocate(uint64_t handle, int mode, uin
   cache::CachedFile& file = node->file();
   io::AsyncMutex::Guard changing = co_await node->changing.lock();
   open.will_write();
+  io::Task<void> looking = look_before_change(node, open.source);
+  co_await std::move(looking);
   expire(*node);
   // Collapsing and inserting ranges move everything behind them.
   const bool moves = (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) != 0;
@@ -267,6 +272,7 @@ io::Task<Result<void>> CachedFileSystem::allocate(uint64_t handle, int mode, uin
   }
   expire(*node);
   invalidate_kernel(*node, moves ? std::nullopt : std::optional(open.epoch));
+  look_after_change(*node);
   co_return allocated;
 }
 
@@ -290,6 +296,8 @@ io::Task<Result<size_t>> CachedFileSystem::copy_range(uint64_t handle, uint64_t 
   cache::CachedFile& file = node->file();
   io::AsyncMutex::Guard changing = co_await node->changing.lock();
   to.will_write();
+  io::Task<void> looking = look_before_change(node, to.source);
+  co_await std::move(looking);
   expire(*node);
   io::Task<bool> beginning = file.begin_change_of(to.incarnation, to_offset, length);
   const bool is_parted = !co_await std::move(beginning);
@@ -312,6 +320,7 @@ io::Task<Result<size_t>> CachedFileSystem::copy_range(uint64_t handle, uint64_t 
   }
   expire(*node);
   invalidate_kernel(*node, to.epoch);
+  look_after_change(*node);
   co_return copied;
 }
 
@@ -363,14 +372,17 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
   io::AsyncMutex::Guard changing = co_await node->changing.lock();
   cache::CachedFile* file = node->is_regular() ? &node->file() : nullptr;
   const bool sets_mtime = change.mtime || change.mtime_now;
-  if (file != nullptr && sets_mtime && !change.size_bytes && !file->empty()) {
-    // Setting mtime would hide that the file was changed outside: look before.
+  const auto new_size = change.size_bytes;
+  // That the file was changed outside would be hidden: look before.
+  if (file != nullptr && new_size && !sets_mtime && through) {
+    io::Task<void> looking = look_before_change(node, through);
+    co_await std::move(looking);
+  } else if (file != nullptr && (sets_mtime || (new_size && is_watching())) && !file->empty()) {
     io::Task<Result<void>> looking =
         through ? refresh_open(node) : refresh(node, source::Wait::kForAnswer);
     CO_TRY(co_await std::move(looking));
   }
   expire(*node);
-  const auto new_size = change.size_bytes;
   const uint64_t from = new_size && file ? std::min(*new_size, file->size_bytes()) : 0;
   if (file != nullptr && new_size) {
     io::Task<void> beginning = file->begin_change(from, UINT64_MAX);

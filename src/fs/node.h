@@ -164,6 +164,8 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   LinkText link_text_ GUARDED_BY(mutex_);
   uint32_t handles_ GUARDED_BY(mutex_) = 0;
   uint64_t watch_ticket_ GUARDED_BY(mutex_) = 0;     // OpenWatch's; 0: it does not know the node
+  Nanos compared_at_ GUARDED_BY(mutex_){0};          // with what the source has; monotonic
+  bool is_looked_after_ GUARDED_BY(mutex_) = false;  // fs/own_changes.cc
   uint64_t content_version_ GUARDED_BY(mutex_) = 1;  // grows when all kernel inodes go stale
 
   std::unique_ptr<cache::CachedFile> file_ GUARDED_BY(mutex_);

@@ -194,13 +194,15 @@ class Runner {
   }
 
   // A change that others make before larder has looked at a file that was written here cannot be
-  // told from what was written (docs/SEMANTICS.md).
+  // told from what was written, nor one that they make right before it is (docs/SEMANTICS.md).
   void prepare_for_changes() const {
     std::this_thread::sleep_until(is_kept_open_from_);
     if (!place_) return;
+    constexpr milliseconds kJustNow(2);
     struct stat ignored;
     for (uint32_t slot = 0; slot < kFileSlots; ++slot)
       if (place_->file(slot) >= 0) ::fstat(place_->file(slot), &ignored);
+    std::this_thread::sleep_for(kJustNow);
   }
 
   // As mv(1) does.  The kernel cannot find out during a rename that a directory is elsewhere.

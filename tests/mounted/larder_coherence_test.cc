@@ -262,10 +262,12 @@ TEST_F(LarderTest, AWriteIsOneCallOfTheSource) {
   ASSERT_TRUE(file.valid());
   ASSERT_EQ(pwrite(file.get(), "b", 1, 0), 1);
   source_->reset_requests();
-  constexpr int kWrites = 10;
+  constexpr int kWrites = 100;
   for (int i = 0; i < kWrites; ++i) ASSERT_EQ(pwrite(file.get(), "c", 1, i), 1);
   EXPECT_EQ(source_->requests("write"), static_cast<uint64_t>(kWrites));
-  EXPECT_EQ(source_->requests("total"), static_cast<uint64_t>(kWrites))
+  // What others change is looked for before several writes and after them, not at each: a busy
+  // machine may make a pause between them.
+  EXPECT_LT(source_->requests("total"), static_cast<uint64_t>(kWrites + kWrites / 2))
       << mount_->stats()["metrics"]["source"].dump();
 }
 
