@@ -354,6 +354,7 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
   FileIs found = FileIs::kSame;
   Attributes before;
   bool other_text = false;
+  bool is_held_back = false;
   {
     MutexLock lock(node.mutex_);
     if (asked_at < node.attributes_asked_at_)
@@ -374,6 +375,8 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
     }
     node.attributes_asked_at_ = asked_at;
     node.attributes_ = attributes;
+    if (node.file_ && node.file_->size_bytes() < attributes.size_bytes)
+      is_held_back = hold_back_growth(node, node.file_->size_bytes());
     node.seen_in_this_run_ = true;
     if (node.deleted_) node.attributes_.nlink = 0;
     node.compared_at_ = now();
@@ -393,7 +396,7 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
   bool dropped = false;
   std::shared_ptr<cache::Incarnation> parted;
   cache::CachedFile* const file = regular ? node.file_if_any() : nullptr;
-  const bool is_cut = file != nullptr && attributes.size_bytes < file->size_bytes();
+  const bool is_cut = file != nullptr && is_cut_for_kernel(node, *file, attributes.size_bytes);
   if (is_cut) note_cut(node);
   if (file != nullptr)
     dropped = file->observe(source_.validator(attributes), asked_at, is_doubtful(attributes),
@@ -405,30 +408,11 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
     if (const Name name = first_name(node); name.parent)
       kernel_->expire_entry(KernelId{name.parent->id().value}, name.name);
   }
-  if (dropped || other_text || (regular && file == nullptr && other))
+  if (dropped || is_held_back || other_text || (regular && file == nullptr && other))
     invalidate_kernel(node, std::nullopt, is_cut);
   if (!node.persist({})) env_.metrics.store_errors.add();
   if (file != nullptr && file->wants_renewal()) renew_if_wanted(node);
   return dropped;
-}
-
-void CachedFileSystem::invalidate_kernel(Node& node, std::optional<uint64_t> except_epoch,
-                                         bool is_cut) {
-  std::vector<uint64_t> epochs;
-  {
-    MutexLock lock(node.mutex_);
-    if (!except_epoch) ++node.content_version_;
-    for (KernelInode& inode : node.kernel_inodes_) {
-      if (inode.epoch == except_epoch) continue;
-      inode.version = 0;
-      if (!node.is_stale(inode)) inode.version = node.content_version_;  // it has no pages
-      if (inode.lookups > 0) epochs.push_back(inode.epoch);
-    }
-  }
-  if (is_cut && !epochs.empty())
-    return home(KernelId{node.id().value}).spawn(drop_pages_task(this, node.shared_from_this()));
-  for (const uint64_t epoch : epochs)
-    kernel_->invalidate_node(KernelId::make(node.id().value, epoch));
 }
 
 io::Task<Result<Attributes>> CachedFileSystem::ask_attributes(NodePtr node, source::Wait wait,

@@ -325,6 +325,10 @@ class CachedFileSystem final : public FileSystem {
   std::optional<AttributesReply> change_nameless(Node& node, const AttributeChange& change);
   // is_cut: the file became shorter elsewhere.
   void invalidate_kernel(Node& node, std::optional<uint64_t> except_epoch, bool is_cut = false);
+  bool hold_back_growth(Node& node, uint64_t old_size_bytes) REQUIRES(node.mutex_);
+  void drop_pages(Node& node, KernelId id);
+  void pages_dropped(KernelId id);
+  bool is_cut_for_kernel(Node& node, const cache::CachedFile& file, uint64_t new_size_bytes);
   void invalidate_kernel_attributes(Node& node);
   std::vector<KernelId> known_to_kernel(Node& node);
 

@@ -47,6 +47,12 @@ class CutFiles {
     return cut.refused.empty();
   }
   bool empty() const { return count_.load(std::memory_order_relaxed) == 0; }
+  bool contains(NodeId node, Nanos now) const {
+    if (empty()) return false;
+    MutexLock lock(mutex_);
+    const auto found = files_.find(node);
+    return found != files_.end() && now - found->second.cut_at < kTime;
+  }
   // Whether an answer for that stretch of the file, which ends early, is to be an error.
   bool refuses(NodeId node, uint64_t offset, uint64_t length, Nanos now) {
     MutexLock lock(mutex_);
@@ -77,7 +83,7 @@ class CutFiles {
     std::vector<Stretch> refused;
   };
 
-  Mutex mutex_;
+  mutable Mutex mutex_;
   std::unordered_map<NodeId, Cut> files_ GUARDED_BY(mutex_);
   std::atomic<size_t> count_{0};  // of files_: nearly always none
 };

@@ -240,7 +240,8 @@ std::optional<OpenMode> CachedFileSystem::choose_mode(Node& node, const Opening&
   else if (inode != nullptr && inode->passthrough_opens > 0)
     use = inode->generation == node.data_generation() ? InodeUse::kObject : InodeUse::kOldObject;
   // What the object still lacks at its end this reader finds by another inode only.
-  if (opening.wish == OpenWish::kReadPart && node.visible_bytes(opening.id.epoch()))
+  if (opening.wish == OpenWish::kReadPart && inode != nullptr && inode->passthrough_opens > 0 &&
+      node.visible_bytes(opening.id.epoch()))
     use = InodeUse::kOldObject;
   return choose_open_mode(opening.wish, use, sent_back_.keeps_cached(node, now()),
                           opening.returned);

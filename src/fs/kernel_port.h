@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "base/error.h"
@@ -42,8 +43,9 @@ class KernelPort {
   virtual Result<int32_t> open_backing(int fd) = 0;
   virtual void close_backing(int32_t backing_id) = 0;
   // Drops the kernel's cached pages and attributes, or its belief in a name.  Queued and carried
-  // out on a thread of its own; never blocks.  Unknown nodes are no error.
-  virtual void invalidate_node(KernelId node) = 0;
+  // out on a thread of its own; never blocks.  Unknown nodes are no error.  then: called there once
+  // the pages are gone, unless the mount ends before.
+  virtual void invalidate_node(KernelId node, std::function<void()> then = {}) = 0;
   virtual void expire_entry(KernelId parent, std::string name) = 0;
   // Drops the kernel's cached attributes alone, before it returns; never blocks.
   virtual void invalidate_attributes(KernelId node) = 0;

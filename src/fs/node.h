@@ -58,6 +58,11 @@ struct KernelInode {
   // A direct write was carried out: the kernel drops its pages before, and what it read meanwhile
   // stays, though it may be older.  The next open lets the kernel drop them again.
   bool has_old_pages = false;
+  // The file has grown, and pages that end in zeros where it ended may be there still: until they
+  // are gone the kernel is shown no more than this (fs/kernel_pages.cc).
+  std::optional<uint64_t> shown_bytes_max = {};
+  bool is_being_emptied = false;                         // of its pages, for that
+  bool is_emptied_again = false;                         // it has grown meanwhile
   std::shared_ptr<cache::Incarnation> incarnation = {};  // of those who opened it last; null: none
   bool is_parted() const { return incarnation && incarnation->is_parted(); }
   bool idle() const { return lookups == 0 && cached_opens == 0 && passthrough_opens == 0; }
@@ -118,11 +123,15 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   void raise_epoch() REQUIRES(mutex_);
   // The object's there is now; see CachedFile::generation.
   uint64_t data_generation() const REQUIRES(mutex_) { return file_ ? file_->generation() : 0; }
-  // What is read in passthrough by the kernel inode of that epoch, while that is less than the
-  // file; see CachedFile.
+  // What the kernel inode of that epoch is shown of the file, while that is less than the file:
+  // what it reads in passthrough (see CachedFile), or has no old pages of.
   std::optional<uint64_t> visible_bytes(uint64_t epoch) REQUIRES(mutex_) {
     const KernelInode* inode = find_kernel_inode(epoch);
-    if (inode == nullptr || inode->passthrough_opens == 0) return std::nullopt;
+    if (inode == nullptr) return std::nullopt;
+    if (inode->passthrough_opens == 0) {
+      const auto max = inode->shown_bytes_max;
+      return max && *max < attributes_.size_bytes ? max : std::nullopt;
+    }
     return inode->generation == data_generation() ? file_->visible_bytes() : std::nullopt;
   }
   // What the kernel knows by the inode is out of date: it is not opened any more.  In passthrough

@@ -12,9 +12,6 @@ constexpr Nanos kWatchedTtlMax = std::chrono::hours(24);
 constexpr Nanos kWatchedTtlMin = std::chrono::milliseconds(250);
 // A node whose time is not over yet is looked at a moment after it is.
 constexpr Nanos kMoment = std::chrono::milliseconds(10);
-// The kernel's pages go when what it asks again after a cut has been answered (fs/cut_files.h),
-// also on a busy machine; but not so late that others notice.
-constexpr int kPagesPausesMax = 3;
 // So much an opener waits for; it takes a round trip or two.
 constexpr uint64_t kAwaitedGrowthBytesMax = 4 << 20;
 
@@ -70,37 +67,6 @@ io::Task<void> CachedFileSystem::ask_open_task(CachedFileSystem* self, NodePtr n
   io::Task<void> catching_up = self->catch_up(node);
   co_await std::move(catching_up);
   self->watch_.give_back(turn, self->now() + self->watch_period());
-}
-
-// Before anything here knows of the new size: what the kernel asks from now on it asks with nothing
-// of the file still to learn.
-void CachedFileSystem::note_cut(Node& node) {
-  bool is_read = false;
-  {
-    MutexLock lock(node.mutex_);
-    for (const KernelInode& inode : node.kernel_inodes_) is_read |= inode.cached_opens > 0;
-  }
-  if (is_read && cut_files_.note(node.id(), now())) invalidate_kernel_attributes(node);
-}
-
-void CachedFileSystem::invalidate_kernel_attributes(Node& node) {
-  for (const KernelId known : known_to_kernel(node)) kernel_->invalidate_attributes(known);
-}
-
-std::vector<KernelId> CachedFileSystem::known_to_kernel(Node& node) {
-  std::vector<KernelId> known;
-  MutexLock lock(node.mutex_);
-  for (const KernelInode& inode : node.kernel_inodes_)
-    if (inode.lookups > 0) known.push_back(KernelId::make(node.id().value, inode.epoch));
-  return known;
-}
-
-io::Task<void> CachedFileSystem::drop_pages_task(CachedFileSystem* self, NodePtr node) {
-  for (int left = kPagesPausesMax; left > 0; --left) {
-    co_await io::Reactor::current()->sleep(CutFiles::kRetryTime);
-    if (self->cut_files_.note(node->id(), self->now())) break;  // nothing was refused meanwhile
-  }
-  for (const KernelId known : self->known_to_kernel(*node)) self->kernel_->invalidate_node(known);
 }
 
 void CachedFileSystem::renew_if_wanted(Node& node) {

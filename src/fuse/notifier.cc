@@ -45,11 +45,12 @@ void Notifier::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Notifier::invalidate_node(fs::KernelId node) {
+void Notifier::invalidate_node(fs::KernelId node, std::function<void()> then) {
   {
     MutexLock lock(mutex_);
     if (stopping_) return;
-    waiting_.nodes.insert(node.value);
+    auto& waiting = waiting_.nodes[node.value];
+    if (then) waiting.push_back(std::move(then));
   }
   changed_.notify_one();
 }
@@ -91,9 +92,10 @@ void Notifier::run() {
 void Notifier::send(const Batch& batch) {
   if (batch.all_names) give_up_names();
   for (const Entry& entry : batch.entries) send_expire_entry(entry);
-  for (const uint64_t node : batch.nodes) {
+  for (const auto& [node, waiting] : batch.nodes) {
     fuse_lowlevel_notify_inval_inode(session_, node, 0, 0);
     sent_.add();
+    for (const auto& then : waiting) then();
   }
 }
 

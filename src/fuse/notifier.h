@@ -2,18 +2,20 @@
 // that serves requests can deadlock).
 //
 // Waiting notifications are merged: one per node, one per name.  Nodes are bounded by what the
-// kernel knows. Names are bounded by kNamesMax; at that limit they are all given up for one
-// FUSE_NOTIFY_INC_EPOCH, which makes the kernel look every name up again (Linux 6.16+).  An older
-// kernel believes the names that were given up until their entry TTL ends; that is logged and
-// counted.  Thread-safe.
+// kernel knows, and those who wait for one are the caller's to bound. Names are bounded by
+// kNamesMax; at that limit they are all given up for one FUSE_NOTIFY_INC_EPOCH, which makes the
+// kernel look every name up again (Linux 6.16+).  An older kernel believes the names that were
+// given up until their entry TTL ends; that is logged and counted.  Thread-safe.
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <functional>
 #include <string>
 #include <thread>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
+#include <vector>
 
 #include "base/checksum.h"
 #include "base/metrics.h"
@@ -31,7 +33,8 @@ class Notifier {
   // Drops what waits.  The connection must be gone, or a notification under way may wait for it.
   ~Notifier();
 
-  void invalidate_node(fs::KernelId node);
+  // then: called when it has been carried out, on the notifier's thread; dropped by stop().
+  void invalidate_node(fs::KernelId node, std::function<void()> then = {});
   // At once, on the caller's thread: it takes no page's lock, so nobody waits for anybody.
   void invalidate_attributes(fs::KernelId node);
   // The kernel asks for the name when it next needs it.  It is not thrown out of the dentry cache:
@@ -53,7 +56,7 @@ class Notifier {
     }
   };
   struct Batch {
-    std::unordered_set<uint64_t> nodes;
+    std::unordered_map<uint64_t, std::vector<std::function<void()>>> nodes;  // and who waits
     std::unordered_set<Entry, EntryHash> entries;
     bool all_names = false;
     bool empty() const { return nodes.empty() && entries.empty() && !all_names; }

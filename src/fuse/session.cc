@@ -209,9 +209,9 @@ bool Session::wait_for_workers(Nanos timeout) {
 // Ends reads of the device that nothing else ends.  SIGURG is ignored by default, so a handler that
 // does nothing changes nothing for the rest of the process.
 void Session::kick_workers() {
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_handler = [](int) {};
-  struct sigaction before{};
+  struct sigaction before {};
   sigaction(SIGURG, &action, &before);
   fuse_session_exit(parts_->session);
   do {
@@ -244,8 +244,8 @@ void Session::invalidate_attributes(fs::KernelId node) {
   parts_->notifier->invalidate_attributes(node);
 }
 
-void Session::invalidate_node(fs::KernelId node) {
-  parts_->notifier->invalidate_node(node);
+void Session::invalidate_node(fs::KernelId node, std::function<void()> then) {
+  parts_->notifier->invalidate_node(node, std::move(then));
 }
 void Session::expire_entry(fs::KernelId parent, std::string name) {
   parts_->notifier->expire_entry(parent, std::move(name));

@@ -59,9 +59,27 @@ class FakeKernel final : public fs::KernelPort {
     MutexLock lock(mutex_);
     CHECK(backings_.erase(backing_id) == 1);
   }
-  void invalidate_node(fs::KernelId node) override {
+  void invalidate_node(fs::KernelId node, std::function<void()> then) override {
+    {
+      MutexLock lock(mutex_);
+      nodes_.push_back(node);
+      if (then && holds_pages_) waiting_.push_back(std::exchange(then, {}));
+    }
+    if (then) then();
+  }
+  // Pages go when they are let go.
+  void hold_pages() {
     MutexLock lock(mutex_);
-    nodes_.push_back(node);
+    holds_pages_ = true;
+  }
+  void let_pages_go() {
+    std::vector<std::function<void()>> waiting;
+    {
+      MutexLock lock(mutex_);
+      holds_pages_ = false;
+      waiting.swap(waiting_);
+    }
+    for (const auto& then : waiting) then();
   }
   void invalidate_attributes(fs::KernelId) override {}  // it caches none
   void expire_entry(fs::KernelId parent, std::string name) override {
@@ -79,6 +97,8 @@ class FakeKernel final : public fs::KernelPort {
   int32_t last_backing_ GUARDED_BY(mutex_) = 0;
   std::map<int32_t, int> backings_ GUARDED_BY(mutex_);
   std::vector<fs::KernelId> nodes_ GUARDED_BY(mutex_);
+  bool holds_pages_ GUARDED_BY(mutex_) = false;
+  std::vector<std::function<void()>> waiting_ GUARDED_BY(mutex_);
   std::vector<std::pair<fs::KernelId, std::string>> entries_ GUARDED_BY(mutex_);
   int all_entries_ GUARDED_BY(mutex_) = 0;
 };

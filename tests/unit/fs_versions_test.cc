@@ -190,6 +190,45 @@ TEST_F(FsTest, AnOpenerWhoseFileIsReplacedTwiceOpensTheOneFoundBefore) {
   }
 }
 
+// The kernel's page of the old end has zeros behind it.
+TEST_F(FsTest, GrowthIsShownOnceTheOldPagesAreGone) {
+  source_.put("file", "first");
+  mount();
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  const OpenReply reader = open(id);
+  EXPECT_EQ(read(reader), "first");
+  kernel().hold_pages();
+  for (const std::string more : {"first and more", "first and more and still more"}) {
+    source_.overwrite("file", 0, more);
+    let_ttl_pass();
+    EXPECT_EQ(attributes(id).attributes.size_bytes, 5U);
+    EXPECT_EQ(attributes(id).ttl, Nanos(0));
+    const NodeReply fresh = lookup(kRoot, "file");
+    EXPECT_FALSE(fresh.id == id);
+    EXPECT_EQ(fresh.attributes.size_bytes, more.size());
+  }
+  kernel().let_pages_go();
+  EXPECT_EQ(attributes(id).attributes.size_bytes, source_.content("file").size());
+  EXPECT_EQ(read(reader), source_.content("file"));
+  release(reader);
+}
+
+TEST_F(FsTest, GrowthByAWriterIsShownAtOnce) {
+  source_.put("file", "first");
+  mount();
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  const OpenReply writer = open(id, O_RDWR);
+  kernel().hold_pages();
+  ASSERT_TRUE(write(writer, " and more", 5));
+  EXPECT_EQ(attributes(id).attributes.size_bytes, 14U);
+  let_ttl_pass();
+  EXPECT_EQ(attributes(id).attributes.size_bytes, 14U);
+  kernel().let_pages_go();
+  release(writer);
+}
+
 TEST_F(FsTest, AnOpenerThatCameForAnotherFileIsSentBackLikeAnyOther) {
   source_.put("file", "first");
   source_.put("other", "other file");

@@ -1,0 +1,124 @@
+// CachedFileSystem: what the kernel has cached of a file that was changed, and in which order it
+// hears of that.
+//
+// The page in which a file ends has zeros behind the end.  A kernel inode that is told that the
+// file has grown, before that page is gone, shows them as if somebody had written them.  So it is
+// told of a larger size only once its pages have been dropped: until then it is shown the size that
+// its pages belong to (KernelInode::shown_bytes_max).
+
+#include <algorithm>
+
+#include "fs/cached_file_system.h"
+
+namespace larder::fs {
+namespace {
+
+// The kernel's pages go when what it asks again after a cut has been answered (fs/cut_files.h),
+// also on a busy machine; but not so late that others notice.
+constexpr int kPagesPausesMax = 3;
+
+}  // namespace
+
+// What is read in passthrough has no pages.
+bool CachedFileSystem::hold_back_growth(Node& node, uint64_t old_size_bytes) {
+  bool is_held_back = false;
+  for (KernelInode& inode : node.kernel_inodes_) {
+    if (inode.lookups == 0 || inode.passthrough_opens > 0) continue;
+    inode.shown_bytes_max = std::min(inode.shown_bytes_max.value_or(UINT64_MAX), old_size_bytes);
+    is_held_back = true;
+  }
+  return is_held_back;
+}
+
+void CachedFileSystem::invalidate_kernel(Node& node, std::optional<uint64_t> except_epoch,
+                                         bool is_cut) {
+  std::vector<KernelId> known;
+  {
+    MutexLock lock(node.mutex_);
+    if (!except_epoch) ++node.content_version_;
+    for (KernelInode& inode : node.kernel_inodes_) {
+      if (inode.epoch == except_epoch) continue;
+      inode.version = 0;
+      if (!node.is_stale(inode)) inode.version = node.content_version_;  // it has no pages
+      if (inode.lookups > 0) known.push_back(KernelId::make(node.id().value, inode.epoch));
+    }
+  }
+  if (is_cut && !known.empty())
+    return home(KernelId{node.id().value}).spawn(drop_pages_task(this, node.shared_from_this()));
+  for (const KernelId id : known) drop_pages(node, id);
+}
+
+void CachedFileSystem::drop_pages(Node& node, KernelId id) {
+  std::function<void()> then;
+  {
+    MutexLock lock(node.mutex_);
+    KernelInode* const inode = node.find_kernel_inode(id.epoch());
+    if (inode == nullptr) return;
+    if (inode->shown_bytes_max) {
+      inode->is_emptied_again = inode->is_being_emptied;
+      if (std::exchange(inode->is_being_emptied, true)) return;
+      then = [this, id] { pages_dropped(id); };
+    }
+  }
+  kernel_->invalidate_node(id, std::move(then));
+}
+
+void CachedFileSystem::pages_dropped(KernelId id) {
+  const NodePtr node = table_.find(NodeId{id.node()});
+  if (!node) return;
+  bool is_again = false;
+  {
+    MutexLock lock(node->mutex_);
+    KernelInode* const inode = node->find_kernel_inode(id.epoch());
+    if (inode == nullptr) return;
+    inode->is_being_emptied = false;
+    is_again = std::exchange(inode->is_emptied_again, false);
+    if (!is_again) inode->shown_bytes_max.reset();
+  }
+  if (is_again)
+    drop_pages(*node, id);
+  else
+    kernel_->invalidate_attributes(id);
+}
+
+// The file is shorter than it was, or may be shorter than the kernel takes it to be, which has not
+// heard yet of the last time.
+bool CachedFileSystem::is_cut_for_kernel(Node& node, const cache::CachedFile& file,
+                                         uint64_t new_size_bytes) {
+  const uint64_t size_bytes = file.size_bytes();
+  return new_size_bytes < size_bytes ||
+         (new_size_bytes != size_bytes && cut_files_.contains(node.id(), now()));
+}
+
+// Before anything here knows of the new size: what the kernel asks from now on it asks with nothing
+// of the file still to learn.
+void CachedFileSystem::note_cut(Node& node) {
+  bool is_read = false;
+  {
+    MutexLock lock(node.mutex_);
+    for (const KernelInode& inode : node.kernel_inodes_) is_read |= inode.cached_opens > 0;
+  }
+  if (is_read && cut_files_.note(node.id(), now())) invalidate_kernel_attributes(node);
+}
+
+void CachedFileSystem::invalidate_kernel_attributes(Node& node) {
+  for (const KernelId known : known_to_kernel(node)) kernel_->invalidate_attributes(known);
+}
+
+std::vector<KernelId> CachedFileSystem::known_to_kernel(Node& node) {
+  std::vector<KernelId> known;
+  MutexLock lock(node.mutex_);
+  for (const KernelInode& inode : node.kernel_inodes_)
+    if (inode.lookups > 0) known.push_back(KernelId::make(node.id().value, inode.epoch));
+  return known;
+}
+
+io::Task<void> CachedFileSystem::drop_pages_task(CachedFileSystem* self, NodePtr node) {
+  for (int left = kPagesPausesMax; left > 0; --left) {
+    co_await io::Reactor::current()->sleep(CutFiles::kRetryTime);
+    if (self->cut_files_.note(node->id(), self->now())) break;  // nothing was refused meanwhile
+  }
+  for (const KernelId known : self->known_to_kernel(*node)) self->drop_pages(*node, known);
+}
+
+}  // namespace larder::fs
