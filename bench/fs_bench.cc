@@ -80,7 +80,7 @@ class Mount {
     return testing::start_on(files_->home(kRoot), std::move(task)).get();
   }
   KernelId look_up(KernelId parent, const std::string& name) {
-    const auto reply = run(files_->lookup(parent, name));
+    const auto reply = run(files_->lookup(parent, name, 1));
     CHECK(reply.has_value());
     return reply->id;
   }
@@ -126,7 +126,7 @@ void lookup_hit(benchmark::State& state) {
   Random random(static_cast<uint64_t>(state.thread_index()));
   for (auto _ : state) {
     const File& file = mount.any(random, state.range(0));
-    const auto hit = mount.files().lookup_hit(file.parent, file.name);
+    const auto hit = mount.files().lookup_hit(file.parent, file.name, 1);
     if (!hit) state.SkipWithError("not a hit");
     mount.files().forget(file.id, 1);
   }
@@ -138,7 +138,7 @@ void lookup_hit_of_no_file(benchmark::State& state) {
   Random random(static_cast<uint64_t>(state.thread_index()));
   for (auto _ : state) {
     const auto hit =
-        mount.files().lookup_hit(mount.any(random, state.range(0)).parent, Mount::kMissing);
+        mount.files().lookup_hit(mount.any(random, state.range(0)).parent, Mount::kMissing, 1);
     if (!hit) state.SkipWithError("not a hit");
     benchmark::DoNotOptimize(hit);
   }

@@ -216,13 +216,16 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy, Oth
       size_is_made_up_ = false;
       // The open source goes on being the file while the inode says so, or no name leads there.
       if (other_file && !held_) dropped.reader = std::exchange(reader_, nullptr);
-      if (other_file && other_version && !held_ && incarnation_) {
+      const bool is_open = incarnation_.use_count() > 1;
+      if (other_file && other_version && !held_ && is_open) {
+        has_parted_.store(true, std::memory_order_release);
         incarnation_->part(dropped.reader, copy);
         if (parted != nullptr) *parted = incarnation_;
         incarnation_.reset();
+        keeps_doubtful_ = false;
         unsynced_.take();  // of the other file
-      } else if (incarnation_ && dropped.reader) {
-        incarnation_->keep(dropped.reader);
+      } else if (is_open && dropped.reader) {
+        keep_doubtful(dropped.reader);
       }
       list_if_open();
     }
@@ -478,7 +481,7 @@ void CachedFile::offer_source(std::shared_ptr<source::SourceFile> file,
   if (!reader_) {
     through_reader_.clear();
     reader_ = std::move(file);
-    if (incarnation_) incarnation_->keep(nullptr);
+    keep_doubtful(nullptr);
   }
   list_if_open();
 }
@@ -501,7 +504,7 @@ void CachedFile::idle() {
   if (idle_) return;
   reader = std::exchange(reader_, nullptr);
   if (pins_ == 0) file = std::exchange(object_file_, nullptr);
-  if (incarnation_.use_count() == 1) incarnation_.reset();  // nobody is about to open it either
+  if (incarnation_.use_count() == 1) keep_doubtful(nullptr);  // nobody is about to open it either
   list_if_open();
 }
 

@@ -32,6 +32,7 @@
 // home reactor.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -124,6 +125,8 @@ class CachedFile {
                std::shared_ptr<Incarnation>* parted = nullptr);
   // What is opened now.
   std::shared_ptr<Incarnation> incarnation();
+  // Whether any has been parted: nearly always none has.
+  bool has_parted() const { return has_parted_.load(std::memory_order_acquire); }
   // A change of attributes or names through this mount moved ctime; a version that differs in ctime
   // only is the same data at the next observe().
   void expect_ctime_change();
@@ -370,6 +373,7 @@ class CachedFile {
                                   uint64_t wanted_bytes) REQUIRES(mutex_);
   Result<void> unclaim(const Hole& hole);
   Result<void> carry_out(const Hole& hole);
+  void keep_doubtful(const std::shared_ptr<source::SourceFile>& reader) REQUIRES(mutex_);
   void distrust(const std::shared_ptr<source::SourceFile>& reader, Dropped& dropped)
       REQUIRES(mutex_);
   Dropped drop_locked() REQUIRES(mutex_);
@@ -453,6 +457,8 @@ class CachedFile {
   bool size_is_made_up_ GUARDED_BY(mutex_) = false;              // of this version
   bool doubted_ GUARDED_BY(mutex_) = false;                      // see take_doubt()
   std::shared_ptr<Incarnation> incarnation_ GUARDED_BY(mutex_);  // null: nobody asked for it
+  bool keeps_doubtful_ GUARDED_BY(mutex_) = false;               // incarnation_ does
+  std::atomic<bool> has_parted_{false};
   Unsynced unsynced_ GUARDED_BY(mutex_);
   uint32_t unflushed_ GUARDED_BY(mutex_) = 0;  // handles
   std::optional<OpenFiles::Position> listed_ GUARDED_BY(mutex_);

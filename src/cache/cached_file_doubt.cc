@@ -19,11 +19,18 @@ bool CachedFile::take_doubt() {
   return std::exchange(doubted_, false);
 }
 
+// For those who have the file open.
+void CachedFile::keep_doubtful(const std::shared_ptr<source::SourceFile>& reader) {
+  if (!incarnation_ || (!reader && !keeps_doubtful_)) return;
+  incarnation_->keep(reader);
+  keeps_doubtful_ = reader != nullptr;
+}
+
 // What is read through it from now on is not kept.
 void CachedFile::distrust(const std::shared_ptr<source::SourceFile>& reader, Dropped& dropped) {
   if (reader_ != reader) return;  // it was given up by another fetch
   if (!held_) dropped.reader = std::exchange(reader_, nullptr);
-  if (incarnation_) incarnation_->keep(dropped.reader);
+  keep_doubtful(dropped.reader);
   list_if_open();
   for (auto& [block, fetch] : fetches_) fetch->detached = true;
   const uint64_t present_before = blocks_.present_blocks();

@@ -375,8 +375,10 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
     }
     node.attributes_asked_at_ = asked_at;
     node.attributes_ = attributes;
-    if (node.file_ && node.file_->size_bytes() < attributes.size_bytes)
-      is_held_back = hold_back_growth(node, node.file_->size_bytes());
+    const uint64_t old_size = node.file_ ? node.file_->size_bytes() : attributes.size_bytes;
+    if (old_size < attributes.size_bytes) is_held_back = hold_back_growth(node, old_size);
+    const bool is_changed = found != FileIs::kSame || old_size != attributes.size_bytes;
+    if (is_held_back || (is_changed && node.handles_ > 0)) node.has_peculiar_inodes_ = true;
     node.seen_in_this_run_ = true;
     if (node.deleted_) node.attributes_.nlink = 0;
     node.compared_at_ = now();
@@ -536,8 +538,10 @@ std::optional<Result<AttributesReply>> CachedFileSystem::attributes_hit(KernelId
     MutexLock lock(node.mutex_);
     const Nanos left = node.valid_until_ - now();
     if (left <= Nanos(0)) return;
-    const KernelInode* inode = node.find_kernel_inode(id.epoch());
-    if (inode != nullptr && inode->is_parted()) return;
+    if (node.has_peculiar_inodes_)
+      if (const KernelInode* inode = node.find_kernel_inode(id.epoch());
+          inode && inode->is_parted())
+        return;
     AttributesReply& reply = *hit.emplace(AttributesReply{node.attributes_, left});
     reply.attributes.inode = node.id_.value;
     const std::optional<uint64_t> visible = node.visible_bytes(id.epoch());

@@ -98,7 +98,8 @@ class CachedFileSystem final : public FileSystem {
   // FileSystem
   io::Reactor& home(KernelId id) override;
   void attach(KernelPort& kernel) override { kernel_ = &kernel; }
-  std::optional<Result<NodeReply>> lookup_hit(KernelId parent, std::string_view name) override;
+  std::optional<Result<NodeReply>> lookup_hit(KernelId parent, std::string_view name,
+                                              pid_t asker) override;
   std::optional<Result<AttributesReply>> attributes_hit(KernelId id) override;
   std::optional<Attributes> last_seen(KernelId id) override;
   std::optional<Result<OpenReply>> open_hit(KernelId id, int flags, pid_t opener) override;
@@ -106,7 +107,7 @@ class CachedFileSystem final : public FileSystem {
   bool release_hit(uint64_t handle) override;
   void forget(KernelId id, uint64_t lookups) override;
   void count_lookup(const DirectoryEntryReply& entry) override;
-  io::Task<Result<NodeReply>> lookup(KernelId parent, std::string name) override;
+  io::Task<Result<NodeReply>> lookup(KernelId parent, std::string name, pid_t asker) override;
   io::Task<Result<AttributesReply>> attributes(KernelId id) override;
   io::Task<Result<AttributesReply>> set_attributes(KernelId id, AttributeChange change,
                                                    uint64_t handle) override;
@@ -268,7 +269,8 @@ class CachedFileSystem final : public FileSystem {
   std::optional<NodeId> known_child(Node& parent, std::string_view name);
   NodePtr load_child(Node& parent, std::string_view name);  // null: it is not known
   void recall_names(NodePtr node);
-  io::Task<NodePtr> open_for_returned(NodePtr parent, std::string name, NodePtr found);
+  io::Task<NodePtr> open_for_returned(NodePtr parent, std::string name, NodePtr found,
+                                      pid_t opener);
   NodePtr adopt(const NodePtr& parent, const std::string& name, const Attributes& attributes,
                 uint64_t asked_at);
   bool is_again(Node& node, const Name& name, const Attributes& attributes) const;
@@ -352,8 +354,7 @@ class CachedFileSystem final : public FileSystem {
     KernelId id;
     int flags = 0;
     pid_t opener = 0;
-    bool returned = false;  // was sent back before: must be let in
-    Name name = {};         // the one the node was found by last, if it has any
+    bool returned = false;                            // was sent back before: must be let in
     std::shared_ptr<source::SourceFile> opened = {};  // by the look-up
     OpenWish wish = wish_of(flags);
     std::shared_ptr<cache::Incarnation> incarnation = {};  // what the source's answer was about
@@ -371,12 +372,12 @@ class CachedFileSystem final : public FileSystem {
   Error look_again(Node& node, const Error& error, const Opening& opening);
   std::unexpected<Error> send_back(Node& node, const Opening& opening) REQUIRES(node.mutex_);
   std::optional<OpenMode> choose_mode(Node& node, const Opening& opening) REQUIRES(node.mutex_);
-  Result<Decision> decide_mode(const NodePtr& node, Opening opening);
-  Result<void> decide_pinned(Node& node, Opening opening,
+  Result<Decision> decide_mode(const NodePtr& node, Opening& opening);
+  Result<void> decide_pinned(Node& node, Opening& opening,
                              const std::optional<cache::CachedFile::Pin>& pin, Decision& decision);
   static bool is_open_cached(Node& node, KernelId id);
   io::Task<Result<OpenReply>> try_open(NodePtr node, Opening opening);
-  Result<OpenReply> finish_open(const NodePtr& node, const Opening& opening,
+  Result<OpenReply> finish_open(const NodePtr& node, Opening& opening,
                                 std::shared_ptr<source::SourceFile> source);
   io::Task<Result<void>> settle(OpenFile* open);
   io::Task<Result<void>> sync_by(OpenFile* open, std::shared_ptr<source::SourceFile> by,

@@ -53,7 +53,7 @@ bool CachedFileSystem::read_hit(uint64_t handle, uint64_t offset, size_t length,
   bool resident = false;
   // Looked at after the bytes: until it is parted they are its own.
   if (!open.file.read_hit(offset, length, reply.slices, &resident) ||
-      open.incarnation->is_parted()) {
+      (open.file.has_parted() && open.incarnation->is_parted())) {
     reply.clear();
     timed.cancel();
     return false;

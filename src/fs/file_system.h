@@ -93,7 +93,9 @@ class FileSystem {
   virtual void attach(KernelPort& kernel) = 0;
 
   // --- answered at once or not at all
-  virtual std::optional<Result<NodeReply>> lookup_hit(KernelId parent, std::string_view name) = 0;
+  // asker, opener: the thread for which the kernel asks, as this process knows it.
+  virtual std::optional<Result<NodeReply>> lookup_hit(KernelId parent, std::string_view name,
+                                                      pid_t asker) = 0;
   virtual std::optional<Result<AttributesReply>> attributes_hit(KernelId id) = 0;
   // Whatever their age; nullopt for a node that is not in memory.
   virtual std::optional<Attributes> last_seen(KernelId id) = 0;
@@ -107,7 +109,7 @@ class FileSystem {
   virtual void count_lookup(const DirectoryEntryReply& entry) = 0;
 
   // --- namespace
-  virtual io::Task<Result<NodeReply>> lookup(KernelId parent, std::string name) = 0;
+  virtual io::Task<Result<NodeReply>> lookup(KernelId parent, std::string name, pid_t asker) = 0;
   virtual io::Task<Result<AttributesReply>> attributes(KernelId id) = 0;
   // handle: the open file the change came through, or 0.
   virtual io::Task<Result<AttributesReply>> set_attributes(KernelId id, AttributeChange change,

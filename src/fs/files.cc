@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "base/log.h"
 #include "fs/open_file.h"
@@ -35,7 +37,7 @@ OpenWish CachedFileSystem::Opening::wish_of(int flags) {
 }
 
 std::optional<Result<OpenReply>> CachedFileSystem::open_hit(KernelId id, int flags, pid_t opener) {
-  const Opening opening{id, flags, opener};
+  Opening opening{id, flags, opener};
   if (opening.writes() || coherence_.revalidate_at_open || !sent_back_.empty()) return std::nullopt;
   const NodePtr node = table_.find(NodeId{id.node()});
   if (!node || !is_fresh(*node) || !node->is_regular() || !node->file().resident())
@@ -48,8 +50,7 @@ io::Task<Result<OpenReply>> CachedFileSystem::open(KernelId id, int flags, pid_t
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
   if (!node->is_regular()) co_return fail(Code::kInvalid);
   Opening opening{id, flags, opener};
-  opening.name = first_name(*node);
-  opening.returned = sent_back_.contains(*node, opening.name, opener, now());
+  opening.returned = sent_back_.contains(*node, opener, now());
   if (opening.returned) {
     opening.opened = sent_back_.opened(*node, opener);
     sent_back_.remove(opener);
@@ -102,8 +103,7 @@ Error CachedFileSystem::look_again(Node& node, const Error& error, const Opening
   doubt(first_name(node));
   expire(node);
   if (opening.returned) return error;  // it has been looked up
-  if (opening.name.parent && opening.opener != kNoOpener)
-    sent_back_.add(opening.name, opening.opener, now());
+  if (opening.opener != kNoOpener && has_name(node)) sent_back_.add(opening.opener, now());
   return Error(Code::kStale, "replaced outside");
 }
 
@@ -226,7 +226,7 @@ std::unexpected<Error> CachedFileSystem::send_back(Node& node, const Opening& op
   const bool of_no_use = newest != nullptr && newest->passthrough_opens > 0 &&
                          (will_be_cached || newest->generation != node.data_generation());
   if (node.epoch_ == opening.id.epoch() || of_no_use) node.raise_epoch();
-  sent_back_.add(node, opening.name, opening.opener, will_be_cached, now());
+  sent_back_.add(node, opening.opener, will_be_cached, now());
   metrics_.stale_opens.add();
   return fail(Code::kStale);
 }
@@ -248,7 +248,7 @@ std::optional<OpenMode> CachedFileSystem::choose_mode(Node& node, const Opening&
 }
 
 Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& node,
-                                                                 Opening opening) {
+                                                                 Opening& opening) {
   cache::CachedFile& file = node->file();
   Decision decision;
   decision.past_cache = size_is_made_up(*node);
@@ -266,7 +266,7 @@ Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& 
 }
 
 // A decision for passthrough takes over the pin.
-Result<void> CachedFileSystem::decide_pinned(Node& node, Opening opening,
+Result<void> CachedFileSystem::decide_pinned(Node& node, Opening& opening,
                                              const std::optional<cache::CachedFile::Pin>& pin,
                                              Decision& decision) {
   MutexLock lock(node.mutex_);
@@ -313,7 +313,7 @@ bool CachedFileSystem::is_open_cached(Node& node, KernelId id) {
   return inode != nullptr && inode->cached_opens > 0;
 }
 
-Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, const Opening& opening,
+Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, Opening& opening,
                                                 std::shared_ptr<source::SourceFile> source) {
   TRY_ASSIGN(Decision decision, decide_mode(node, opening));
   // The best that can be done for who cannot be sent back: the kernel asks again when it needs to
@@ -372,7 +372,8 @@ io::Task<Result<CreateReply>> CachedFileSystem::create(KernelId parent_id, std::
   // fresh kernel inode at once.
   for (int attempt = 0; attempt < 2 && opened.error().is(Code::kStale); ++attempt) {
     reply.node = reply_to_lookup(node);
-    opened = finish_open(node, {reply.node.id, flags | O_RDWR, caller.pid}, created->file);
+    Opening opening{reply.node.id, flags | O_RDWR, caller.pid};
+    opened = finish_open(node, opening, created->file);
     if (opened) break;
     sent_back_.remove(caller.pid);
     forget(reply.node.id, 1);
@@ -396,6 +397,10 @@ bool CachedFileSystem::close_inode(Node& node, const OpenFile& open) {
     node.drop_idle_kernel_inodes();
     CHECK(node.handles_ > 0);
     last = --node.handles_ == 0;
+    if (last)
+      node.has_peculiar_inodes_ = std::ranges::any_of(
+          node.kernel_inodes_,
+          [](const KernelInode& known) { return known.shown_bytes_max.has_value(); });
   }
   if (backing_id != 0) kernel_->close_backing(backing_id);
   if (open.in_passthrough()) node.file().unpin(open.generation);

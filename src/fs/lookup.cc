@@ -19,7 +19,7 @@ constexpr int kLinkReadsMax = 3;
 }  // namespace
 
 std::optional<Result<NodeReply>> CachedFileSystem::lookup_hit(KernelId parent_id,
-                                                              std::string_view name) {
+                                                              std::string_view name, pid_t asker) {
   const NodePtr parent = table_.find(NodeId{parent_id.node()});
   if (!parent) return std::nullopt;
   bool negative = false;
@@ -29,8 +29,7 @@ std::optional<Result<NodeReply>> CachedFileSystem::lookup_hit(KernelId parent_id
     return NodeReply{{}, {}, Nanos(0), Nanos(0)};
   }
   if (!child) return std::nullopt;
-  if (!sent_back_.empty() && sent_back_.awaits(*child, {parent, std::string(name)}, now()))
-    return std::nullopt;
+  if (sent_back_.awaits(asker, now())) return std::nullopt;
   metrics_.lookup_hits.add();
   add_name(child, parent, name);  // from the catalog it comes without
   return reply_to_lookup(child);
@@ -104,7 +103,8 @@ NodeReply CachedFileSystem::reply_to_lookup(const NodePtr& node, std::optional<u
   return reply;
 }
 
-io::Task<Result<NodeReply>> CachedFileSystem::lookup(KernelId parent_id, std::string name) {
+io::Task<Result<NodeReply>> CachedFileSystem::lookup(KernelId parent_id, std::string name,
+                                                     pid_t asker) {
   CO_TRY_ASSIGN(const NodePtr parent, node(parent_id));
   if (name == ".") {  // asked for by an NFS server, or open_by_handle_at(2)
     {
@@ -121,8 +121,8 @@ io::Task<Result<NodeReply>> CachedFileSystem::lookup(KernelId parent_id, std::st
   }
   io::Task<Result<NodePtr>> resolving = resolve(parent, name);
   CO_TRY_ASSIGN(NodePtr child, co_await std::move(resolving));
-  if (child && sent_back_.awaits(*child, {parent, name}, now())) {
-    io::Task<NodePtr> opening = open_for_returned(parent, name, std::move(child));
+  if (child && sent_back_.awaits(asker, now())) {
+    io::Task<NodePtr> opening = open_for_returned(parent, name, std::move(child), asker);
     child = co_await std::move(opening);
   }
   if (!child) co_return NodeReply{{}, {}, Nanos(0), absence_left(*parent, name)};
@@ -133,19 +133,23 @@ io::Task<Result<NodeReply>> CachedFileSystem::lookup(KernelId parent_id, std::st
 // next, whatever the name leads to by then.  An error the opener meets again.
 io::Task<CachedFileSystem::NodePtr> CachedFileSystem::open_for_returned(NodePtr parent,
                                                                         std::string name,
-                                                                        NodePtr found) {
+                                                                        NodePtr found,
+                                                                        pid_t opener) {
   if (!found->is_regular()) co_return found;
+  std::shared_ptr<source::SourceFile> file;
   io::Task<Result<source::Place>> placing = place_in(parent, name);
-  Result<source::Place> place = co_await std::move(placing);
-  if (!place) co_return found;
-  const uint64_t asked_at = changes().tick();
-  source::Outcome<source::Opened> asking = source_.open_file(std::move(*place), O_RDONLY);
-  Result<source::Opened> opened = co_await std::move(asking);
-  if (!opened) co_return found;
-  NodePtr node = adopt(parent, name, opened->attributes, asked_at);
-  if (!node) co_return found;
-  sent_back_.provide({parent, name}, node, opened->file, now());
-  co_return node;
+  if (Result<source::Place> place = co_await std::move(placing)) {
+    const uint64_t asked_at = changes().tick();
+    source::Outcome<source::Opened> asking = source_.open_file(std::move(*place), O_RDONLY);
+    if (Result<source::Opened> opened = co_await std::move(asking)) {
+      if (NodePtr node = adopt(parent, name, opened->attributes, asked_at)) {
+        found = std::move(node);
+        file = std::move(opened->file);
+      }
+    }
+  }
+  sent_back_.provide(opener, found, file);
+  co_return found;
 }
 
 // One that comes back from the catalog by its number alone has no name yet: takes the one it was

@@ -126,7 +126,7 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   // What the kernel inode of that epoch is shown of the file, while that is less than the file:
   // what it reads in passthrough (see CachedFile), or has no old pages of.
   std::optional<uint64_t> visible_bytes(uint64_t epoch) REQUIRES(mutex_) {
-    const KernelInode* inode = find_kernel_inode(epoch);
+    const KernelInode* inode = has_peculiar_inodes_ ? find_kernel_inode(epoch) : nullptr;
     if (inode == nullptr) return std::nullopt;
     if (inode->passthrough_opens == 0) {
       const auto max = inode->shown_bytes_max;
@@ -150,6 +150,8 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   Node* next_in_table_ = nullptr;  // NodeTable's
   mutable Mutex mutex_;
   Nanos valid_until_ GUARDED_BY(mutex_){0};  // monotonic
+  // False: of none the incarnation is parted, and each is shown all of the file.
+  bool has_peculiar_inodes_ GUARDED_BY(mutex_) = false;
   Attributes attributes_ GUARDED_BY(mutex_);
   std::vector<KernelInode> kernel_inodes_ GUARDED_BY(mutex_);
   uint64_t epoch_ GUARDED_BY(mutex_) = 0;
@@ -204,7 +206,6 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
 struct Name {
   std::shared_ptr<Node> parent;
   std::string name;
-  bool operator==(const Name&) const = default;
 };
 
 }  // namespace larder::fs

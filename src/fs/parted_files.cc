@@ -39,7 +39,7 @@ io::Task<void> CachedFileSystem::keep_reader(std::weak_ptr<Node> opened_node,
 }
 
 void CachedFileSystem::want_reader(const NodePtr& node, const OpenFile& open) {
-  if (open.source || open.file.source_file() || !coherence_.revalidate_at_open) return;
+  if (!coherence_.revalidate_at_open || open.source || open.file.source_file()) return;
   if (open.incarnation->wants_reader())
     home(KernelId{node->id().value}).spawn(keep_reader(node, open.incarnation));
 }

@@ -7,8 +7,8 @@
 // the fresh one, and a node that went and came again would not know which epoch that is.
 //
 // Invariants: at most kMax openers are noted; one whose time is over counts as gone.  Thread-safe;
-// a leaf among the locks, but remove(), forget_expired() and clear() let go of nodes: call them
-// without locks.
+// a leaf among the locks, but remove(), provide(), forget_expired() and clear() let go of nodes and
+// files: call them without locks.
 #pragma once
 
 #include <sys/types.h>
@@ -30,47 +30,41 @@ class SentBack {
   // An opener comes again within this time, unless it was killed or the name is gone.
   static constexpr Nanos kTimeMax = std::chrono::seconds(10);
   static constexpr size_t kMax = 1024;
+  using Opened = std::shared_ptr<source::SourceFile>;
 
-  // name: the one the node was found by last.  will_be_cached: the opener cannot use passthrough.
-  void add(Node& node, Name name, pid_t opener, bool will_be_cached, Nanos now) {
+  // will_be_cached: the opener cannot use passthrough.
+  void add(Node& node, pid_t opener, bool will_be_cached, Nanos now) {
     note({.node = node.shared_from_this(),
-          .name = std::move(name),
           .opener = opener,
           .will_be_cached = will_be_cached,
           .until = now + kTimeMax});
   }
   // The name led to another file than the node.
-  void add(Name name, pid_t opener, Nanos now) {
-    note({.node = nullptr,
-          .name = std::move(name),
-          .opener = opener,
-          .will_be_cached = false,
-          .until = now + kTimeMax});
-  }
+  void add(pid_t opener, Nanos now) { note({.opener = opener, .until = now + kTimeMax}); }
   // Whether any opener is noted: nearly always none is.
   bool empty() const { return count_.load() == 0; }
-  bool contains(const Node& node, const Name& name, pid_t opener, Nanos now) const {
+  bool contains(const Node& node, pid_t opener, Nanos now) const {
     return any([&](const Opener& known) {
-      return known.opener == opener && known.comes_for(node, name, now);
+      const bool is_expected = known.node.get() == &node || known.found.get() == &node;
+      return is_expected && known.is_awaited(opener, now);
     });
   }
-  // Whether somebody may be about to open the node, which the name leads to.
-  bool awaits(const Node& node, const Name& name, Nanos now) const {
-    return any([&](const Opener& known) { return known.comes_for(node, name, now); });
+  // The next file that it looks up it opens: a thread opens one at a time.
+  bool awaits(pid_t opener, Nanos now) const {
+    return any([&](const Opener& known) { return known.is_awaited(opener, now); });
   }
-  // The name leads to `found`, which is open for reading by `opened`.
-  void provide(const Name& name, const std::shared_ptr<Node>& found,
-               const std::shared_ptr<source::SourceFile>& opened, Nanos now) {
+  // It has found this file, which is open for reading by `opened` (null: it could not be opened).
+  void provide(pid_t opener, const std::shared_ptr<Node>& found, const Opened& opened) {
+    std::vector<std::pair<std::shared_ptr<Node>, Opened>> before;  // destroyed without the lock
     MutexLock lock(mutex_);
-    for (Opener& known : openers_)
-      if (known.comes_for(*found, name, now)) {
-        known.found = found;
-        known.opened = opened;
-      }
+    for (Opener& known : openers_) {
+      if (known.opener != opener) continue;
+      before.emplace_back(std::exchange(known.found, found), std::exchange(known.opened, opened));
+    }
   }
-  // What the opener is to open, if it is open.
-  std::shared_ptr<source::SourceFile> opened(const Node& node, pid_t opener) const {
-    std::shared_ptr<source::SourceFile> opened;
+  // That file, if it is this node's.
+  Opened opened(const Node& node, pid_t opener) const {
+    Opened opened;
     any([&](const Opener& known) {
       if (known.opener == opener && known.found.get() == &node) opened = known.opened;
       return false;
@@ -83,7 +77,7 @@ class SentBack {
       return known.node.get() == &node && known.will_be_cached && now < known.until;
     });
   }
-  // The opener came again.  A thread opens one file at a time.
+  // The opener came again.
   void remove(pid_t opener) {
     forget_if([&](const Opener& known) { return known.opener == opener; });
   }
@@ -95,18 +89,13 @@ class SentBack {
 
  private:
   struct Opener {
-    std::shared_ptr<Node> node;  // null: what `name` leads to
-    Name name;
+    std::shared_ptr<Node> node = {};  // null: whatever the name leads to
     pid_t opener = 0;
     bool will_be_cached = false;
-    Nanos until{0};  // monotonic
-    std::shared_ptr<Node> found = {};
-    std::shared_ptr<source::SourceFile> opened = {};
-
-    bool comes_for(const Node& other, const Name& other_name, Nanos now) const {
-      const bool has_name = name.parent && name == other_name;
-      return (node.get() == &other || has_name) && now < until;
-    }
+    Nanos until{0};                    // monotonic
+    std::shared_ptr<Node> found = {};  // null: it has not looked the name up yet
+    Opened opened = {};
+    bool is_awaited(pid_t pid, Nanos now) const { return opener == pid && now < until; }
   };
   void note(Opener opener) {
     MutexLock lock(mutex_);

@@ -28,12 +28,14 @@ void lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
   Adapter& adapter = Adapter::of(request);
   if (VirtualTree::owns(parent) || adapter.virtual_tree.is_entry(parent, name))
     return adapter.virtual_tree.lookup(request, parent, name);
-  if (const auto hit = adapter.files.lookup_hit(KernelId{parent}, name)) {
+  const pid_t asker = fuse_req_ctx(request)->pid;
+  if (const auto hit = adapter.files.lookup_hit(KernelId{parent}, name, asker)) {
     adapter.hits.add();
     Responder responder(request);
     return reply_node(adapter, responder, *hit);
   }
-  adapter.spawn_killable(KernelId{parent}, request, adapter.files.lookup(KernelId{parent}, name),
+  adapter.spawn_killable(KernelId{parent}, request,
+                         adapter.files.lookup(KernelId{parent}, name, asker),
                          NodeReplier{&adapter});
 }
 

@@ -63,7 +63,7 @@ class Session final : public fs::KernelPort {
   bool passthrough_available() const override;
   Result<int32_t> open_backing(int fd) override;
   void close_backing(int32_t backing_id) override;
-  void invalidate_node(fs::KernelId node, std::function<void()> then) override;
+  void invalidate_node(fs::KernelId node, std::function<void()> then = {}) override;
   void invalidate_attributes(fs::KernelId node) override;
   void expire_entry(fs::KernelId parent, std::string name) override;
   void expire_all_entries() override;

@@ -193,7 +193,7 @@ void FakeFileSystem::attach(fs::KernelPort& kernel) {
 }
 
 std::optional<Result<fs::NodeReply>> FakeFileSystem::lookup_hit(KernelId parent,
-                                                                std::string_view name) {
+                                                                std::string_view name, pid_t) {
   if (!hits_.load()) return std::nullopt;
   MutexLock lock(mutex_);
   return look(parent.node(), std::string(name));
@@ -243,7 +243,7 @@ void FakeFileSystem::count_lookup(const fs::DirectoryEntryReply& entry) {
   ++listed_lookups_;
 }
 
-io::Task<Result<fs::NodeReply>> FakeFileSystem::lookup(KernelId parent, std::string name) {
+io::Task<Result<fs::NodeReply>> FakeFileSystem::lookup(KernelId parent, std::string name, pid_t) {
   PASS_GATE();
   co_return look(parent.node(), name);
 }
@@ -481,7 +481,7 @@ io::Task<Result<void>> FakeFileSystem::sync_directory(uint64_t, bool) {
 
 io::Task<Result<struct statvfs>> FakeFileSystem::space() {
   PASS_GATE();
-  struct statvfs result{};
+  struct statvfs result {};
   result.f_bsize = result.f_frsize = 4096;
   result.f_blocks = 1000;
   result.f_bfree = result.f_bavail = 500;

@@ -47,8 +47,8 @@ class FakeFileSystem final : public fs::FileSystem {
 
   io::Reactor& home(fs::KernelId id) override;
   void attach(fs::KernelPort& kernel) override;
-  std::optional<Result<fs::NodeReply>> lookup_hit(fs::KernelId parent,
-                                                  std::string_view name) override;
+  std::optional<Result<fs::NodeReply>> lookup_hit(fs::KernelId parent, std::string_view name,
+                                                  pid_t asker) override;
   std::optional<Result<fs::AttributesReply>> attributes_hit(fs::KernelId id) override;
   std::optional<Attributes> last_seen(fs::KernelId id) override;
   std::optional<Result<fs::OpenReply>> open_hit(fs::KernelId id, int flags, pid_t opener) override;
@@ -56,7 +56,8 @@ class FakeFileSystem final : public fs::FileSystem {
   bool release_hit(uint64_t handle) override;
   void forget(fs::KernelId id, uint64_t lookups) override;
   void count_lookup(const fs::DirectoryEntryReply& entry) override;
-  io::Task<Result<fs::NodeReply>> lookup(fs::KernelId parent, std::string name) override;
+  io::Task<Result<fs::NodeReply>> lookup(fs::KernelId parent, std::string name,
+                                         pid_t asker) override;
   io::Task<Result<fs::AttributesReply>> attributes(fs::KernelId id) override;
   io::Task<Result<fs::AttributesReply>> set_attributes(fs::KernelId id, fs::AttributeChange change,
                                                        uint64_t handle) override;

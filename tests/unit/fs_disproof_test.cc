@@ -286,7 +286,7 @@ TEST_P(FsDisproof, ADirectoryThatIsNotEmptyIsListedAnew) {
 TEST_P(FsDisproof, AnAbsenceThatAChangeHasOvertakenIsNotGivenToTheKernel) {
   mount_settled();
   auto held = source_.hold(CallKind::kAttributes, Stage::kAfter);
-  auto asking = fs_->start(kRoot, files().lookup(kRoot, "name"));
+  auto asking = fs_->start(kRoot, files().lookup(kRoot, "name", 1));
   held->wait_for_calls(1);
   source_.put("name", "x");
   EXPECT_EQ(failure(fs_->run(files().make_directory(kRoot, "name", 0755, kCaller))), Code::kExists);

@@ -77,6 +77,7 @@ class FsTest : public ::testing::Test {
   using CallKind = testing::FakeSource::CallKind;
   using Stage = testing::FakeSource::Stage;
   static constexpr uint64_t kBlock = 4096;
+  static constexpr pid_t kUser = 1;  // and who looks names up
   static constexpr Caller kCaller{1000, 1000, 1, 022};
 
   FsTest() { clock_.advance(std::chrono::hours(1)); }
@@ -106,8 +107,8 @@ class FsTest : public ::testing::Test {
     return *reply;
   }
   Result<NodeReply> try_lookup(KernelId parent, const std::string& name) {
-    if (auto hit = files().lookup_hit(parent, name)) return *hit;
-    return fs_->run(files().lookup(parent, name), parent);
+    if (auto hit = files().lookup_hit(parent, name, kUser)) return *hit;
+    return fs_->run(files().lookup(parent, name, kUser), parent);
   }
   NodeReply lookup(KernelId parent, const std::string& name) {
     return note(try_lookup(parent, name));
@@ -135,11 +136,11 @@ class FsTest : public ::testing::Test {
     for (const auto& [id, count] : lookups_) files().forget(KernelId{id}, count);
     lookups_.clear();
   }
-  Result<OpenReply> try_open(KernelId id, int flags = O_RDONLY, pid_t opener = 1) {
+  Result<OpenReply> try_open(KernelId id, int flags = O_RDONLY, pid_t opener = kUser) {
     if (auto hit = files().open_hit(id, flags, opener)) return *hit;
     return fs_->run(files().open(id, flags, opener), id);
   }
-  OpenReply open(KernelId id, int flags = O_RDONLY, pid_t opener = 1) {
+  OpenReply open(KernelId id, int flags = O_RDONLY, pid_t opener = kUser) {
     const auto reply = try_open(id, flags, opener);
     EXPECT_TRUE(reply) << reply.error().message();
     return reply.value_or(OpenReply{});

@@ -170,7 +170,7 @@ TEST_P(FsPlaces, ALookUpThatARenameOvertakesIsMadeAgain) {
   const KernelId before = walk("Y").id;
   let_ttl_pass();
   const auto asking = source_.hold(CallKind::kAttributes, testing::FakeSource::Stage::kAfter);
-  auto looked_up = fs_->start(kRoot, files().lookup(kRoot, "Y"));
+  auto looked_up = fs_->start(kRoot, files().lookup(kRoot, "Y", 1));
   asking->wait_for_calls(1);  // answered: Y is what it was
   auto renaming = fs_->start(kRoot, files().rename(kRoot, "Y", kRoot, "X", 0));
   ASSERT_TRUE(renaming.get());

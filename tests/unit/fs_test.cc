@@ -156,7 +156,7 @@ TEST_F(FsTest, ALateAnswerDoesNotBringBackARemovedName) {
   lookup(kRoot, "file");
   let_ttl_pass();
   auto hold = source_.hold(CallKind::kAttributes, Stage::kAfter);
-  auto late = fs_->start(kRoot, files().lookup(kRoot, "file"));
+  auto late = fs_->start(kRoot, files().lookup(kRoot, "file", 1));
   hold->wait_for_calls(1);
   ASSERT_TRUE(fs_->run(files().unlink(kRoot, "file")));
   hold->release();
@@ -167,7 +167,7 @@ TEST_F(FsTest, ALateAnswerDoesNotBringBackARemovedName) {
 TEST_F(FsTest, ALateAnswerDoesNotHideAMadeName) {
   mount();
   auto hold = source_.hold(CallKind::kAttributes, Stage::kAfter);
-  auto late = fs_->start(kRoot, files().lookup(kRoot, "file"));
+  auto late = fs_->start(kRoot, files().lookup(kRoot, "file", 1));
   hold->wait_for_calls(1);
   const CreateReply made = create(kRoot, "file");
   hold->release();
