@@ -252,6 +252,11 @@ void CachedFile::expect_ctime_change() {
   ctime_moved_ = true;
 }
 
+bool CachedFile::is_behind(const Validator& seen) const {
+  MutexLock lock(mutex_);
+  return version_ != seen && !own_change_;
+}
+
 bool CachedFile::awaits_own_version() const {
   MutexLock lock(mutex_);
   return own_change_;

@@ -130,6 +130,9 @@ class CachedFile {
   // A change of attributes or names through this mount moved ctime; a version that differs in ctime
   // only is the same data at the next observe().
   void expect_ctime_change();
+  // Whether observe() was told of this version when it could not use the answer, as a change or a
+  // renewal had overtaken it.
+  bool is_behind(const Validator& seen) const;
   // After a change made here, until the next observe(): any version of the size that it left is
   // taken for what it made.
   bool awaits_own_version() const;

@@ -376,9 +376,11 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
     node.attributes_asked_at_ = asked_at;
     node.attributes_ = attributes;
     const uint64_t old_size = node.file_ ? node.file_->size_bytes() : attributes.size_bytes;
-    if (old_size < attributes.size_bytes) is_held_back = hold_back_growth(node, old_size);
+    // What the kernel has been told of is not taken back.
+    const uint64_t told_size = std::max(old_size, before.size_bytes);
+    if (told_size < attributes.size_bytes) is_held_back = hold_back_growth(node, told_size);
     const bool is_changed = found != FileIs::kSame || old_size != attributes.size_bytes;
-    if (is_held_back || (is_changed && node.handles_ > 0)) node.has_peculiar_inodes_ = true;
+    if (is_held_back || is_changed) node.has_peculiar_inodes_ = true;
     node.seen_in_this_run_ = true;
     if (node.deleted_) node.attributes_.nlink = 0;
     node.compared_at_ = now();

@@ -347,6 +347,7 @@ class CachedFileSystem final : public FileSystem {
   void renew_if_wanted(Node& node);
   static io::Task<void> renew_task(CachedFileSystem* self, NodePtr node);
   io::Task<void> await_growth(NodePtr node);
+  io::Task<void> await_version(NodePtr node);
 
   // files
   static constexpr pid_t kNoOpener = -1;  // nobody would come again

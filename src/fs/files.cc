@@ -76,6 +76,8 @@ io::Task<Result<OpenReply>> CachedFileSystem::try_open(NodePtr node, Opening ope
         revalidate_for_reading(node, opening);
     CO_TRY_ASSIGN(source, co_await std::move(revalidating));
   }
+  io::Task<void> catching_up = await_version(node);
+  co_await std::move(catching_up);
   if (!opening.writes()) {
     io::Task<void> looking = look_into_size(node);
     co_await std::move(looking);
@@ -176,7 +178,13 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
 // it had to be opened for that.
 io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::revalidate_for_reading(
     NodePtr node, Opening opening) {
-  if (opening.opened) co_return opening.opened;
+  if (opening.opened) {
+    const uint64_t asked_at = changes().tick();
+    source::Outcome<Attributes> asking = opening.opened->attributes();
+    CO_TRY_ASSIGN(const Attributes now, co_await std::move(asking));
+    apply(*node, now, asked_at);
+    co_return opening.opened;
+  }
   cache::CachedFile& file = node->file();
   if (!coherence_.revalidate_at_open && is_fresh(*node)) co_return nullptr;
   if (file.resident() && !file.is_racy()) {
@@ -397,10 +405,7 @@ bool CachedFileSystem::close_inode(Node& node, const OpenFile& open) {
     node.drop_idle_kernel_inodes();
     CHECK(node.handles_ > 0);
     last = --node.handles_ == 0;
-    if (last)
-      node.has_peculiar_inodes_ = std::ranges::any_of(
-          node.kernel_inodes_,
-          [](const KernelInode& known) { return known.shown_bytes_max.has_value(); });
+    if (last) node.note_no_handles();
   }
   if (backing_id != 0) kernel_->close_backing(backing_id);
   if (open.in_passthrough()) node.file().unpin(open.generation);

@@ -217,6 +217,15 @@ void Node::leave_stale_epoch() {
   if (newest != nullptr && is_stale(*newest) && has_content) raise_epoch();
 }
 
+void Node::note_no_handles() {
+  const auto is_shown_less = [](const KernelInode& inode) {
+    return inode.shown_bytes_max.has_value();
+  };
+  // An object that is mapped still may be behind its file.
+  if (has_peculiar_inodes_ && !file_->wants_renewal())
+    has_peculiar_inodes_ = std::ranges::any_of(kernel_inodes_, is_shown_less);
+}
+
 void Node::drop_idle_kernel_inodes() {
   std::erase_if(kernel_inodes_, [](const KernelInode& inode) { return inode.idle(); });
 }

@@ -144,6 +144,8 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   // For look-ups: not the epoch of an inode that would be of no use.
   void leave_stale_epoch() REQUIRES(mutex_);
   void drop_idle_kernel_inodes() REQUIRES(mutex_);
+  // Then no incarnation is parted any more.
+  void note_no_handles() REQUIRES(mutex_);
 
   // What an answer from memory needs comes first, close together.
   const NodeId id_;

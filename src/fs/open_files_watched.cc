@@ -12,6 +12,8 @@ constexpr Nanos kWatchedTtlMax = std::chrono::hours(24);
 constexpr Nanos kWatchedTtlMin = std::chrono::milliseconds(250);
 // A node whose time is not over yet is looked at a moment after it is.
 constexpr Nanos kMoment = std::chrono::milliseconds(10);
+// A file that changes as fast as it is asked about is opened as it is.
+constexpr int kAskedAgainMax = 4;
 // So much an opener waits for; it takes a round trip or two.
 constexpr uint64_t kAwaitedGrowthBytesMax = 4 << 20;
 
@@ -89,6 +91,26 @@ io::Task<void> CachedFileSystem::await_growth(NodePtr node) {
       log::debug("a file that grew is opened without its end: {}", ended.error().message());
   }
   invalidate_kernel_attributes(*node);
+}
+
+// What an opener finds is what the source had when it was asked, also where the answer came amid a
+// renewal and was not used.
+io::Task<void> CachedFileSystem::await_version(NodePtr node) {
+  cache::CachedFile& file = node->file();
+  const auto is_behind = [&] {
+    MutexLock lock(node->mutex_);
+    return file.is_behind(source_.validator(node->attributes_));
+  };
+  for (int left = kAskedAgainMax; left > 0 && is_behind(); --left) {
+    {
+      io::AsyncMutex::Guard changing = co_await node->changing.lock();
+      io::Task<Result<void>> ending = file.renew_end();
+      if (const Result<void> ended = co_await std::move(ending); !ended)
+        log::debug("a changed file is opened amid its renewal: {}", ended.error().message());
+    }
+    io::Task<Result<void>> refreshing = refresh_open(node);
+    if (const Result<void> refreshed = co_await std::move(refreshing); !refreshed) break;
+  }
 }
 
 io::Task<void> CachedFileSystem::renew_task(CachedFileSystem* self, NodePtr node) {
