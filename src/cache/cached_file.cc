@@ -142,9 +142,9 @@ bool CachedFile::resident() const {
   return resident_locked();
 }
 
-bool CachedFile::is_racy() const {
+bool CachedFile::is_restless() const {
   MutexLock lock(mutex_);
-  return racy_;
+  return racy_ || is_changed_elsewhere_;
 }
 
 bool CachedFile::empty() const {
@@ -203,6 +203,7 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy, Oth
     if (other_version) ctime_moved_ = false;
     version_ = now;
     own_change_ = false;
+    is_changed_elsewhere_ |= !same;
     if (same) {
       claim = unsettled_ || !blocks_.dirty_chunks().empty();
     } else if (is_renewable && object_created_ && !untrusted_) {

@@ -107,8 +107,9 @@ class CachedFile {
   uint64_t block_bytes() const { return 1ULL << block_shift_; }
   // Every block present and no change under way: may be opened in passthrough.
   bool resident() const;
-  // The data may be dropped at the next observation, though the file be the same; see observe().
-  bool is_racy() const;
+  // The data may be dropped soon: at the next observation, though the file be the same (racy, see
+  // observe()), or as others have changed the file in this run and may do so again.
+  bool is_restless() const;
   // Nothing is cached and nothing is being fetched.
   bool empty() const;
 
@@ -432,6 +433,7 @@ class CachedFile {
   uint64_t size_bytes_ GUARDED_BY(mutex_);
   Validator version_ GUARDED_BY(mutex_);
   bool racy_ GUARDED_BY(mutex_) = false;
+  bool is_changed_elsewhere_ GUARDED_BY(mutex_) = false;  // in this run
   bool own_change_ GUARDED_BY(mutex_) = false;  // version_ is older than the last change made here
   bool ctime_moved_ GUARDED_BY(mutex_) = false;
   bool unsettled_ GUARDED_BY(mutex_) =

@@ -187,7 +187,7 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::revalida
   }
   cache::CachedFile& file = node->file();
   if (!coherence_.revalidate_at_open && is_fresh(*node)) co_return nullptr;
-  if (file.resident() && !file.is_racy()) {
+  if (file.resident() && !file.is_restless()) {
     io::Task<Result<void>> refreshing = refresh(node);
     const Result<void> refreshed = co_await std::move(refreshing);
     if (!refreshed && is_outage(refreshed.error())) {
