@@ -56,8 +56,7 @@ class Incarnation {
   // By anything that is open; null: nothing is.
   Opened any() const {
     MutexLock lock(mutex_);
-    const Opened file = first_of(opened_);
-    if (file) return file;
+    if (Opened file = first_of(opened_)) return file;
     return reader_ ? reader_ : kept_;
   }
   // By anything that can be read, and is not doubtful; null likewise.
