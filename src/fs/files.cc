@@ -181,8 +181,8 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::revalida
   if (opening.opened) {
     const uint64_t asked_at = changes().tick();
     source::Outcome<Attributes> asking = opening.opened->attributes();
-    CO_TRY_ASSIGN(const Attributes now, co_await std::move(asking));
-    apply(*node, now, asked_at);
+    // An error its reads meet, too, where the source is needed for them.
+    if (const Result<Attributes> now = co_await std::move(asking)) apply(*node, *now, asked_at);
     co_return opening.opened;
   }
   cache::CachedFile& file = node->file();

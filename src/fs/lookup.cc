@@ -29,7 +29,7 @@ std::optional<Result<NodeReply>> CachedFileSystem::lookup_hit(KernelId parent_id
     return NodeReply{{}, {}, Nanos(0), Nanos(0)};
   }
   if (!child) return std::nullopt;
-  if (sent_back_.awaits(asker, now())) return std::nullopt;
+  if (!sent_back_.empty() && sent_back_.awaits(asker, now())) return std::nullopt;
   metrics_.lookup_hits.add();
   add_name(child, parent, name);  // from the catalog it comes without
   return reply_to_lookup(child);
