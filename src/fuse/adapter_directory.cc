@@ -39,7 +39,7 @@ struct Packing {
 
  private:
   bool add_plain(const fs::DirectoryEntryReply& item) {
-    struct stat attributes {};
+    struct stat attributes{};
     attributes.st_ino = item.inode;
     attributes.st_mode = item.type;
     return take(fuse_add_direntry(nullptr, buffer.data() + used, length - used, item.name.c_str(),

@@ -29,7 +29,7 @@ PosixLock lock_of(const struct flock& lock, uint64_t owner) {
 }
 
 struct flock flock_of(const PosixLock& lock) {
-  struct flock result {};
+  struct flock result{};
   result.l_type = lock.type == LockType::kRead ? F_RDLCK : F_WRLCK;
   result.l_whence = SEEK_SET;
   result.l_start = static_cast<off_t>(lock.first);

@@ -3,7 +3,7 @@
 namespace larder::fuse {
 
 struct stat stat_of(const Attributes& attributes) {
-  struct stat result {};
+  struct stat result{};
   result.st_ino = attributes.inode;
   result.st_mode = attributes.mode;
   result.st_nlink = attributes.nlink;

@@ -209,9 +209,9 @@ bool Session::wait_for_workers(Nanos timeout) {
 // Ends reads of the device that nothing else ends.  SIGURG is ignored by default, so a handler that
 // does nothing changes nothing for the rest of the process.
 void Session::kick_workers() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = [](int) {};
-  struct sigaction before {};
+  struct sigaction before{};
   sigaction(SIGURG, &action, &before);
   fuse_session_exit(parts_->session);
   do {

@@ -105,7 +105,7 @@ Result<size_t> read_directly(int fd, std::span<std::byte> into, uint64_t offset)
 bool PageCacheTrust::is_doubtful(int fd) {
   Kind kind = kind_.load(std::memory_order_relaxed);
   if (kind == Kind::kUnknown) {
-    struct statfs fs {};
+    struct statfs fs{};
     if (::fstatfs(fd, &fs) != 0) return true;
     kind = fs.f_type == FUSE_SUPER_MAGIC ? Kind::kDoubtful : Kind::kTrusted;
     kind_.store(kind, std::memory_order_relaxed);

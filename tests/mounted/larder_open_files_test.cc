@@ -63,7 +63,7 @@ TEST_P(OverSources, WhoHasAReplacedFileOpenIsShownItsSize) {
       replace("file", pattern(new_size, 2));
       EXPECT_TRUE(in_time([&] { return read_file(at("file")).data == pattern(new_size, 2); }));
       for (int i = 0; i < 2; ++i) {
-        struct stat own {};
+        struct stat own{};
         ASSERT_EQ(fstat(reader.get(), &own), 0);
         EXPECT_EQ(own.st_size, static_cast<off_t>(old_data.size()));
         const FileContent read = read_at(reader.get(), 0, 2 * old_data.size());
@@ -101,8 +101,7 @@ TEST_P(OverSources, ChangesOfAReplacedFileAreNotMadeToTheNewOne) {
   const Descriptor file(at("file"), O_RDWR);
   EXPECT_EQ(read_at(file.get(), 0, 3).data, "old");
   replace("file", "another");
-  struct stat before {
-  }, after{}, own{};
+  struct stat before{}, after{}, own{};
   ASSERT_EQ(stat(real("file").c_str(), &before), 0);
   EXPECT_EQ(fchmod(file.get(), 0600), 0);
   EXPECT_EQ(fchown(file.get(), 7, 8), 0);

@@ -481,7 +481,7 @@ io::Task<Result<void>> FakeFileSystem::sync_directory(uint64_t, bool) {
 
 io::Task<Result<struct statvfs>> FakeFileSystem::space() {
   PASS_GATE();
-  struct statvfs result {};
+  struct statvfs result{};
   result.f_bsize = result.f_frsize = 4096;
   result.f_blocks = 1000;
   result.f_bfree = result.f_bavail = 500;
