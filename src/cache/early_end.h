@@ -10,7 +10,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 
 #include "base/attributes.h"
 #include "source/source.h"
@@ -35,7 +34,7 @@ class EarlyEnd {
   Verdict note(const Reader& reader, const Validator& version, uint64_t end_bytes) {
     const bool is_second = seen_ && seen_->version == version && !is_same(seen_->reader, reader);
     if (!is_second) {
-      if (!seen_ || seen_->version != version) seen_ = {version, reader};
+      if (!seen_ || seen_->version != version) seen_ = std::make_unique<Seen>(version, reader);
       return Verdict::kAskAgain;
     }
     seen_.reset();  // whoever tries again begins with the attributes
@@ -50,7 +49,7 @@ class EarlyEnd {
   static bool is_same(const std::weak_ptr<source::SourceFile>& a, const Reader& b) {
     return !a.owner_before(b) && !b.owner_before(a);
   }
-  std::optional<Seen> seen_;
+  std::unique_ptr<Seen> seen_;  // null: nearly always
 };
 
 }  // namespace larder::cache

@@ -12,7 +12,7 @@
 // Invariants
 //   - Until it is parted it is its CachedFile's, whose mutex is held when it is.
 //   - What is read through once it is parted was opened before.
-//   - Once it is parted the object is written by whoever holds `catching_up`, and has
+//   - Once it is parted the object is written by whoever holds catching_up(), and has
 //     Copy::size_bytes when that is free.
 //
 // Thread-safe; a leaf among the locks.
@@ -20,9 +20,11 @@
 
 #include <atomic>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "base/attributes.h"
+#include "base/check.h"
 #include "base/mutex.h"
 #include "cache/object_room.h"
 #include "io/completion.h"
@@ -80,7 +82,8 @@ class Incarnation {
     MutexLock lock(mutex_);
     reader_ = reader ? std::move(reader) : std::move(kept_);
     kept_.reset();
-    copy_ = std::move(copy);
+    remains_ = std::make_unique<Remains>();
+    remains_->copy = std::move(copy);
     if (reader_) reader_->bypass_page_cache();
     for (const auto& opened : opened_)
       if (const Opened file = opened.lock()) file->bypass_page_cache();
@@ -100,42 +103,56 @@ class Incarnation {
   }
   Copy copy() const {
     MutexLock lock(mutex_);
-    return copy_;
+    return remains().copy;
   }
   // The object has so many bytes now.
   void resized(uint64_t size_bytes) {
     MutexLock lock(mutex_);
-    copy_.size_bytes = size_bytes;
+    remains().copy.size_bytes = size_bytes;
   }
   // True when the name was seen to have another version than at the last call: the file that was
   // opened may be the one that changed.
   bool take_version(const Validator& seen) {
     MutexLock lock(mutex_);
-    const bool is_other = caught_up_with_ != seen;
-    caught_up_with_ = seen;
-    return is_other;
+    return std::exchange(remains().caught_up_with, seen) != seen;
   }
   void remember(const Attributes& last_known) {
     MutexLock lock(mutex_);
-    last_known_ = last_known;
+    remains().last_known = last_known;
   }
   Attributes last_known() const {
     MutexLock lock(mutex_);
-    return last_known_;
+    return remains().last_known;
   }
+  // Before all mutexes.
+  io::AsyncMutex& catching_up() {
+    MutexLock lock(mutex_);
+    return remains().catching_up;
+  }
+
   // True for the first who asks, until reader_comes(): to open something to read by, should it be
   // parted.
   bool wants_reader() { return !reader_wanted_.exchange(true); }
   void reader_comes() { reader_wanted_.store(false); }
 
-  io::AsyncMutex catching_up;  // before all mutexes
-
  private:
+  // What there is of it once it is parted, which few are.
+  struct Remains {
+    io::AsyncMutex catching_up;
+    Copy copy;
+    Attributes last_known;
+    Validator caught_up_with;
+  };
   using Handles = std::vector<std::weak_ptr<source::SourceFile>>;
   static Opened first_of(const Handles& handles) {
     for (const auto& opened : handles)
       if (Opened file = opened.lock()) return file;
     return nullptr;
+  }
+
+  Remains& remains() const REQUIRES(mutex_) {
+    CHECK(remains_ != nullptr);
+    return *remains_;
   }
 
   std::atomic<bool> parted_{false};
@@ -145,9 +162,7 @@ class Incarnation {
   Handles readable_ GUARDED_BY(mutex_);  // of these
   Opened reader_ GUARDED_BY(mutex_);
   Opened kept_ GUARDED_BY(mutex_);
-  Copy copy_ GUARDED_BY(mutex_);
-  Attributes last_known_ GUARDED_BY(mutex_);
-  Validator caught_up_with_ GUARDED_BY(mutex_);
+  std::unique_ptr<Remains> remains_ GUARDED_BY(mutex_);  // null: it is not parted
 };
 
 }  // namespace larder::cache

@@ -118,7 +118,7 @@ io::Task<Result<size_t>> CachedFileSystem::write_parted(OpenFile* open, buffer::
   // Those for whom the kernel reads the object see it at once.
   for (const PartedObject& parted : parted_objects(*open->node)) {
     if (parted.incarnation != open->incarnation) continue;
-    io::AsyncMutex::Guard alone = co_await open->incarnation->catching_up.lock();
+    io::AsyncMutex::Guard alone = co_await open->incarnation->catching_up().lock();
     io::Task<Result<void>> taking =
         append ? take_on(parted, open->incarnation->copy().size_bytes, UINT64_MAX)
                : take_on(parted, offset, offset + length);

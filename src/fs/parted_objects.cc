@@ -42,7 +42,7 @@ io::Task<void> CachedFileSystem::catch_up(NodePtr node) {
   }
   for (const PartedObject& parted : parted_objects(*node)) {
     const bool may_differ = parted.incarnation->take_version(seen);
-    io::AsyncMutex::Guard alone = co_await parted.incarnation->catching_up.lock();
+    io::AsyncMutex::Guard alone = co_await parted.incarnation->catching_up().lock();
     const uint64_t bytes = parted.incarnation->copy().size_bytes;
     io::Task<Result<void>> taking = take_on(parted, may_differ ? 0 : bytes, UINT64_MAX);
     if (const Result<void> taken = co_await std::move(taking); !taken) {
