@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/check.h"
@@ -40,6 +42,8 @@ class Mount {
       for (uint64_t f = 0; f < kFilesEach; ++f)
         source_.put(fmt::format("directory-{}/some-file-{:04}.txt", d, f),
                     std::string(kFileBytes, 'x'));
+    // What has just been changed is not kept when it is looked at again.
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
     files_ = std::make_unique<CachedFileSystem>(
         *stack_.environment, source_, stack_.reactors(),
         CoherenceOptions{std::chrono::hours(1), std::chrono::hours(1), false}, stack_.registry);

@@ -241,6 +241,11 @@ bool CachedFile::observe(const Validator& now, uint64_t asked_at, bool racy, Oth
   return true;
 }
 
+bool CachedFile::is_settled_on(const Validator& version) const {
+  MutexLock lock(mutex_);
+  return version_ == version && !racy_ && !own_change_ && !has_no_times(version);
+}
+
 bool CachedFile::lacks_copy(const Validator& now) {
   MutexLock lock(mutex_);
   const bool has_handles = incarnation_ && incarnation_.use_count() > 1;
@@ -466,11 +471,6 @@ Result<std::shared_ptr<io::File>> CachedFile::object_file(ObjectId object) {
   if (!created)
     if (const auto stored = owner_.persist({}); !stored) env_.metrics.store_errors.add();
   return file;
-}
-
-uint64_t CachedFile::generation() const {
-  MutexLock lock(mutex_);
-  return generation_;
 }
 
 std::shared_ptr<Incarnation> CachedFile::incarnation() {

@@ -124,6 +124,8 @@ class CachedFile {
   bool observe(const Validator& version, uint64_t asked_at, bool racy,
                OtherVersion meaning = OtherVersion::kMaybeAnother,
                std::shared_ptr<Incarnation>* parted = nullptr);
+  // Whether an observe() of that version would find nothing new.
+  bool is_settled_on(const Validator& version) const;
   // What is opened now.
   std::shared_ptr<Incarnation> incarnation();
   // Whether any has been parted: nearly always none has.
@@ -199,7 +201,7 @@ class CachedFile {
   // mapped.  Where the disk does not tell of mappings, only the first counts.
   bool is_exposed();
   // Grows each time the data are dropped: a new generation is a new object.
-  uint64_t generation() const;
+  uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
 
   // --- changing, write-through (cache/write_through.cc).  The caller serialises changes of one
   // file. Writes to `file` and, when the source has taken it, to the object.  The offset written at
@@ -426,55 +428,56 @@ class CachedFile {
 
   Environment& env_;
   FileOwner& owner_;
-  io::AsyncMutex opening_;  // one opening of the source at a time
 
+  // What a hit needs comes first, close together.
   mutable Mutex mutex_;
   uint8_t block_shift_;  // set by the constructor and load() alone: read without the lock
+  // object_ is what an earlier run left in the middle of a change: to be dropped before any use.
+  bool untrusted_ GUARDED_BY(mutex_) = false;
+  // It is pinned, or was: then a program may have it mapped (is_exposed).
+  bool exposed_ GUARDED_BY(mutex_) = false;
+  bool size_is_made_up_ GUARDED_BY(mutex_) = false;  // of this version
+  std::atomic<bool> has_parted_{false};
+  bool idle_ GUARDED_BY(mutex_) = false;  // close the descriptors when the last fetch ends
   uint64_t size_bytes_ GUARDED_BY(mutex_);
+  uint32_t changes_in_progress_ GUARDED_BY(mutex_) = 0;
+  uint32_t pins_ GUARDED_BY(mutex_) = 0;       // of this generation
+  uint64_t exposures_ GUARDED_BY(mutex_) = 0;  // pins that were ever taken
+  std::atomic<uint64_t> generation_{1};        // changed under mutex_
+  ObjectId object_ GUARDED_BY(mutex_);  // taken before the first fetch: the memory tier's key
+  std::shared_ptr<io::File> object_file_ GUARDED_BY(mutex_);
+  std::shared_ptr<Incarnation> incarnation_ GUARDED_BY(mutex_);  // null: nobody asked for it
+  BlockMap blocks_ GUARDED_BY(mutex_);
+  std::shared_ptr<source::SourceFile> reader_ GUARDED_BY(mutex_);
+
   Validator version_ GUARDED_BY(mutex_);
   bool racy_ GUARDED_BY(mutex_) = false;
   bool is_changed_elsewhere_ GUARDED_BY(mutex_) = false;  // in this run
   bool own_change_ GUARDED_BY(mutex_) = false;  // version_ is older than the last change made here
   bool ctime_moved_ GUARDED_BY(mutex_) = false;
-  bool unsettled_ GUARDED_BY(mutex_) =
-      false;  // changed since the last claim: the record is not stable
-  // object_ is what an earlier run left in the middle of a change: to be dropped before any use.
-  bool untrusted_ GUARDED_BY(mutex_) = false;
-  uint64_t changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock
-  uint32_t changes_in_progress_ GUARDED_BY(mutex_) = 0;
-  ObjectId object_ GUARDED_BY(mutex_);  // taken before the first fetch: the memory tier's key
+  // Changed since the last claim: the record is not stable.
+  bool unsettled_ GUARDED_BY(mutex_) = false;
   bool object_created_ GUARDED_BY(mutex_) = false;  // there is a file of that name
+  bool punching_ GUARDED_BY(mutex_) = false;
+  bool doubted_ GUARDED_BY(mutex_) = false;         // see take_doubt()
+  bool keeps_doubtful_ GUARDED_BY(mutex_) = false;  // incarnation_ does
+  bool held_ GUARDED_BY(mutex_) = false;            // reader_ cannot be opened again
+  uint64_t changed_at_ GUARDED_BY(mutex_) = 0;      // ChangeClock
   int64_t cached_at_ns_ GUARDED_BY(mutex_) = 0;     // of the object
   // What is claimed of chunk 0; nullopt: a record of its own says it.
   std::optional<catalog::ChunkRecord> first_chunk_ GUARDED_BY(mutex_);
   // What is claimed of others; nullopt: an older larder did not list it.
   std::optional<ChunkList> further_chunks_ GUARDED_BY(mutex_);
-  std::shared_ptr<io::File> object_file_ GUARDED_BY(mutex_);
   std::shared_ptr<ObjectRoom> room_ GUARDED_BY(mutex_);  // null: it was not opened yet
-  BlockMap blocks_ GUARDED_BY(mutex_);
-  int64_t extra_bytes_ GUARDED_BY(mutex_) = 0;  // the object's, beyond its blocks
-  bool punching_ GUARDED_BY(mutex_) = false;
+  int64_t extra_bytes_ GUARDED_BY(mutex_) = 0;           // the object's, beyond its blocks
   uint64_t punches_ GUARDED_BY(mutex_) = 0;  // who read the object meanwhile reads again
   std::unordered_map<uint64_t, std::shared_ptr<Fetch>> fetches_ GUARDED_BY(mutex_);  // by block
-  std::shared_ptr<source::SourceFile> reader_ GUARDED_BY(mutex_);
   BlockRanges through_reader_ GUARDED_BY(mutex_);  // what came through it
   EarlyEnd early_end_ GUARDED_BY(mutex_);
-  bool size_is_made_up_ GUARDED_BY(mutex_) = false;              // of this version
-  bool doubted_ GUARDED_BY(mutex_) = false;                      // see take_doubt()
-  std::shared_ptr<Incarnation> incarnation_ GUARDED_BY(mutex_);  // null: nobody asked for it
-  bool keeps_doubtful_ GUARDED_BY(mutex_) = false;               // incarnation_ does
-  std::atomic<bool> has_parted_{false};
   Unsynced unsynced_ GUARDED_BY(mutex_);
   uint32_t unflushed_ GUARDED_BY(mutex_) = 0;  // handles
-  std::optional<OpenFiles::Position> listed_ GUARDED_BY(mutex_);
-  bool held_ GUARDED_BY(mutex_) = false;  // reader_ cannot be opened again
-  bool idle_ GUARDED_BY(mutex_) = false;  // close the descriptors when the last fetch ends
-  uint32_t pins_ GUARDED_BY(mutex_) = 0;  // of this generation
-  // It is pinned, or was: then a program may have it mapped (is_exposed).
-  bool exposed_ GUARDED_BY(mutex_) = false;
-  uint64_t exposures_ GUARDED_BY(mutex_) = 0;  // pins that were ever taken
   uint32_t probes_ GUARDED_BY(mutex_) = 0;     // calls of is_used() under way
-  uint64_t generation_ GUARDED_BY(mutex_) = 1;
+  std::optional<OpenFiles::Position> listed_ GUARDED_BY(mutex_);
   struct Renewal {
     bool is_wanted = false;
     bool is_running = false;   // somebody carries it out
@@ -492,6 +495,8 @@ class CachedFile {
     std::shared_ptr<ObjectRoom> room;
   };
   std::vector<Lingering> lingering_ GUARDED_BY(mutex_);
+
+  io::AsyncMutex opening_;  // one opening of the source at a time
 };
 
 }  // namespace larder::cache

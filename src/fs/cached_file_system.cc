@@ -233,12 +233,12 @@ void CachedFileSystem::drop_name(const NodePtr& parent, const std::string& name)
       // The catalog still has the name: what is kept here says that it must not be believed.
       env_.metrics.store_errors.add();
       MutexLock lock(parent->mutex_);
-      parent->children_[name] = Dentry{};
+      parent->children().by_name[name] = Dentry{};
       return;
     }
   }
   MutexLock lock(parent->mutex_);
-  parent->children_.erase(name);
+  parent->children().by_name.erase(name);
 }
 
 bool CachedFileSystem::is_to_be_recorded(const catalog::NodeRecord& record) const {
@@ -248,9 +248,8 @@ bool CachedFileSystem::is_to_be_recorded(const catalog::NodeRecord& record) cons
 void CachedFileSystem::record_name(catalog::Batch& batch, const Node& parent,
                                    const std::string& name, Node& node) {
   MutexLock lock(node.mutex_);
-  const ObjectId object = node.file_ ? node.file_->object() : node.stored_.object;
   const uint32_t type = node.attributes_.mode & S_IFMT;
-  if (object || S_ISDIR(type) || env_.catalog.has_room())
+  if (node.object() || S_ISDIR(type) || env_.catalog.has_room())
     batch.put(parent.id(), name, {node.id(), type});
   else
     node.has_unrecorded_name_ = true;
@@ -259,7 +258,8 @@ void CachedFileSystem::record_name(catalog::Batch& batch, const Node& parent,
 std::optional<NodeId> CachedFileSystem::known_child(Node& parent, std::string_view name) {
   {
     MutexLock lock(parent.mutex_);
-    if (const auto it = parent.children_.find(name); it != parent.children_.end())
+    const auto& known = parent.children().by_name;
+    if (const auto it = known.find(name); it != known.end())
       return it->second.child ? std::optional(it->second.child) : std::nullopt;
   }
   const auto record = env_.catalog.name(parent.id(), name);
@@ -276,12 +276,13 @@ void CachedFileSystem::remember_child(Node& parent, const std::string& name, Nod
                                       Nanos ttl, uint64_t asked_at) {
   {
     MutexLock lock(parent.mutex_);
-    if (asked_at >= parent.directory_changed_at_)
-      parent.children_[name] = {child, now() + ttl};
+    Children& children = parent.children();
+    if (asked_at >= children.changed_at)
+      children.by_name[name] = {child, now() + ttl};
     else if (child)  // not to be believed, but it may be known here only whose name it is
-      parent.children_.try_emplace(name, Dentry{child, Nanos(0)});
+      children.by_name.try_emplace(name, Dentry{child, Nanos(0)});
     constexpr size_t kChildrenMax = 65536;  // of one directory
-    const size_t count = parent.children_.size();
+    const size_t count = children.by_name.size();
     if (count < kChildrenMax || !std::has_single_bit(count)) return;
   }
   forget_children(parent);
@@ -292,22 +293,23 @@ void CachedFileSystem::forget_children(Node& parent) {
   std::vector<NodeId> children;
   {
     MutexLock lock(parent.mutex_);
-    for (const auto& [name, dentry] : parent.children_)
+    for (const auto& [name, dentry] : parent.children().by_name)
       if (dentry.child) children.push_back(dentry.child);
   }
   std::unordered_set<NodeId> in_memory;
   for (const NodeId child : children)
     if (table_.visit(child, [](Node&) {})) in_memory.insert(child);
   MutexLock lock(parent.mutex_);
-  std::erase_if(parent.children_,
+  std::erase_if(parent.children().by_name,
                 [&](const auto& entry) { return !in_memory.contains(entry.second.child); });
 }
 
 void CachedFileSystem::change_directory(Node& parent) {
   {
     MutexLock lock(parent.mutex_);
-    parent.directory_changed_at_ = changes().tick();
-    parent.listing_times_ = {};
+    Children& children = parent.children();
+    children.changed_at = changes().tick();
+    children.listing_times = {};
   }
   expire(parent);
 }
@@ -379,8 +381,8 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
     // What the kernel has been told of is not taken back.
     const uint64_t told_size = std::max(old_size, before.size_bytes);
     if (told_size < attributes.size_bytes) is_held_back = hold_back_growth(node, told_size);
-    const bool is_changed = found != FileIs::kSame || old_size != attributes.size_bytes;
-    if (is_held_back || is_changed) node.has_peculiar_inodes_ = true;
+    const bool may_change = node.file_ && !node.file_->is_settled_on(source_.validator(attributes));
+    if (is_held_back || may_change) node.has_peculiar_inodes_ = true;
     node.seen_in_this_run_ = true;
     if (node.deleted_) node.attributes_.nlink = 0;
     node.compared_at_ = now();
@@ -392,10 +394,10 @@ bool CachedFileSystem::apply(Node& node, const Attributes& attributes, uint64_t 
         wall - node.validated_at_ns_ > coherence_.attributes_ttl.count() / 2)
       node.validated_at_ns_ = wall;
     regular = S_ISREG(attributes.mode);
-    other_text = node.link_text_.observe(source_.validator(attributes));
+    other_text = node.link_text_ && node.link_text_->observe(source_.validator(attributes));
     // The attributes do not renew a listing that they say nothing of.
-    if (S_ISDIR(attributes.mode) && !keeps_times(attributes) && now() >= node.listing_valid_until_)
-      node.listing_times_ = {};
+    if (node.children_ && !keeps_times(attributes) && now() >= node.children_->listing_valid_until)
+      node.children_->listing_times = {};
   }
   bool dropped = false;
   std::shared_ptr<cache::Incarnation> parted;
@@ -544,7 +546,7 @@ std::optional<Result<AttributesReply>> CachedFileSystem::attributes_hit(KernelId
       if (const KernelInode* inode = node.find_kernel_inode(id.epoch());
           inode && inode->is_parted())
         return;
-    AttributesReply& reply = *hit.emplace(AttributesReply{node.attributes_, left});
+    AttributesReply& reply = *hit.emplace(std::in_place, node.attributes_, left);
     reply.attributes.inode = node.id_.value;
     const std::optional<uint64_t> visible = node.visible_bytes(id.epoch());
     if (visible) reply.attributes.size_bytes = *visible;

@@ -372,8 +372,11 @@ class CachedFileSystem final : public FileSystem {
   };
   Error look_again(Node& node, const Error& error, const Opening& opening);
   std::unexpected<Error> send_back(Node& node, const Opening& opening) REQUIRES(node.mutex_);
-  std::optional<OpenMode> choose_mode(Node& node, const Opening& opening) REQUIRES(node.mutex_);
-  Result<Decision> decide_mode(const NodePtr& node, Opening& opening);
+  std::optional<OpenMode> choose_mode(Node& node, const KernelInode* inode, const Opening& opening)
+      REQUIRES(node.mutex_);
+  void note_handle(Node& node, KernelInode& inode, const Opening& opening) REQUIRES(node.mutex_);
+  Result<Decision> decide_mode(const NodePtr& node, cache::CachedFile& file, Opening& opening);
+  cache::CachedFile* fresh_file(Node& node);
   Result<void> decide_pinned(Node& node, Opening& opening,
                              const std::optional<cache::CachedFile::Pin>& pin, Decision& decision);
   static bool is_open_cached(Node& node, KernelId id);
@@ -422,7 +425,7 @@ class CachedFileSystem final : public FileSystem {
       uint64_t handle);
   static void note_direct_write(Node& node, uint64_t epoch);
   // --- fs/made_up_size.cc
-  bool size_is_made_up(Node& node) const;
+  bool size_is_made_up(const cache::CachedFile& file) const;
   io::Task<void> look_into_size(NodePtr node);
   static io::Task<Result<ReadReply>> read_past_cache(NodePtr node, uint64_t offset, size_t length);
   // True when that was the node's last handle.

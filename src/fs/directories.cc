@@ -50,8 +50,9 @@ bool CachedFileSystem::sends_away(Node& node) {
   constexpr Nanos kComesAgainWithin = std::chrono::seconds(1);
   if (!first_name(node).parent) return false;
   MutexLock lock(node.mutex_);
-  const Nanos before = std::exchange(node.sent_away_at_, now());
-  return before == Nanos(0) || node.sent_away_at_ - before > kComesAgainWithin;
+  const Nanos this_time = now();
+  const Nanos before = std::exchange(node.children().sent_away_at, this_time);
+  return before == Nanos(0) || this_time - before > kComesAgainWithin;
 }
 
 void CachedFileSystem::release_directory(uint64_t handle) {
@@ -90,7 +91,7 @@ io::Task<Result<void>> CachedFileSystem::load_listing(OpenDirectory* open) {
   {
     MutexLock lock(node->mutex_);
     attributes = node->attributes_;
-    stored_parts = node->listing_parts_;
+    stored_parts = node->children().listing_parts;
     stored_is_current = listing_is_current(*node);
   }
   if (stored_is_current) {
@@ -141,21 +142,24 @@ bool CachedFileSystem::keeps_times(const Attributes& directory) const {
 }
 
 bool CachedFileSystem::listing_is_current(const Node& node) const {
+  if (!node.children_) return false;
+  const Children& children = *node.children_;
   const FileTimes& times = node.attributes_.times;
-  if (node.listing_parts_ == 0 || node.listing_times_.mtime != times.mtime ||
-      node.listing_times_.ctime != times.ctime)
+  if (children.listing_parts == 0 || children.listing_times.mtime != times.mtime ||
+      children.listing_times.ctime != times.ctime)
     return false;
   if (keeps_times(node.attributes_)) return true;
   // From an earlier run, with the attributes that are believed from there: see apply().
-  const bool is_remembered = node.listing_valid_until_ == Nanos(0) && node.valid_until_ > now() &&
-                             times.mtime != Timestamp{};
-  return is_remembered || now() < node.listing_valid_until_;
+  const bool is_remembered = children.listing_valid_until == Nanos(0) &&
+                             node.valid_until_ > now() && times.mtime != Timestamp{};
+  return is_remembered || now() < children.listing_valid_until;
 }
 
 void CachedFileSystem::forget_listing(Node& directory) {
   MutexLock lock(directory.mutex_);
-  directory.listing_times_ = {};
-  directory.listing_valid_until_ = Nanos(0);
+  Children& children = directory.children();
+  children.listing_times = {};
+  children.listing_valid_until = Nanos(0);
 }
 
 // The node that the name led to when it was last seen; none: the name or the file is new.
@@ -174,7 +178,7 @@ NodeId CachedFileSystem::known_entry(const NodePtr& directory, const source::Dir
   if (!is_replaced) return id;
   {
     MutexLock lock(directory->mutex_);
-    if (asked_at < directory->directory_changed_at_) return id;  // replaced here, as it may be
+    if (asked_at < directory->children().changed_at) return id;  // replaced here, as it may be
   }
   drop_name(directory, entry.name);
   return {};
@@ -232,10 +236,11 @@ void CachedFileSystem::store_listing(const NodePtr& directory,
   uint32_t old_parts = 0;
   {
     MutexLock lock(directory->mutex_);
-    if (asked_at < directory->directory_changed_at_) return;
+    Children& children = directory->children();
+    if (asked_at < children.changed_at) return;
     // Until all parts are there no listing is claimed.
-    old_parts = std::exchange(directory->listing_parts_, 0);
-    directory->listing_times_ = {};
+    old_parts = std::exchange(children.listing_parts, 0);
+    children.listing_times = {};
   }
   bool good = true;
   catalog::Batch none;
@@ -256,11 +261,12 @@ void CachedFileSystem::store_listing(const NodePtr& directory,
   if (parts == 0) return;  // no room: the source is asked each time
   {
     MutexLock lock(directory->mutex_);
-    if (asked_at < directory->directory_changed_at_) return;
-    directory->listing_parts_ = parts;
-    directory->listing_times_ = attributes.times;
-    directory->listing_times_.atime = {};
-    directory->listing_valid_until_ = listed_at + coherence_.attributes_ttl;
+    Children& children = directory->children();
+    if (asked_at < children.changed_at) return;
+    children.listing_parts = parts;
+    children.listing_times = attributes.times;
+    children.listing_times.atime = {};
+    children.listing_valid_until = listed_at + coherence_.attributes_ttl;
   }
   if (!directory->persist({})) env_.metrics.store_errors.add();
 }
@@ -285,14 +291,14 @@ void CachedFileSystem::follow_walk(OpenDirectory& open) {
   if (was_ahead) open.listed_ahead = std::move(*children);
   {
     MutexLock lock(open.node->mutex_);
-    open.node->walk_ = TreeWalk(std::move(subdirectories), was_ahead);
+    open.node->children().walk = TreeWalk(std::move(subdirectories), was_ahead);
   }
   const Name up = first_name(*open.node);
   if (!up.parent) return;
   std::vector<NodeId> next;
   {
     MutexLock lock(up.parent->mutex_);
-    next = up.parent->walk_.on_read(open.node->id());
+    next = up.parent->children().walk.on_read(open.node->id());
   }
   for (const NodeId id : next) {
     const NodePtr directory = table_.find(id);
@@ -309,7 +315,7 @@ io::Task<void> CachedFileSystem::list_ahead(NodePtr directory) {
   {
     OpenDirectory open;
     open.node = directory;
-    io::AsyncMutex::Guard listing = co_await directory->listing.lock();
+    io::AsyncMutex::Guard listing = co_await directory->listing().lock();
     // In the place of the walker's own opening of it.
     const Nanos asked_at = now();
     io::Task<Result<void>> refreshing = refresh(directory);
@@ -362,7 +368,7 @@ io::Task<Result<std::vector<DirectoryEntryReply>>> CachedFileSystem::read_direct
   if (offset == 0 || !open.loaded) {
     open.resolved.clear();
     // Whoever lists it ahead is waited for.
-    io::AsyncMutex::Guard listing = co_await open.node->listing.lock();
+    io::AsyncMutex::Guard listing = co_await open.node->listing().lock();
     io::Task<Result<void>> loading = load_listing(&open);
     CO_TRY(co_await std::move(loading));
     open.loaded = true;

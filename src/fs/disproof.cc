@@ -88,8 +88,9 @@ bool CachedFileSystem::doubt(const Name& name) {
   bool doubted_before = true;
   {
     MutexLock lock(name.parent->mutex_);
-    const auto known = name.parent->children_.find(name.name);
-    if (known != name.parent->children_.end())
+    auto& children = name.parent->children().by_name;
+    const auto known = children.find(name.name);
+    if (known != children.end())
       doubted_before = std::exchange(known->second.valid_until, Nanos(0)) == Nanos(0);
     else
       doubted_before = !child;

@@ -36,10 +36,11 @@ io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::stri
     MutexLock lock(node->mutex_);
     asked_at = changes().tick();
     version = source_.validator(node->attributes_);
-    const auto known = node->xattrs_.find(name);
-    if (node->xattrs_version_ == version && known != node->xattrs_.end() && !is_parted) {
-      if (known->second) co_return *known->second;
-      co_return fail(static_cast<Code>(ENODATA));
+    if (node->xattrs_ && node->xattrs_->version == version && !is_parted) {
+      const auto known = node->xattrs_->values.find(name);
+      const bool is_known = known != node->xattrs_->values.end();
+      if (is_known && known->second) co_return *known->second;
+      if (is_known) co_return fail(static_cast<Code>(ENODATA));
     }
   }
   io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = opened(node, id);
@@ -58,9 +59,10 @@ io::Task<Result<std::string>> CachedFileSystem::get_xattr(KernelId id, std::stri
   if (got && got->size() > kXattrBytesMax) co_return got;
   MutexLock lock(node->mutex_);
   if (asked_at < node->attributes_changed_at_ || is_doubtful(node->attributes_)) co_return got;
-  if (node->xattrs_version_ != version || node->xattrs_.size() >= kXattrsMax) node->xattrs_.clear();
-  node->xattrs_version_ = version;
-  node->xattrs_.insert_or_assign(std::move(name), got ? std::optional(*got) : std::nullopt);
+  const bool has_room = node->xattrs_ && node->xattrs_->values.size() < kXattrsMax;
+  if (!has_room || node->xattrs_->version != version)
+    node->xattrs_ = std::make_unique<KnownXattrs>(KnownXattrs{.version = version});
+  node->xattrs_->values.insert_or_assign(std::move(name), got ? std::optional(*got) : std::nullopt);
   co_return got;
 }
 

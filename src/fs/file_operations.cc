@@ -121,7 +121,7 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
     }
     if (!is_gone(done.error())) co_return fail(done.error());
     if (attempt == kStaleReadsMax) co_return fail(Code::kIo, "changes faster than it can be read");
-    if (attempt == 0) unchanged = co_await node->changing.lock();
+    if (attempt == 0) unchanged = co_await node->changing().lock();
     io::Task<Result<void>> refreshing = refresh_open(node);
     const Result<void> refreshed = co_await std::move(refreshing);
     if (!refreshed && is_gone(refreshed.error()))
@@ -135,7 +135,7 @@ io::Task<Result<size_t>> CachedFileSystem::write(uint64_t handle, buffer::Buffer
   OpenFile& open = file_of(handle);
   if (!open.source) co_return fail(static_cast<Code>(EBADF));
   const NodePtr node = open.node;
-  io::AsyncMutex::Guard changing = co_await node->changing.lock();
+  io::AsyncMutex::Guard changing = co_await node->changing().lock();
   open.will_write();
   io::Task<void> looking = look_before_change(node, open.source);
   co_await std::move(looking);
@@ -233,7 +233,7 @@ io::Task<Result<void>> CachedFileSystem::allocate(uint64_t handle, int mode, uin
   if (!open.source) co_return fail(static_cast<Code>(EBADF));
   const NodePtr node = open.node;
   cache::CachedFile& file = node->file();
-  io::AsyncMutex::Guard changing = co_await node->changing.lock();
+  io::AsyncMutex::Guard changing = co_await node->changing().lock();
   open.will_write();
   io::Task<void> looking = look_before_change(node, open.source);
   co_await std::move(looking);
@@ -294,7 +294,7 @@ io::Task<Result<size_t>> CachedFileSystem::copy_range(uint64_t handle, uint64_t 
   CO_TRY_ASSIGN(const std::shared_ptr<source::SourceFile> source, co_await std::move(opening));
   const NodePtr node = to.node;
   cache::CachedFile& file = node->file();
-  io::AsyncMutex::Guard changing = co_await node->changing.lock();
+  io::AsyncMutex::Guard changing = co_await node->changing().lock();
   to.will_write();
   io::Task<void> looking = look_before_change(node, to.source);
   co_await std::move(looking);
@@ -369,7 +369,7 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
       co_return fail(Code::kStale, "no known name");
     }
   }
-  io::AsyncMutex::Guard changing = co_await node->changing.lock();
+  io::AsyncMutex::Guard changing = co_await node->changing().lock();
   cache::CachedFile* file = node->is_regular() ? &node->file() : nullptr;
   const bool sets_mtime = change.mtime || change.mtime_now;
   const auto new_size = change.size_bytes;

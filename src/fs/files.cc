@@ -40,9 +40,20 @@ std::optional<Result<OpenReply>> CachedFileSystem::open_hit(KernelId id, int fla
   Opening opening{id, flags, opener};
   if (opening.writes() || coherence_.revalidate_at_open || !sent_back_.empty()) return std::nullopt;
   const NodePtr node = table_.find(NodeId{id.node()});
-  if (!node || !is_fresh(*node) || !node->is_regular() || !node->file().resident())
-    return std::nullopt;
+  if (!node) return std::nullopt;
+  const cache::CachedFile* const file = fresh_file(*node);
+  if (file == nullptr || !file->resident()) return std::nullopt;
   return finish_open(node, opening, nullptr);
+}
+
+// The data of a regular file whose attributes are fresh; else null.
+cache::CachedFile* CachedFileSystem::fresh_file(Node& node) {
+  {
+    MutexLock lock(node.mutex_);
+    if (now() >= node.valid_until_ || !S_ISREG(node.attributes_.mode)) return nullptr;
+    if (node.file_) return node.file_.get();
+  }
+  return &node.file();
 }
 
 io::Task<Result<OpenReply>> CachedFileSystem::open(KernelId id, int flags, pid_t opener) {
@@ -66,7 +77,8 @@ io::Task<Result<OpenReply>> CachedFileSystem::try_open(NodePtr node, Opening ope
     {
       // Found out before the source is bothered.
       MutexLock lock(node->mutex_);
-      if (!choose_mode(*node, opening)) co_return send_back(*node, opening);
+      if (!choose_mode(*node, node->find_kernel_inode(opening.id.epoch()), opening))
+        co_return send_back(*node, opening);
     }
     io::Task<Result<std::shared_ptr<source::SourceFile>>> opened = open_for_writing(node, opening);
     CO_TRY_ASSIGN(source, co_await std::move(opened));
@@ -85,7 +97,7 @@ io::Task<Result<OpenReply>> CachedFileSystem::try_open(NodePtr node, Opening ope
     co_await std::move(awaiting);
   }
   opening.incarnation = node->file().incarnation();
-  io::AsyncMutex::Guard deciding = co_await node->opening.lock();
+  io::AsyncMutex::Guard deciding = co_await node->opening().lock();
   if (opening.writes()) co_return finish_open(node, opening, std::move(source));
   Result<OpenReply> reply = finish_open(node, opening, nullptr);
   if (!reply) co_return reply;
@@ -132,7 +144,7 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
   cache::CachedFile& file = node->file();
   io::AsyncMutex::Guard changing;
   if (truncates) {
-    changing = co_await node->changing.lock();
+    changing = co_await node->changing().lock();
     expire(*node);
     io::Task<void> beginning = file.begin_change(0, UINT64_MAX);
     co_await std::move(beginning);
@@ -240,8 +252,8 @@ std::unexpected<Error> CachedFileSystem::send_back(Node& node, const Opening& op
 }
 
 // nullopt: another kernel inode than this one is wanted.
-std::optional<OpenMode> CachedFileSystem::choose_mode(Node& node, const Opening& opening) {
-  const KernelInode* inode = node.find_kernel_inode(opening.id.epoch());
+std::optional<OpenMode> CachedFileSystem::choose_mode(Node& node, const KernelInode* inode,
+                                                      const Opening& opening) {
   InodeUse use = InodeUse::kNobody;
   if (inode != nullptr && inode->cached_opens > 0)
     use = InodeUse::kCached;
@@ -256,10 +268,10 @@ std::optional<OpenMode> CachedFileSystem::choose_mode(Node& node, const Opening&
 }
 
 Result<CachedFileSystem::Decision> CachedFileSystem::decide_mode(const NodePtr& node,
+                                                                 cache::CachedFile& file,
                                                                  Opening& opening) {
-  cache::CachedFile& file = node->file();
   Decision decision;
-  decision.past_cache = size_is_made_up(*node);
+  decision.past_cache = size_is_made_up(file);
   std::optional<cache::CachedFile::Pin> pin;
   if (!opening.writes() && !decision.past_cache) {
     opening.wish = OpenWish::kReadPart;
@@ -284,7 +296,7 @@ Result<void> CachedFileSystem::decide_pinned(Node& node, Opening& opening,
   if (opening.truncates()) inode.version = node.content_version_;
   decision.stale = node.is_stale(inode);
   if (decision.stale && !opening.returned && node.has_free_epoch()) return send_back(node, opening);
-  const std::optional<OpenMode> mode = choose_mode(node, opening);
+  const std::optional<OpenMode> mode = choose_mode(node, &inode, opening);
   if (!mode) return send_back(node, opening);
   decision.mode = *mode;
   const bool is_first = *mode == OpenMode::kPassthrough && inode.passthrough_opens == 0;
@@ -305,6 +317,7 @@ Result<void> CachedFileSystem::decide_pinned(Node& node, Opening& opening,
         !decision.stale && !decision.past_cache && !std::exchange(inode.has_old_pages, false);
     decision.reply.direct_io = decision.past_cache;
     ++inode.cached_opens;
+    note_handle(node, inode, opening);
     return {};
   }
   if (decision.mode == OpenMode::kDirect) node.file_->pin_again(inode.generation);
@@ -312,7 +325,14 @@ Result<void> CachedFileSystem::decide_pinned(Node& node, Opening& opening,
   decision.generation = inode.generation;
   decision.reply.backing_id = inode.backing_id;
   decision.reply.direct_io = decision.mode == OpenMode::kDirect;
+  note_handle(node, inode, opening);
   return {};
+}
+
+void CachedFileSystem::note_handle(Node& node, KernelInode& inode, const Opening& opening) {
+  ++node.handles_;
+  inode.incarnation = opening.incarnation;
+  node.note_use(env_.clock.wall());
 }
 
 bool CachedFileSystem::is_open_cached(Node& node, KernelId id) {
@@ -323,11 +343,13 @@ bool CachedFileSystem::is_open_cached(Node& node, KernelId id) {
 
 Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, Opening& opening,
                                                 std::shared_ptr<source::SourceFile> source) {
-  TRY_ASSIGN(Decision decision, decide_mode(node, opening));
+  cache::CachedFile& file = node->file();
+  if (!opening.incarnation) opening.incarnation = file.incarnation();
+  TRY_ASSIGN(Decision decision, decide_mode(node, file, opening));
   // The best that can be done for who cannot be sent back: the kernel asks again when it needs to
   // know the size.
   if (decision.stale) kernel_->invalidate_attributes(opening.id);
-  auto open = std::make_unique<OpenFile>(node);
+  auto open = std::make_unique<OpenFile>(node, file);
   open->epoch = opening.id.epoch();
   open->flags = opening.flags;
   open->mode = decision.mode;
@@ -335,17 +357,11 @@ Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, Opening& op
   open->generation = decision.generation;
   open->source = std::move(source);
   open->source_appends = open->source && (opening.flags & O_APPEND) != 0 && appends_by_open();
-  open->incarnation = opening.incarnation ? opening.incarnation : node->file().incarnation();
+  open->incarnation = opening.incarnation;
   open->incarnation->add(open->source, (open->flags & O_ACCMODE) == O_RDWR);
-  {
-    MutexLock lock(node->mutex_);
-    ++node->handles_;
-    node->kernel_inode(opening.id.epoch()).incarnation = open->incarnation;
-    node->note_use(env_.clock.wall());
-  }
   env_.residents.touch(node->id());
   if (recorder_.wants(AccessRecorder::What::kOpens)) [[unlikely]]
-    recorder_.note_open(node->id(), disk_bytes_of(node->file().size_bytes()));
+    recorder_.note_open(node->id(), disk_bytes_of(file.size_bytes()));
   metrics_.opens(decision.mode).add();
   metrics_.handles.add();
   want_reader(node, *open);
@@ -374,7 +390,7 @@ io::Task<Result<CreateReply>> CachedFileSystem::create(KernelId parent_id, std::
   const NodePtr node = adopt(parent, name, created->attributes, changes().tick());
   if (!node) co_return fail(Code::kIo, "no node id");
   CreateReply reply;
-  io::AsyncMutex::Guard deciding = co_await node->opening.lock();
+  io::AsyncMutex::Guard deciding = co_await node->opening().lock();
   Result<OpenReply> opened = fail(Code::kStale);
   // The file may have been there already, and open in passthrough: then the reply can name the
   // fresh kernel inode at once.
@@ -408,7 +424,7 @@ bool CachedFileSystem::close_inode(Node& node, const OpenFile& open) {
     if (last) node.note_no_handles();
   }
   if (backing_id != 0) kernel_->close_backing(backing_id);
-  if (open.in_passthrough()) node.file().unpin(open.generation);
+  if (open.in_passthrough()) open.file.unpin(open.generation);
   metrics_.handles.sub();
   return last;
 }
@@ -417,9 +433,9 @@ bool CachedFileSystem::release_hit(uint64_t handle) {
   OpenFile& open = file_of(handle);
   if (open.source) return false;  // written data may have to be looked after
   // Closing an object that was removed meanwhile frees its room on disk, which takes time.
-  if (open.in_passthrough() && open.generation != open.node->file().generation()) return false;
+  if (open.in_passthrough() && open.generation != open.file.generation()) return false;
   const std::unique_ptr<OpenFile> closed = open_files_.take(handle);
-  if (close_inode(*open.node, open)) open.node->file().idle();
+  if (close_inode(*open.node, open)) open.file.idle();
   return true;
 }
 
@@ -435,7 +451,7 @@ io::Task<void> CachedFileSystem::release(uint64_t handle) {
     MutexLock lock(node->mutex_);
     last = node->handles_ == 0;
   }
-  if (last) node->file().idle();
+  if (last) open->file.idle();
 }
 
 }  // namespace larder::fs

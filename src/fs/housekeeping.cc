@@ -11,7 +11,7 @@ std::unordered_set<ObjectId> CachedFileSystem::objects_in_memory() {
     {
       MutexLock lock(node->mutex_);
       // What its file would take over, as long as there is none.
-      object = node->file_ ? node->file_->object() : node->stored_.object;
+      object = node->object();
     }
     if (object) objects.insert(object);
   }

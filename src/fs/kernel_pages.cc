@@ -4,7 +4,7 @@
 // The page in which a file ends has zeros behind the end.  A kernel inode that is told that the
 // file has grown, before that page is gone, shows them as if somebody had written them.  So it is
 // told of a larger size only once its pages have been dropped: until then it is shown the size that
-// its pages belong to (KernelInode::shown_bytes_max).
+// its pages belong to (KernelInode::HeldBack).
 
 #include <algorithm>
 
@@ -24,7 +24,9 @@ bool CachedFileSystem::hold_back_growth(Node& node, uint64_t old_size_bytes) {
   bool is_held_back = false;
   for (KernelInode& inode : node.kernel_inodes_) {
     if (inode.lookups == 0 || inode.passthrough_opens > 0) continue;
-    inode.shown_bytes_max = std::min(inode.shown_bytes_max.value_or(UINT64_MAX), old_size_bytes);
+    if (!inode.held_back) inode.held_back = std::make_unique<KernelInode::HeldBack>(old_size_bytes);
+    uint64_t& shown_bytes_max = inode.held_back->shown_bytes_max;
+    shown_bytes_max = std::min(shown_bytes_max, old_size_bytes);
     is_held_back = true;
   }
   return is_held_back;
@@ -54,9 +56,9 @@ void CachedFileSystem::drop_pages(Node& node, KernelId id) {
     MutexLock lock(node.mutex_);
     KernelInode* const inode = node.find_kernel_inode(id.epoch());
     if (inode == nullptr) return;
-    if (inode->shown_bytes_max) {
-      inode->is_emptied_again = inode->is_being_emptied;
-      if (std::exchange(inode->is_being_emptied, true)) return;
+    if (KernelInode::HeldBack* const held_back = inode->held_back.get()) {
+      held_back->is_emptied_again = held_back->is_being_emptied;
+      if (std::exchange(held_back->is_being_emptied, true)) return;
       then = [this, id] { pages_dropped(id); };
     }
   }
@@ -70,10 +72,10 @@ void CachedFileSystem::pages_dropped(KernelId id) {
   {
     MutexLock lock(node->mutex_);
     KernelInode* const inode = node->find_kernel_inode(id.epoch());
-    if (inode == nullptr) return;
-    inode->is_being_emptied = false;
-    is_again = std::exchange(inode->is_emptied_again, false);
-    if (!is_again) inode->shown_bytes_max.reset();
+    if (inode == nullptr || !inode->held_back) return;
+    inode->held_back->is_being_emptied = false;
+    is_again = std::exchange(inode->held_back->is_emptied_again, false);
+    if (!is_again) inode->held_back.reset();
   }
   if (is_again)
     drop_pages(*node, id);

@@ -54,7 +54,7 @@ io::Task<Result<void>> CachedFileSystem::sync_by(OpenFile* open,
     file.synced(begun);
     co_return synced;
   }
-  io::AsyncMutex::Guard changing = co_await node->changing.lock();
+  io::AsyncMutex::Guard changing = co_await node->changing().lock();
   io::Task<void> taking = take_back(node, std::move(by), synced.error());
   co_await std::move(taking);
   co_return synced;
@@ -78,7 +78,7 @@ io::Task<Result<void>> CachedFileSystem::settle(OpenFile* open) {
     co_return flushed;
   }
   if (!flushed) {
-    io::AsyncMutex::Guard changing = co_await node->changing.lock();
+    io::AsyncMutex::Guard changing = co_await node->changing().lock();
     io::Task<void> taking = take_back(node, open->source, flushed.error());
     co_await std::move(taking);
   }

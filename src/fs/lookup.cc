@@ -40,8 +40,9 @@ CachedFileSystem::NodePtr CachedFileSystem::fresh_child(Node& parent, std::strin
   NodeId id;
   {
     MutexLock lock(parent.mutex_);
-    const auto it = parent.children_.find(name);
-    if (it != parent.children_.end()) {
+    const auto& known = parent.children().by_name;
+    const auto it = known.find(name);
+    if (it != known.end()) {
       if (now() >= it->second.valid_until) return nullptr;
       if (!it->second.child) {
         *negative = true;
@@ -63,10 +64,7 @@ CachedFileSystem::NodePtr CachedFileSystem::fresh_child(Node& parent, std::strin
   if (!node) return nullptr;
   MutexLock lock(node->mutex_);
   // What was confirmed may have been another name of the file.
-  const bool is_recorded_name = node->stored_.parent == parent.id() && node->stored_.name == name;
-  const bool has_one_name = S_ISDIR(node->attributes_.mode) || node->attributes_.nlink <= 1;
-  const bool is_confirmed = is_recorded_name && has_one_name && !node->seen_in_this_run_;
-  if (remembered && !is_confirmed) return nullptr;
+  if (remembered && !node->was_confirmed_as(parent.id(), name)) return nullptr;
   if (now() >= node->valid_until_) {
     const Nanos age = env_.clock.wall() - Nanos(node->validated_at_ns_);
     if (node->validated_at_ns_ == 0 || age < Nanos(0) || age >= coherence_.attributes_ttl)
@@ -79,8 +77,9 @@ CachedFileSystem::NodePtr CachedFileSystem::fresh_child(Node& parent, std::strin
 // For how long the kernel may believe that there is no such name.
 Nanos CachedFileSystem::absence_left(Node& parent, std::string_view name) {
   MutexLock lock(parent.mutex_);
-  const auto it = parent.children_.find(name);
-  if (it == parent.children_.end() || it->second.child) return Nanos(0);
+  const auto& known = parent.children().by_name;
+  const auto it = known.find(name);
+  if (it == known.end() || it->second.child) return Nanos(0);
   return std::max(Nanos(0), it->second.valid_until - now());
 }
 
@@ -163,8 +162,9 @@ void CachedFileSystem::recall_names(NodePtr node) {
       std::string name;
       {
         MutexLock lock(node->mutex_);
-        recorded_parent = node->stored_.parent;
-        name = node->stored_.name;
+        if (!node->recorded_name_) return;
+        recorded_parent = node->recorded_name_->parent;
+        name = node->recorded_name_->name;
       }
       const auto named = env_.catalog.name(recorded_parent, name);
       if (!named || !*named || (*named)->node != node->id()) return;
@@ -214,14 +214,14 @@ io::Task<Result<CachedFileSystem::NodePtr>> CachedFileSystem::resolve(NodePtr pa
       }
     }
     MutexLock lock(parent->mutex_);
-    if (!overtaken && asked_at >= parent->renamed_in_at_) break;
+    if (!overtaken && asked_at >= parent->children().renamed_in_at) break;
   }
   if (attributes) co_return adopt(parent, name, *attributes, asked_at);
   if (attributes.error().is(Code::kNotFound)) {
     bool overtaken = false;
     {
       MutexLock lock(parent->mutex_);
-      overtaken = asked_at < parent->directory_changed_at_;
+      overtaken = asked_at < parent->children().changed_at;
     }
     if (!overtaken) {
       if (known) forget_listing(*parent);
@@ -315,7 +315,7 @@ CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent, cons
       if (agrees && node->is_directory()) {
         // The number may be another's since: what is known of its names has to be asked for.
         MutexLock lock(node->mutex_);
-        for (auto& child : node->children_) child.second.valid_until = Nanos(0);
+        for (auto& child : node->children().by_name) child.second.valid_until = Nanos(0);
       }
       if (agrees) return node;
     }
@@ -389,7 +389,7 @@ io::Task<Result<std::string>> CachedFileSystem::read_link(KernelId id) {
       MutexLock lock(node->mutex_);
       version = source_.validator(node->attributes_);
       const std::string& text =
-          is_out ? node->link_text_.last_known() : node->link_text_.of(version);
+          is_out ? node->link_text().last_known() : node->link_text().of(version);
       if (is_out && !text.empty()) metrics_.served_offline.add();
       if (!text.empty()) co_return text;
     }
@@ -416,7 +416,7 @@ bool CachedFileSystem::keep_link_text(Node& node, const std::string& text, const
     node.valid_until_ = Nanos(0);
     return false;
   }
-  node.link_text_.keep(text, version, is_that_version && !is_doubtful(node.attributes_));
+  node.link_text().keep(text, version, is_that_version && !is_doubtful(node.attributes_));
   return true;
 }
 

@@ -16,8 +16,8 @@ constexpr int kLooksMax = 3;
 
 }  // namespace
 
-bool CachedFileSystem::size_is_made_up(Node& node) const {
-  return source_.makes_up_sizes() || node.file().size_is_made_up();
+bool CachedFileSystem::size_is_made_up(const cache::CachedFile& file) const {
+  return source_.makes_up_sizes() || file.size_is_made_up();
 }
 
 io::Task<void> CachedFileSystem::look_into_size(NodePtr node) {
@@ -28,7 +28,7 @@ io::Task<void> CachedFileSystem::look_into_size(NodePtr node) {
   }
   if (attributes.size_bytes == 0 || attributes.blocks_512 != 0) co_return;
   cache::CachedFile& file = node->file();
-  for (int look = 0; look < kLooksMax && !size_is_made_up(*node); ++look) {
+  for (int look = 0; look < kLooksMax && !size_is_made_up(file); ++look) {
     std::vector<cache::Slice> ignored;
     io::Task<Result<bool>> reading = file.read(0, 1, &ignored);
     const Result<bool> read = co_await std::move(reading);

@@ -186,7 +186,7 @@ class CachedFileSystem::RenameUnderWay {
   void note() {
     for (const NodePtr& directory : {parent_, new_parent_}) {
       MutexLock lock(directory->mutex_);
-      directory->renamed_in_at_ = fs_.changes().tick();
+      directory->children().renamed_in_at = fs_.changes().tick();
     }
   }
 

@@ -24,11 +24,19 @@ Node::Node(CachedFileSystem& fs, NodeId id, const catalog::NodeRecord& record)
       fs_(fs),
       validated_at_ns_(record.validated_at_ns),
       used_at_ns_(record.used_at_ns),
-      stored_(record),
-      stored_hash_(hash64(catalog::encode(record))),
-      listing_parts_(record.listing_parts),
-      listing_times_{{}, record.listing_mtime, record.listing_ctime} {
-  link_text_.keep(record.symlink_target, fs.source().validator(attributes_), true);
+      recorded_name_(std::make_unique<RecordedName>(record.parent, record.name)),
+      stored_hash_(hash64(catalog::encode(record))) {
+  if (record.object || record.block_shift != 0)
+    stored_data_ = std::make_unique<catalog::NodeRecord>(record);
+  if (record.listing_parts != 0) {
+    children_ = std::make_unique<Children>();
+    children_->listing_parts = record.listing_parts;
+    children_->listing_times = {{}, record.listing_mtime, record.listing_ctime};
+  }
+  if (!record.symlink_target.empty()) {
+    link_text_ = std::make_unique<LinkText>();
+    link_text_->keep(record.symlink_target, fs.source().validator(attributes_), true);
+  }
 }
 
 Node::~Node() {
@@ -89,15 +97,16 @@ cache::CachedFile& Node::file() {
     CHECK(S_ISREG(attributes_.mode));
     if (file_) return *file_;
     seen = fs_.source().validator(attributes_);
-    const bool known = stored_.object && stored_.block_shift != 0;
-    const Validator version = known ? stored_.version : seen;
+    const bool known = stored_data_ && stored_data_->object && stored_data_->block_shift != 0;
+    const Validator version = known ? stored_data_->version : seen;
     file_ = std::make_unique<cache::CachedFile>(fs_.cache_environment(), *this, version.size_bytes,
                                                 version, fs_.is_doubtful(attributes_));
     loaded = file_.get();
+    const auto stored = std::exchange(stored_data_, nullptr);
     if (!known) return *loaded;
     // Under the lock, though its records may have to come from the cache disk: whoever finds file_
     // must find it loaded, and this is once in the life of a node that is opened.
-    loaded->load(stored_);
+    loaded->load(*stored);
   }
   // The attributes may have moved on since the data were cached.
   loaded->observe(seen, fs_.changes().tick(), false);
@@ -107,7 +116,7 @@ cache::CachedFile& Node::file() {
 cache::CachedFile* Node::cached_file() {
   {
     MutexLock lock(mutex_);
-    if (!file_ && (!stored_.object || !S_ISREG(attributes_.mode))) return nullptr;
+    if (!file_ && (!object() || !S_ISREG(attributes_.mode))) return nullptr;
   }
   return &file();
 }
@@ -135,24 +144,17 @@ Result<void> Node::persist(catalog::Batch extra) {
   {
     MutexLock lock(mutex_);
     if (deleted_) {
-      const uint32_t parts = std::exchange(listing_parts_, 0);
+      const uint32_t parts = children_ ? std::exchange(children_->listing_parts, 0) : 0;
       for (uint32_t part = 0; part < parts; ++part) extra.remove_listing_part(id_, part);
       extra.remove(id_);
       stored_hash_ = 0;
     } else {
-      catalog::NodeRecord record = stored_;
-      record.attributes = attributes_;
-      record.validated_at_ns = validated_at_ns_;
-      record.used_at_ns = used_at_ns_;
+      catalog::NodeRecord record;
+      describe(record);
       if (name.parent || lost_name) {  // or else it is loaded without a name: the record's stays
         record.parent = name.parent ? name.parent->id() : NodeId{};
         record.name = std::move(name.name);
       }
-      record.symlink_target = link_text_.of(fs_.source().validator(attributes_));
-      record.listing_parts = listing_parts_;
-      record.listing_mtime = listing_times_.mtime;
-      record.listing_ctime = listing_times_.ctime;
-      if (file_) file_->describe(record);
       const uint64_t hash = hash64(catalog::encode(record));
       if (hash == stored_hash_ && extra.empty()) return {};
       if (!fs_.is_to_be_recorded(record)) {
@@ -166,6 +168,47 @@ Result<void> Node::persist(catalog::Batch extra) {
     }
   }
   return fs_.catalog().apply(extra);
+}
+
+void Node::describe(catalog::NodeRecord& record) {
+  if (stored_data_) record = *stored_data_;
+  if (file_) file_->describe(record);
+  record.attributes = attributes_;
+  record.validated_at_ns = validated_at_ns_;
+  record.used_at_ns = used_at_ns_;
+  record.parent = recorded_name_ ? recorded_name_->parent : NodeId{};
+  record.name = recorded_name_ ? recorded_name_->name : std::string();
+  record.symlink_target =
+      link_text_ ? link_text_->of(fs_.source().validator(attributes_)) : std::string();
+  record.listing_parts = children_ ? children_->listing_parts : 0;
+  record.listing_mtime = children_ ? children_->listing_times.mtime : Timestamp{};
+  record.listing_ctime = children_ ? children_->listing_times.ctime : Timestamp{};
+}
+
+ObjectId Node::object() const {
+  if (file_) return file_->object();
+  return stored_data_ ? stored_data_->object : ObjectId{};
+}
+
+Children& Node::children() {
+  if (!children_) children_ = std::make_unique<Children>();
+  return *children_;
+}
+
+LinkText& Node::link_text() {
+  if (!link_text_) link_text_ = std::make_unique<LinkText>();
+  return *link_text_;
+}
+
+Node::Turns& Node::turns() {
+  MutexLock lock(mutex_);
+  if (!turns_) turns_ = std::make_unique<Turns>();
+  return *turns_;
+}
+
+io::AsyncMutex& Node::listing() {
+  MutexLock lock(mutex_);
+  return children().listing;
 }
 
 // Its data have gone, and the catalog has no room for what has none.
@@ -196,10 +239,17 @@ KernelInode* Node::find_kernel_inode(uint64_t epoch) {
 KernelInode& Node::kernel_inode(uint64_t epoch) {
   if (KernelInode* known = find_kernel_inode(epoch)) return *known;
   KernelInode inode;
-  inode.epoch = epoch;
+  inode.epoch = static_cast<uint8_t>(epoch);
   // An answer from before a change made here may have been overtaken by it.
   if (attributes_asked_at_ >= attributes_changed_at_) inode.version = content_version_;
-  return kernel_inodes_.emplace_back(inode);
+  return kernel_inodes_.emplace_back(std::move(inode));
+}
+
+bool Node::was_confirmed_as(NodeId parent, std::string_view name) const {
+  const bool is_recorded_name =
+      recorded_name_ && recorded_name_->parent == parent && recorded_name_->name == name;
+  const bool has_one_name = S_ISDIR(attributes_.mode) || attributes_.nlink <= 1;
+  return is_recorded_name && has_one_name && !seen_in_this_run_;
 }
 
 void Node::raise_epoch() {
@@ -218,9 +268,7 @@ void Node::leave_stale_epoch() {
 }
 
 void Node::note_no_handles() {
-  const auto is_shown_less = [](const KernelInode& inode) {
-    return inode.shown_bytes_max.has_value();
-  };
+  const auto is_shown_less = [](const KernelInode& inode) { return inode.held_back != nullptr; };
   // An object that is mapped still may be behind its file.
   if (has_peculiar_inodes_ && !file_->wants_renewal())
     has_peculiar_inodes_ = std::ranges::any_of(kernel_inodes_, is_shown_less);

@@ -14,7 +14,7 @@
 //
 // Locking: the tree's lock (Tree, held by the file system) guards names_; mutex_ everything else.
 // The tree's lock is taken before mutex_, mutex_ before the file's own.  The async mutexes may be
-// held across co_await and are taken first of all: `opening` before `changing`.
+// held across co_await and are taken first of all: opening() before changing().
 #pragma once
 
 #include <sys/stat.h>
@@ -24,19 +24,17 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "base/attributes.h"
-#include "base/checksum.h"
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/mutex.h"
 #include "cache/cached_file.h"
 #include "catalog/catalog.h"
+#include "fs/children.h"
 #include "fs/kernel_port.h"
 #include "fs/link_text.h"
-#include "fs/tree_walk.h"
 #include "io/completion.h"
 
 namespace larder::fs {
@@ -46,38 +44,41 @@ class NodeTable;
 
 // One of the kernel's inodes for a node; see KernelId.
 struct KernelInode {
-  uint64_t epoch = 0;
+  uint8_t epoch = 0;
+  // A direct write was carried out: the kernel drops its pages before, and what it read meanwhile
+  // stays, though it may be older.  The next open lets the kernel drop them again.
+  bool has_old_pages = false;
+  int32_t backing_id = 0;
   uint64_t lookups = 0;
   uint32_t cached_opens = 0;
   uint32_t passthrough_opens = 0;
-  int32_t backing_id = 0;
   uint64_t generation = 0;  // of the file's data, when opened in passthrough
   // content_version the kernel's idea of the size and its pages belong to; 0: none.  An inode of
   // another version is not opened any more.
   uint64_t version = 0;
-  // A direct write was carried out: the kernel drops its pages before, and what it read meanwhile
-  // stays, though it may be older.  The next open lets the kernel drop them again.
-  bool has_old_pages = false;
+  std::shared_ptr<cache::Incarnation> incarnation = {};  // of those who opened it last; null: none
   // The file has grown, and pages that end in zeros where it ended may be there still: until they
   // are gone the kernel is shown no more than this (fs/kernel_pages.cc).
-  std::optional<uint64_t> shown_bytes_max = {};
-  bool is_being_emptied = false;                         // of its pages, for that
-  bool is_emptied_again = false;                         // it has grown meanwhile
-  std::shared_ptr<cache::Incarnation> incarnation = {};  // of those who opened it last; null: none
+  struct HeldBack {
+    uint64_t shown_bytes_max = 0;
+    bool is_being_emptied = false;  // of its pages
+    bool is_emptied_again = false;  // it has grown meanwhile
+  };
+  std::unique_ptr<HeldBack> held_back = {};  // null: it is shown all
   bool is_parted() const { return incarnation && incarnation->is_parted(); }
   bool idle() const { return lookups == 0 && cached_opens == 0 && passthrough_opens == 0; }
 };
 
-// What a directory's name was last seen to lead to.
-struct Dentry {
-  NodeId child;  // none: no such name
-  Nanos valid_until{0};
+// Extended attributes as that version of a file had them; nullopt: there is none of that name.
+struct KnownXattrs {
+  std::map<std::string, std::optional<std::string>, std::less<>> values = {};
+  Validator version;
 };
 
-// Finds names without making strings of them.
-struct NameHash {
-  using is_transparent = void;
-  size_t operator()(std::string_view name) const { return hash64(name); }
+// By which name the catalog has a node.
+struct RecordedName {
+  NodeId parent;
+  std::string name;
 };
 
 struct Name;
@@ -107,6 +108,13 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   bool is_directory() const { return S_ISDIR(type()); }
   bool is_regular() const { return S_ISREG(type()); }
 
+  // Decides about modes.
+  io::AsyncMutex& opening() { return turns().opening; }
+  // One change of the data at a time.
+  io::AsyncMutex& changing() { return turns().changing; }
+  // Of a directory: one loading of its listing at a time.
+  io::AsyncMutex& listing();
+
  private:
   friend class CachedFileSystem;
   friend class NodeTable;
@@ -119,6 +127,19 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   // It is opened now.  Whether that is to be remembered: a record is not rewritten for each open.
   bool note_use(Nanos wall) REQUIRES(mutex_);
   void forget_record(const catalog::NodeRecord& record, catalog::Batch& batch) REQUIRES(mutex_);
+  // Fills in what the node's parts know.
+  void describe(catalog::NodeRecord& record) REQUIRES(mutex_);
+  ObjectId object() const REQUIRES(mutex_);  // none: nothing is cached
+  // Parts that few nodes have are made when they are first needed.
+  Children& children() REQUIRES(mutex_);
+  LinkText& link_text() REQUIRES(mutex_);
+  struct Turns {
+    io::AsyncMutex opening;   // decides about modes
+    io::AsyncMutex changing;  // one change of the data at a time
+  };
+  Turns& turns();
+  // By an earlier run, which saw it by this name and had asked about no other.
+  bool was_confirmed_as(NodeId parent, std::string_view name) const REQUIRES(mutex_);
   // Takes an epoch no live kernel inode has, if there is one left.
   void raise_epoch() REQUIRES(mutex_);
   // The object's there is now; see CachedFile::generation.
@@ -129,8 +150,9 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
     const KernelInode* inode = has_peculiar_inodes_ ? find_kernel_inode(epoch) : nullptr;
     if (inode == nullptr) return std::nullopt;
     if (inode->passthrough_opens == 0) {
-      const auto max = inode->shown_bytes_max;
-      return max && *max < attributes_.size_bytes ? max : std::nullopt;
+      if (!inode->held_back) return std::nullopt;
+      const uint64_t max = inode->held_back->shown_bytes_max;
+      return max < attributes_.size_bytes ? std::optional(max) : std::nullopt;
     }
     return inode->generation == data_generation() ? file_->visible_bytes() : std::nullopt;
   }
@@ -157,50 +179,36 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   Attributes attributes_ GUARDED_BY(mutex_);
   std::vector<KernelInode> kernel_inodes_ GUARDED_BY(mutex_);
   uint64_t epoch_ GUARDED_BY(mutex_) = 0;
-  std::vector<Name> names_;  // guarded by the tree's lock
-  NodeId lost_in_;           // where it had the last one that it lost in this run; likewise
+  uint64_t content_version_ GUARDED_BY(mutex_) = 1;  // grows when all kernel inodes go stale
+  std::vector<Name> names_;                          // guarded by the tree's lock
+  NodeId lost_in_;  // where it had the last one that it lost in this run; likewise
   std::shared_ptr<Node> keep_ GUARDED_BY(mutex_);
   CachedFileSystem& fs_;
+  std::unique_ptr<cache::CachedFile> file_ GUARDED_BY(mutex_);
+  // These four are made when they are first needed.
+  std::unique_ptr<Turns> turns_ GUARDED_BY(mutex_);
+  std::unique_ptr<Children> children_ GUARDED_BY(mutex_);
+  std::unique_ptr<LinkText> link_text_ GUARDED_BY(mutex_);
+  std::unique_ptr<KnownXattrs> xattrs_ GUARDED_BY(mutex_);
 
- public:
-  io::AsyncMutex opening;   // decides about modes
-  io::AsyncMutex changing;  // one change of the data at a time
-  io::AsyncMutex listing;   // one loading of a directory's listing at a time
-
- private:
   uint64_t attributes_changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock: last change made here
   uint64_t attributes_asked_at_ GUARDED_BY(mutex_) = 0;    // ChangeClock: of the newest answer
   int64_t validated_at_ns_ GUARDED_BY(mutex_) = 0;         // wall clock
   int64_t used_at_ns_ GUARDED_BY(mutex_) = 0;
   bool deleted_ GUARDED_BY(mutex_) = false;           // its last name is gone
   bool seen_in_this_run_ GUARDED_BY(mutex_) = false;  // attributes_ are not from an earlier one
-  LinkText link_text_ GUARDED_BY(mutex_);
   uint32_t handles_ GUARDED_BY(mutex_) = 0;
   uint64_t watch_ticket_ GUARDED_BY(mutex_) = 0;     // OpenWatch's; 0: it does not know the node
   Nanos compared_at_ GUARDED_BY(mutex_){0};          // with what the source has; monotonic
   bool is_looked_after_ GUARDED_BY(mutex_) = false;  // fs/own_changes.cc
-  uint64_t content_version_ GUARDED_BY(mutex_) = 1;  // grows when all kernel inodes go stale
 
-  std::unique_ptr<cache::CachedFile> file_ GUARDED_BY(mutex_);
-  catalog::NodeRecord stored_ GUARDED_BY(mutex_);  // the data part, until file_ takes over
-  uint64_t stored_hash_ GUARDED_BY(mutex_) = 0;    // of the record as stored last; 0: there is none
+  // Of a node that the catalog had: null for others.
+  std::unique_ptr<const RecordedName> recorded_name_ GUARDED_BY(mutex_);
+  // What its record says of its data, until file_ has taken over; null: nothing.
+  std::unique_ptr<const catalog::NodeRecord> stored_data_ GUARDED_BY(mutex_);
+  uint64_t stored_hash_ GUARDED_BY(mutex_) = 0;  // of the record as stored last; 0: there is none
   // The catalog had no room for its name; it gets it once there are data to be found by it.
   bool has_unrecorded_name_ GUARDED_BY(mutex_) = false;
-
-  // Directories
-  std::unordered_map<std::string, Dentry, NameHash, std::equal_to<>> children_ GUARDED_BY(mutex_);
-  uint64_t directory_changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock
-  uint64_t renamed_in_at_ GUARDED_BY(mutex_) = 0;         // of these, by a rename
-  Nanos sent_away_at_ GUARDED_BY(mutex_){0};  // an opener was told that the name leads elsewhere
-
-  // Extended attributes as that version of the file had them; nullopt: there is none of that name.
-  std::map<std::string, std::optional<std::string>, std::less<>> xattrs_ GUARDED_BY(mutex_);
-  Validator xattrs_version_ GUARDED_BY(mutex_);
-  uint32_t listing_parts_ GUARDED_BY(mutex_) = 0;
-  FileTimes listing_times_ GUARDED_BY(mutex_);
-  // Monotonic; for where times say nothing.  0: not listed in this run.
-  Nanos listing_valid_until_ GUARDED_BY(mutex_){0};
-  TreeWalk walk_ GUARDED_BY(mutex_);
 
   Mutex record_mutex_;  // orders the writes of this node's record; held for an append to the log
 };

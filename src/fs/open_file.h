@@ -12,7 +12,8 @@
 namespace larder::fs {
 
 struct CachedFileSystem::OpenFile {
-  explicit OpenFile(std::shared_ptr<Node> opened) : node(std::move(opened)), file(node->file()) {}
+  OpenFile(std::shared_ptr<Node> opened, cache::CachedFile& its_file)
+      : node(std::move(opened)), file(its_file) {}
 
   // As the kernel's inode counts it.
   bool in_passthrough() const { return mode != OpenMode::kCached; }

@@ -85,7 +85,7 @@ io::Task<void> CachedFileSystem::await_growth(NodePtr node) {
   const std::optional<uint64_t> visible = file.visible_bytes();
   if (!visible || file.size_bytes() > *visible + kAwaitedGrowthBytesMax) co_return;
   {
-    io::AsyncMutex::Guard changing = co_await node->changing.lock();
+    io::AsyncMutex::Guard changing = co_await node->changing().lock();
     io::Task<Result<void>> ending = file.renew_end();
     if (const Result<void> ended = co_await std::move(ending); !ended)
       log::debug("a file that grew is opened without its end: {}", ended.error().message());
@@ -103,7 +103,7 @@ io::Task<void> CachedFileSystem::await_version(NodePtr node) {
   };
   for (int left = kAskedAgainMax; left > 0 && is_behind(); --left) {
     {
-      io::AsyncMutex::Guard changing = co_await node->changing.lock();
+      io::AsyncMutex::Guard changing = co_await node->changing().lock();
       io::Task<Result<void>> ending = file.renew_end();
       if (const Result<void> ended = co_await std::move(ending); !ended)
         log::debug("a changed file is opened amid its renewal: {}", ended.error().message());
@@ -118,7 +118,7 @@ io::Task<void> CachedFileSystem::renew_task(CachedFileSystem* self, NodePtr node
   Result<void> renewed;
   do {
     {
-      io::AsyncMutex::Guard changing = co_await node->changing.lock();
+      io::AsyncMutex::Guard changing = co_await node->changing().lock();
       io::Task<Result<void>> ending = file.renew_end();
       renewed = co_await std::move(ending);
     }

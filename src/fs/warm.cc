@@ -46,7 +46,7 @@ io::Task<Result<CachedFileSystem::Warmed>> CachedFileSystem::warm(
   if (source) node->file().offer_source(std::move(source));
   io::Task<void> looking = look_into_size(node);
   co_await std::move(looking);
-  if (size_is_made_up(*node)) {
+  if (size_is_made_up(node->file())) {
     warmed.outcome = WarmOutcome::kSkipped;
     co_return warmed;
   }
