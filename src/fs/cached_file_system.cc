@@ -34,7 +34,10 @@ cache::OtherVersion meaning_of(FileIs found) {
 }  // namespace
 
 bool is_gone(const Error& error) {
-  return error.is(Code::kStale) || error.is(Code::kNotFound);
+  // Something that is not opened as a file has the name now: a symbolic link, or a socket.
+  const bool is_other_type =
+      error.is(static_cast<Code>(ELOOP)) || error.is(static_cast<Code>(ENXIO));
+  return error.is(Code::kStale) || error.is(Code::kNotFound) || is_other_type;
 }
 
 bool is_outage(const Error& error) {

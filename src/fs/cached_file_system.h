@@ -332,6 +332,9 @@ class CachedFileSystem final : public FileSystem {
   void pages_dropped(KernelId id);
   bool is_cut_for_kernel(Node& node, const cache::CachedFile& file, uint64_t new_size_bytes);
   void invalidate_kernel_attributes(Node& node);
+  // Of these inodes of the node, at once or, while the kernel must learn nothing of the file,
+  // later.
+  void invalidate_attributes(Node& node, const std::vector<KernelId>& known);
   std::vector<KernelId> known_to_kernel(Node& node);
 
   // files that are open while they change elsewhere
@@ -471,7 +474,11 @@ class CachedFileSystem final : public FileSystem {
   io::Task<Result<std::vector<std::string>>> child_names(uint64_t handle);
   static io::Task<void> refill_task(std::shared_ptr<Node> node);
   void record_read(const OpenFile& open, uint64_t offset, size_t length);
-  bool may_be_misread(const OpenFile& open, size_t length, const ReadReply& reply) const;
+  bool may_be_misread(const OpenFile& open, uint64_t offset, size_t length,
+                      const ReadReply& reply) const;
+  static bool may_be_incomplete(const OpenFile& open, uint64_t offset);
+  static void note_write(const OpenFile& open, uint64_t offset, uint64_t length);
+  static void note_read(const OpenFile& open, uint64_t offset, uint64_t length);
   static io::Task<void> prefetch_task(std::shared_ptr<Node> node, cache::Readahead::Range range);
 
   cache::Environment& env_;

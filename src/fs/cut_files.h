@@ -53,6 +53,16 @@ class CutFiles {
     const auto found = files_.find(node);
     return found != files_.end() && now - found->second.cut_at < kTime;
   }
+  // Whether something of it was refused a moment ago.
+  bool awaits_retry(NodeId node, Nanos now) const {
+    if (empty()) return false;
+    MutexLock lock(mutex_);
+    const auto found = files_.find(node);
+    return found != files_.end() &&
+           std::ranges::any_of(found->second.refused, [&](const Stretch& known) {
+             return now - known.refused_at < kRetryTime;
+           });
+  }
   // Whether an answer for that stretch of the file, which ends early, is to be an error.
   bool refuses(NodeId node, uint64_t offset, uint64_t length, Nanos now) {
     MutexLock lock(mutex_);

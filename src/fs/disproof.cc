@@ -106,13 +106,7 @@ bool CachedFileSystem::doubt(const Name& name) {
 
 void CachedFileSystem::doubt_attributes(Node& node) {
   expire(node);
-  std::vector<uint64_t> epochs;
-  {
-    MutexLock lock(node.mutex_);
-    for (const KernelInode& inode : node.kernel_inodes_) epochs.push_back(inode.epoch);
-  }
-  for (const uint64_t epoch : epochs)
-    kernel_->invalidate_attributes(KernelId::make(node.id().value, epoch));
+  invalidate_attributes(node, known_to_kernel(node));
 }
 
 void CachedFileSystem::doubt_way_to(NodePtr directory) {

@@ -13,7 +13,6 @@ namespace {
 
 // A file that changes on the source as fast as it is read is given up after so many tries.
 constexpr int kStaleReadsMax = 4;
-constexpr size_t kPageBytes = 4096;
 
 }  // namespace
 
@@ -34,15 +33,38 @@ void CachedFileSystem::record_read(const OpenFile& open, uint64_t offset, size_t
 }
 
 // An answer that ends early while the kernel may believe in a larger file; see CutFiles.
-bool CachedFileSystem::may_be_misread(const OpenFile& open, size_t length,
+bool CachedFileSystem::may_be_misread(const OpenFile& open, uint64_t offset, size_t length,
                                       const ReadReply& reply) const {
   if (cut_files_.empty() || open.mode != OpenMode::kCached || (open.flags & O_DIRECT) != 0)
     return false;
-  // A page that a write wants is not asked for again.
-  if (open.source && length <= kPageBytes) return false;
+  // What would not be asked for again.
+  if (open.source && length <= PartialWrites::kPageBytes && may_be_incomplete(open, offset))
+    return false;
   size_t total = 0;
   for (const ReadSlice& slice : reply.slices) total += slice.length;
   return total < length;
+}
+
+bool CachedFileSystem::may_be_incomplete(const OpenFile& open, uint64_t offset) {
+  if (!open.node->has_partial_writes_.load(std::memory_order_acquire)) return false;
+  MutexLock lock(open.node->mutex_);
+  return open.node->partial_writes_->may_have(open.epoch, offset);
+}
+
+void CachedFileSystem::note_write(const OpenFile& open, uint64_t offset, uint64_t length) {
+  if (open.mode != OpenMode::kCached || (open.flags & O_DIRECT) != 0) return;  // it has no pages
+  Node& node = *open.node;
+  MutexLock lock(node.mutex_);
+  if (!node.partial_writes_) node.partial_writes_ = std::make_unique<PartialWrites>();
+  node.partial_writes_->written(open.epoch, offset, length);
+  node.has_partial_writes_.store(true, std::memory_order_release);
+}
+
+void CachedFileSystem::note_read(const OpenFile& open, uint64_t offset, uint64_t length) {
+  Node& node = *open.node;
+  if (!node.has_partial_writes_.load(std::memory_order_acquire)) return;
+  MutexLock lock(node.mutex_);
+  node.partial_writes_->read(open.epoch, offset, length);
 }
 
 bool CachedFileSystem::read_hit(uint64_t handle, uint64_t offset, size_t length, ReadReply& reply) {
@@ -58,12 +80,13 @@ bool CachedFileSystem::read_hit(uint64_t handle, uint64_t offset, size_t length,
     timed.cancel();
     return false;
   }
-  if (may_be_misread(open, length, reply)) {  // read() says so
+  if (may_be_misread(open, offset, length, reply)) {  // read() says so
     timed.cancel();
     reply.clear();
     return false;
   }
   record_read(open, offset, length);
+  note_read(open, offset, length);
   if (!resident) {
     cache::Readahead::Range range;
     {
@@ -92,7 +115,7 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
     if (open.incarnation->is_parted()) {
       io::Task<Result<ReadReply>> reading = read_parted(&open, offset, length);
       CO_TRY_ASSIGN(ReadReply read, co_await std::move(reading));
-      if (may_be_misread(open, length, read) &&
+      if (may_be_misread(open, offset, length, read) &&
           cut_files_.refuses(node->id(), offset, length, now()))
         co_return fail(Code::kIo, "cut elsewhere");
       co_return read;
@@ -114,9 +137,10 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
     if (done) {
       (*done ? env_.metrics.miss_latency : env_.metrics.hit_latency).record(now() - start);
       record_read(open, offset, length);
-      if (may_be_misread(open, length, reply) &&
+      if (may_be_misread(open, offset, length, reply) &&
           cut_files_.refuses(node->id(), offset, length, now()))
         co_return fail(Code::kIo, "cut elsewhere");
+      note_read(open, offset, length);
       co_return reply;
     }
     if (!is_gone(done.error())) co_return fail(done.error());
@@ -162,6 +186,7 @@ io::Task<Result<size_t>> CachedFileSystem::write(uint64_t handle, buffer::Buffer
   // The kernel inode written through has the bytes, if they are where it thinks; others of the node
   // do not.
   const bool as_expected = written && *written == offset;
+  note_write(open, offset, length);
   if ((open.flags & O_DIRECT) != 0) note_direct_write(*node, open.epoch);
   invalidate_kernel(*node, as_expected ? std::optional(open.epoch) : std::nullopt);
   look_after_change(*node);

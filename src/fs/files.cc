@@ -348,7 +348,7 @@ Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, Opening& op
   TRY_ASSIGN(Decision decision, decide_mode(node, file, opening));
   // The best that can be done for who cannot be sent back: the kernel asks again when it needs to
   // know the size.
-  if (decision.stale) kernel_->invalidate_attributes(opening.id);
+  if (decision.stale) invalidate_attributes(*node, {opening.id});
   auto open = std::make_unique<OpenFile>(node, file);
   open->epoch = opening.id.epoch();
   open->flags = opening.flags;

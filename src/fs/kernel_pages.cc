@@ -59,8 +59,8 @@ void CachedFileSystem::drop_pages(Node& node, KernelId id) {
     if (KernelInode::HeldBack* const held_back = inode->held_back.get()) {
       held_back->is_emptied_again = held_back->is_being_emptied;
       if (std::exchange(held_back->is_being_emptied, true)) return;
-      then = [this, id] { pages_dropped(id); };
     }
+    if (inode->held_back || node.partial_writes_) then = [this, id] { pages_dropped(id); };
   }
   kernel_->invalidate_node(id, std::move(then));
 }
@@ -68,16 +68,22 @@ void CachedFileSystem::drop_pages(Node& node, KernelId id) {
 void CachedFileSystem::pages_dropped(KernelId id) {
   const NodePtr node = table_.find(NodeId{id.node()});
   if (!node) return;
+  // The pages were waited for, and when one of them was refused the kernel asks for it again right
+  // now: it must learn nothing of the file before it has the answer (fs/cut_files.h).
+  const bool is_too_soon = cut_files_.awaits_retry(node->id(), now());
   bool is_again = false;
   {
     MutexLock lock(node->mutex_);
+    if (node->partial_writes_) node->partial_writes_->dropped(id.epoch());
     KernelInode* const inode = node->find_kernel_inode(id.epoch());
     if (inode == nullptr || !inode->held_back) return;
     inode->held_back->is_being_emptied = false;
     is_again = std::exchange(inode->held_back->is_emptied_again, false);
-    if (!is_again) inode->held_back.reset();
+    if (!is_again && !is_too_soon) inode->held_back.reset();
   }
-  if (is_again)
+  if (is_too_soon)
+    home(id).spawn(drop_pages_task(this, node));
+  else if (is_again)
     drop_pages(*node, id);
   else
     kernel_->invalidate_attributes(id);
@@ -105,6 +111,13 @@ void CachedFileSystem::note_cut(Node& node) {
 
 void CachedFileSystem::invalidate_kernel_attributes(Node& node) {
   for (const KernelId known : known_to_kernel(node)) kernel_->invalidate_attributes(known);
+}
+
+void CachedFileSystem::invalidate_attributes(Node& node, const std::vector<KernelId>& known) {
+  if (known.empty()) return;
+  if (cut_files_.awaits_retry(node.id(), now()))
+    return home(known.front()).spawn(drop_pages_task(this, node.shared_from_this()));
+  for (const KernelId id : known) kernel_->invalidate_attributes(id);
 }
 
 std::vector<KernelId> CachedFileSystem::known_to_kernel(Node& node) {

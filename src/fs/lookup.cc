@@ -98,7 +98,7 @@ NodeReply CachedFileSystem::reply_to_lookup(const NodePtr& node, std::optional<u
     reply = describe_locked(*node, epoch);
   }
   // From now on neither kernel inode's attributes are cached: they do not hear of each other.
-  for (const KernelId other : others) kernel_->invalidate_attributes(other);
+  invalidate_attributes(*node, others);
   return reply;
 }
 

@@ -19,6 +19,7 @@
 
 #include <sys/stat.h>
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <optional>
@@ -35,6 +36,7 @@
 #include "fs/children.h"
 #include "fs/kernel_port.h"
 #include "fs/link_text.h"
+#include "fs/partial_writes.h"
 #include "io/completion.h"
 
 namespace larder::fs {
@@ -185,11 +187,14 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   std::shared_ptr<Node> keep_ GUARDED_BY(mutex_);
   CachedFileSystem& fs_;
   std::unique_ptr<cache::CachedFile> file_ GUARDED_BY(mutex_);
-  // These four are made when they are first needed.
+  // These are made when they are first needed.
   std::unique_ptr<Turns> turns_ GUARDED_BY(mutex_);
   std::unique_ptr<Children> children_ GUARDED_BY(mutex_);
   std::unique_ptr<LinkText> link_text_ GUARDED_BY(mutex_);
   std::unique_ptr<KnownXattrs> xattrs_ GUARDED_BY(mutex_);
+  // Once it is made it stays, and has_partial_writes_ says so without the lock.
+  std::unique_ptr<PartialWrites> partial_writes_ GUARDED_BY(mutex_);
+  std::atomic<bool> has_partial_writes_{false};
 
   uint64_t attributes_changed_at_ GUARDED_BY(mutex_) = 0;  // ChangeClock: last change made here
   uint64_t attributes_asked_at_ GUARDED_BY(mutex_) = 0;    // ChangeClock: of the newest answer

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "fs/partial_writes.h"
+
 namespace larder::fs {
 namespace {
 
@@ -35,6 +37,55 @@ TEST(CutFilesTest, AnotherCutDoesNotRefuseWhatIsAskedForAgain) {
   // By then it has been asked for, or nobody wanted it.
   EXPECT_TRUE(cuts.note(kFile, 2ms + CutFiles::kRetryTime));
   EXPECT_TRUE(cuts.refuses(kFile, 4096, 4096, 3ms + CutFiles::kRetryTime));
+}
+
+TEST(CutFilesTest, WhatWasRefusedIsAwaitedForAWhile) {
+  CutFiles cuts;
+  EXPECT_FALSE(cuts.awaits_retry(kFile, 0s));
+  EXPECT_TRUE(cuts.note(kFile, 0s));
+  EXPECT_FALSE(cuts.awaits_retry(kFile, 0s));
+  EXPECT_TRUE(cuts.refuses(kFile, 0, 4096, 1ms));
+  EXPECT_TRUE(cuts.awaits_retry(kFile, 2ms));
+  EXPECT_FALSE(cuts.awaits_retry(NodeId{kFile.value + 1}, 2ms));
+  EXPECT_FALSE(cuts.awaits_retry(kFile, 1ms + CutFiles::kRetryTime));
+}
+
+TEST(PartialWritesTest, OnlyTheEndsOfAWriteAreIncomplete) {
+  PartialWrites writes;
+  writes.written(0, 4096, 8192);
+  for (const uint64_t page : {4096, 8192, 12288}) EXPECT_FALSE(writes.may_have(0, page));
+  writes.written(0, 100, 8192);
+  EXPECT_TRUE(writes.may_have(0, 0));
+  EXPECT_FALSE(writes.may_have(0, 4096));
+  EXPECT_TRUE(writes.may_have(0, 8192));
+}
+
+TEST(PartialWritesTest, ReadingCompletesThePagesOfOneInode) {
+  PartialWrites writes;
+  writes.written(0, 100, 8192);
+  writes.written(1, 100, 10);
+  writes.read(0, 0, 4096);
+  EXPECT_FALSE(writes.may_have(0, 0));
+  EXPECT_TRUE(writes.may_have(0, 8192));
+  EXPECT_TRUE(writes.may_have(1, 0));
+}
+
+TEST(PartialWritesTest, WhatTheKernelLetGoIsReadAnew) {
+  PartialWrites writes;
+  writes.written(0, 100, 8192);
+  writes.written(1, 100, 10);
+  writes.dropped(0);
+  EXPECT_FALSE(writes.may_have(0, 0));
+  EXPECT_FALSE(writes.may_have(0, 8192));
+  EXPECT_TRUE(writes.may_have(1, 0));
+}
+
+TEST(PartialWritesTest, MoreThanItKeepsMayBeAnywhere) {
+  PartialWrites writes;
+  for (uint64_t i = 0; i < PartialWrites::kPagesMax; ++i) writes.written(0, i * 4096 + 1, 1);
+  EXPECT_FALSE(writes.may_have(0, 1 << 30));
+  writes.written(0, 1 << 20, 1);
+  EXPECT_TRUE(writes.may_have(0, 1 << 30));
 }
 
 TEST(CutFilesTest, ItsTimeEnds) {
