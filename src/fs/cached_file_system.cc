@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -34,10 +35,12 @@ cache::OtherVersion meaning_of(FileIs found) {
 }  // namespace
 
 bool is_gone(const Error& error) {
-  // Something that is not opened as a file has the name now: a symbolic link, or a socket.
-  const bool is_other_type =
-      error.is(static_cast<Code>(ELOOP)) || error.is(static_cast<Code>(ENXIO));
-  return error.is(Code::kStale) || error.is(Code::kNotFound) || is_other_type;
+  return error.is(Code::kStale) || error.is(Code::kNotFound);
+}
+
+bool is_no_file(const Error& error) {
+  return error.is(static_cast<Code>(ELOOP)) || error.is(static_cast<Code>(ENXIO)) ||
+         error.is(static_cast<Code>(EISDIR));
 }
 
 bool is_outage(const Error& error) {

@@ -53,6 +53,8 @@ namespace larder::fs {
 
 // The name does not lead to the file any more.
 bool is_gone(const Error& error);
+// What a file was opened by leads to a symbolic link, a socket or a directory.
+bool is_no_file(const Error& error);
 
 // How long what the source said is believed.
 struct CoherenceOptions {

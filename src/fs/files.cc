@@ -113,7 +113,8 @@ io::Task<Result<OpenReply>> CachedFileSystem::try_open(NodePtr node, Opening ope
 // What an open answers when the name led to the node only until now: the kernel looks the name up
 // again, and that look-up asks the source.
 Error CachedFileSystem::look_again(Node& node, const Error& error, const Opening& opening) {
-  if (!is_gone(error)) return disproved(Asked::kUse, error, {first_name(node)});
+  if (!is_gone(error) && !is_no_file(error))
+    return disproved(Asked::kUse, error, {first_name(node)});
   doubt(first_name(node));
   expire(node);
   if (opening.returned) return error;  // it has been looked up
@@ -177,7 +178,8 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
   }
   const bool is_another =
       opened ? !same_file(*node, opened->attributes) : opened.error().is(Code::kStale);
-  if (is_another && !follows) {
+  const bool is_file = !opened || S_ISREG(opened->attributes.mode);
+  if (is_another && (!follows || !is_file)) {
     how.returned = false;
     co_return fail(look_again(*node, Error(Code::kNotFound), how));
   }
@@ -230,7 +232,8 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::revalida
     co_return fail(look_again(*node, opened.error(), opening));
   }
   if (!same_file(*node, opened->attributes)) {
-    if (!opening.returned) co_return fail(look_again(*node, Error(Code::kNotFound), opening));
+    if (!opening.returned || !S_ISREG(opened->attributes.mode))
+      co_return fail(look_again(*node, Error(Code::kNotFound), opening));
     // The look-up found the node's file: it is read with those who have it open.
     if (!may_follow_name(*node)) co_return file.source_file();
   }

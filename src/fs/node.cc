@@ -59,6 +59,7 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> Node::open_source() {
   Result<source::Opened> found = co_await std::move(asking);
   if (found && !fs_.same_file(*this, found->attributes))
     found = fail(Code::kStale, "replaced outside");
+  if (!found && is_no_file(found.error())) found = fail(Code::kStale, "replaced outside");
   if (!found && !is_gone(found.error())) co_return fail(found.error());
   if (!found) {
     // The name leads elsewhere, or nowhere.
