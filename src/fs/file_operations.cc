@@ -161,6 +161,7 @@ io::Task<Result<size_t>> CachedFileSystem::write(uint64_t handle, buffer::Buffer
   const NodePtr node = open.node;
   io::AsyncMutex::Guard changing = co_await node->changing().lock();
   open.will_write();
+  note_write(open, offset, data.size());  // also when it fails, or the file is parted
   io::Task<void> looking = look_before_change(node, open.source);
   co_await std::move(looking);
   expire(*node);
@@ -186,7 +187,6 @@ io::Task<Result<size_t>> CachedFileSystem::write(uint64_t handle, buffer::Buffer
   // The kernel inode written through has the bytes, if they are where it thinks; others of the node
   // do not.
   const bool as_expected = written && *written == offset;
-  note_write(open, offset, length);
   if ((open.flags & O_DIRECT) != 0) note_direct_write(*node, open.epoch);
   invalidate_kernel(*node, as_expected ? std::optional(open.epoch) : std::nullopt);
   look_after_change(*node);
