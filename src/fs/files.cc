@@ -118,7 +118,7 @@ Error CachedFileSystem::look_again(Node& node, const Error& error, const Opening
   doubt(first_name(node));
   expire(node);
   if (opening.returned) return error;  // it has been looked up
-  if (opening.opener != kNoOpener && has_name(node)) sent_back_.add(opening.opener, now());
+  if (opening.opener != kNoOpener) sent_back_.add(opening.opener, now());
   return Error(Code::kStale, "replaced outside");
 }
 

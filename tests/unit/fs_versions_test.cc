@@ -190,6 +190,28 @@ TEST_F(FsTest, AnOpenerWhoseFileIsReplacedTwiceOpensTheOneFoundBefore) {
   }
 }
 
+// The kernel may come by an old name to a file that has none any more.
+TEST_F(FsTest, AnOpenerOfAFileWithoutANameIsSentBackOnce) {
+  for (const int flags : {O_RDONLY, O_RDWR}) {
+    source_.put("file", "first");
+    mount();
+    let_ttl_pass();
+    const KernelId id = lookup(kRoot, "file").id;
+    source_.put("second", "the second");
+    source_.move("second", "file");
+    let_ttl_pass();
+    lookup(kRoot, "file");
+    EXPECT_FALSE(try_open(id, flags));
+    const KernelId found = lookup(kRoot, "file").id;
+    source_.put("third", "the third");
+    source_.move("third", "file");
+    const OpenReply opened = open(found, flags);
+    EXPECT_EQ(read(opened), "the second");
+    release(opened);
+    forget_all();
+  }
+}
+
 // The kernel's page of the old end has zeros behind it.
 TEST_F(FsTest, GrowthIsShownOnceTheOldPagesAreGone) {
   source_.put("file", "first");
