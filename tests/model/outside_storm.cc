@@ -6,11 +6,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <mutex>
+#include <set>
 #include <string_view>
 #include <thread>
 #include <vector>
@@ -25,6 +27,8 @@ using testing_support::Descriptor;
 
 constexpr uint32_t kFilesPerDirectory = 10;
 constexpr uint32_t kFilesKept = 1;
+// What is read while the storm lasts.
+constexpr std::array kNames = {"f0", "f1", "f2", "d0/f0", "d1/f1", "d0/e/f0", "d1/e/f0"};
 
 struct Step {
   Action action;
@@ -71,14 +75,32 @@ std::vector<Step> make_files(const Storm& storm, uint32_t version, Twin& twin) {
   return steps;
 }
 
-std::vector<Step> change_outside(const Storm& storm, Twin& twin, uint32_t* version) {
+bool is_directory(const std::string& path) {
+  struct stat status;
+  return lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+// What others do meanwhile, and which of the names lead to a directory at some time.
+struct Outside {
   std::vector<Step> steps;
+  std::set<std::string_view> directories;
+  void note_directories(const Twin& twin) {
+    for (const std::string_view name : kNames)
+      if (is_directory(twin.place().at(std::string(name)))) directories.insert(name);
+  }
+};
+
+Outside change_outside(const Storm& storm, Twin& twin, uint32_t* version) {
+  Outside outside;
+  outside.note_directories(twin);
   for (const Operation& operation : storm_operations(storm.seed, storm.file_bytes_max)) {
-    steps.push_back({twin.plan(operation, *version), {}});
-    steps.back().expected = twin.apply(steps.back().action, true, *version);
+    outside.steps.push_back({twin.plan(operation, *version), {}});
+    Step& step = outside.steps.back();
+    step.expected = twin.apply(step.action, true, *version);
+    outside.note_directories(twin);
     ++*version;
   }
-  return steps;
+  return outside;
 }
 
 void replay(const std::vector<Step>& steps, Place& place, bool slowly, Finding& finding) {
@@ -102,25 +124,26 @@ std::string read_by_name(const std::string& path, uint32_t newest) {
         file.error() == ENOENT || file.error() == ELOOP || file.error() == ENOTDIR;
     return is_absent ? std::string() : std::strerror(file.error());
   }
-  if (fstat(file.get(), &status) != 0) return std::strerror(errno);
+  if (fstat(file.get(), &status) != 0) return fmt::format("fstat: {}", std::strerror(errno));
   if (!S_ISREG(status.st_mode)) return {};
   const Outcome got = read_from(file.get(), 0, 1 << 24);
-  if (got.error != 0) return std::strerror(got.error);
+  if (got.error != 0) return fmt::format("read: {}", std::strerror(got.error));
   return check_cells(got.data, 0, {.newest = newest});
 }
 
 // The kernel itself answers so when it comes upon a directory that it knows by another name while
-// somebody else looks one up there (docs/SEMANTICS.md).
-bool is_moved_under_way(std::string_view name, const std::string& wrong) {
-  return name.contains('/') && wrong == std::strerror(ESTALE);
+// another program makes or looks up a name there (docs/SEMANTICS.md).
+bool is_moved_under_way(const Outside& outside, std::string_view name, const std::string& wrong) {
+  const bool leads_to_directories = name.contains('/') || outside.directories.contains(name);
+  return leads_to_directories && wrong == std::strerror(ESTALE);
 }
 
-void read_names(const Place& mount, uint32_t newest, const std::atomic<bool>& stop,
-                Finding& finding) {
+void read_names(const Outside& outside, const Place& mount, uint32_t newest,
+                const std::atomic<bool>& stop, Finding& finding) {
   while (!stop.load())
-    for (const char* name : {"f0", "f1", "f2", "d0/f0", "d1/f1", "d0/e/f0", "d1/e/f0"}) {
+    for (const char* name : kNames) {
       const std::string wrong = read_by_name(mount.at(name), newest);
-      if (!wrong.empty() && !is_moved_under_way(name, wrong))
+      if (!wrong.empty() && !is_moved_under_way(outside, name, wrong))
         finding.note(fmt::format("in a storm, '{}': {}", name, wrong));
     }
 }
@@ -157,16 +180,16 @@ std::string read_legally(int fd, const OpenFile& open, uint64_t offset, uint64_t
 
 std::string run_storm(const Storm& storm, Twin& twin, Place& behind, Place& mount) {
   uint32_t version = storm.version;
-  const std::vector<Step> outside = change_outside(storm, twin, &version);
+  const Outside outside = change_outside(storm, twin, &version);
   const std::vector<Step> made = make_files(storm, version, twin);
   const uint32_t newest = version + static_cast<uint32_t>(made.size());
   std::atomic<bool> stop{false};
   Finding finding;
   std::vector<std::thread> readers;
-  readers.emplace_back([&] { read_names(mount, newest, stop, finding); });
+  readers.emplace_back([&] { read_names(outside, mount, newest, stop, finding); });
   readers.emplace_back([&] { read_open_files(twin, mount, newest, stop, finding); });
   std::thread maker([&] { replay(made, mount, false, finding); });
-  replay(outside, behind, true, finding);
+  replay(outside.steps, behind, true, finding);
   maker.join();
   stop.store(true);
   for (std::thread& reader : readers) reader.join();
