@@ -445,6 +445,10 @@ class CachedFileSystem final : public FileSystem {
 
   // directories
   static bool is_removed(Node& node);
+  // What is open for this long is opened at the source, too, if it is not yet.
+  static constexpr Nanos kKeepOpenAfter = std::chrono::milliseconds(20);
+  static io::Task<void> keep_directory(std::weak_ptr<Node> opened_node);
+  void note_directory_handle(const NodePtr& node);
   bool sends_away(Node& node);
   io::Task<Result<void>> load_listing(OpenDirectory* open);
   io::Task<Result<std::vector<source::DirectoryEntry>>> list_at(NodePtr node, source::Wait wait);

@@ -38,6 +38,9 @@ struct Children {
   uint64_t renamed_in_at = 0;  // ChangeClock: of the last one by a rename
   Nanos sent_away_at{0};       // an opener was told that the directory's name leads elsewhere
 
+  uint32_t handles = 0;       // that programs have of the directory
+  bool is_kept_soon = false;  // keep_directory() is under way
+
   // Of the listing that the catalog has: its parts (0: there is none), and the directory's mtime
   // and ctime that it belongs to.
   uint32_t listing_parts = 0;

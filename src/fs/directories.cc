@@ -2,7 +2,9 @@
 // are the same, and where they need not be kept no longer than attributes are believed.
 
 #include <algorithm>
+#include <utility>
 
+#include "base/log.h"
 #include "fs/open_file.h"
 #include "io/when_all.h"
 
@@ -33,15 +35,39 @@ io::Task<Result<uint64_t>> CachedFileSystem::open_directory(KernelId id) {
       co_return fail(disproved(Asked::kUse, refreshed.error(), {first_name(*node)}));
     if (refreshed && !by_name && sends_away(*node)) co_return fail(Code::kStale, "moved outside");
   }
-  bool is_first_use = false;
-  {
-    MutexLock lock(node->mutex_);
-    is_first_use = node->note_use(env_.clock.wall());
-  }
-  if (is_first_use && !node->persist({})) env_.metrics.store_errors.add();
+  note_directory_handle(node);
   auto open = std::make_unique<OpenDirectory>();
   open->node = node;
   co_return open_directories_.add(std::move(open));
+}
+
+void CachedFileSystem::note_directory_handle(const NodePtr& node) {
+  bool is_first_use = false;
+  bool is_to_be_kept = coherence_.revalidate_at_open && !find_directory(*node);
+  {
+    MutexLock lock(node->mutex_);
+    is_first_use = node->note_use(env_.clock.wall());
+    ++node->children().handles;
+    if (is_to_be_kept) is_to_be_kept = !std::exchange(node->children().is_kept_soon, true);
+  }
+  if (is_first_use && !node->persist({})) env_.metrics.store_errors.add();
+  if (is_to_be_kept) home(KernelId{node->id().value}).spawn(keep_directory(node));
+}
+
+// Whoever has a directory open works there wherever others move it.  That is found by what larder
+// has open at the source; of a stored listing alone it has nothing.
+io::Task<void> CachedFileSystem::keep_directory(std::weak_ptr<Node> opened_node) {
+  co_await io::Reactor::current()->sleep(kKeepOpenAfter);
+  const NodePtr node = opened_node.lock();
+  if (!node) co_return;
+  {
+    MutexLock lock(node->mutex_);
+    node->children().is_kept_soon = false;
+    if (node->children().handles == 0 || node->deleted_) co_return;
+  }
+  io::Task<Result<source::DirectoryPtr>> opening = node->fs_.directory_at(node);
+  const auto opened = co_await std::move(opening);
+  if (!opened) log::debug("an open directory has no descriptor: {}", opened.error().message());
 }
 
 // Whether an opener is to look the name up again, which leads elsewhere now.  Who stands in the
@@ -56,7 +82,9 @@ bool CachedFileSystem::sends_away(Node& node) {
 }
 
 void CachedFileSystem::release_directory(uint64_t handle) {
-  open_directories_.take(handle);
+  const auto closed = open_directories_.take(handle);
+  MutexLock lock(closed->node->mutex_);
+  --closed->node->children().handles;
 }
 
 io::Task<Result<void>> CachedFileSystem::sync_directory(uint64_t handle, bool data_only) {

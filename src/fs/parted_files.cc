@@ -10,19 +10,12 @@
 #include "fs/open_file.h"
 
 namespace larder::fs {
-namespace {
-
-// A handle that is closed sooner needs no descriptor of its own.
-constexpr Nanos kKeepReaderAfter = std::chrono::milliseconds(20);
-
-}  // namespace
-
 // What is read of a file that is open for reading alone goes through the descriptor that all its
 // readers share.  A resident file is opened without one; should the name lead to another file, or
 // nowhere, there would be nothing left to read and to describe the old one by.
 io::Task<void> CachedFileSystem::keep_reader(std::weak_ptr<Node> opened_node,
                                              std::shared_ptr<cache::Incarnation> incarnation) {
-  co_await io::Reactor::current()->sleep(kKeepReaderAfter);
+  co_await io::Reactor::current()->sleep(kKeepOpenAfter);
   incarnation->reader_comes();
   const NodePtr node = opened_node.lock();
   // It is not worth a descriptor that somebody cannot do without.

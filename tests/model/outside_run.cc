@@ -145,11 +145,12 @@ class Runner {
         return got == expected;
       });
     if (operation.outside) note_outside(operation.kind, is_new);
-    if (operation.kind == Kind::kOpen) {
-      // Larder opens what stays open 20 ms later; before that it has no way to a file that others
-      // change in place and replace.
-      constexpr milliseconds kKeptOpenAfter(60);
+    // Larder opens what stays open 20 ms later; before that it has no way to a file that others
+    // change in place and replace, nor to a directory that they move.
+    constexpr milliseconds kKeptOpenAfter(60);
+    if (operation.kind == Kind::kOpen || operation.kind == Kind::kOpenDirectory)
       is_kept_open_from_ = steady_clock::now() + kKeptOpenAfter;
+    if (operation.kind == Kind::kOpen) {
       witnesses_.close(operation.slot);
       if (operation.seed % 2 == 0 && got.error == 0)
         witnesses_.open(operation.slot, source_->directory() + "/" + operation.path);

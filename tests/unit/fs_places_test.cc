@@ -1,6 +1,9 @@
 // Directories of the source that are renamed, here and elsewhere, while somebody works in them.
 #include <linux/fs.h>
 
+#include <chrono>
+#include <thread>
+
 #include "fs/source_directories.h"
 #include "fs_fixture.h"
 
@@ -82,6 +85,10 @@ class FsPlaces : public FsTest, public ::testing::WithParamInterface<InodeNumber
   }
   Result<void> exchange(const std::string& name, const std::string& other) {
     return fs_->run(files().rename(kRoot, name, kRoot, other, RENAME_EXCHANGE));
+  }
+  const Gauge& open_at_the_source() {
+    return fs_->stack.registry.gauge("larder_source_directories_open",
+                                     "Directories of the source that are held open.");
   }
   // So that what was open is closed for it.
   void use_other_directories() {
@@ -270,6 +277,21 @@ TEST_P(FsPlaces, AnOpenerByNameIsSentToWhatHasTheNameNow) {
   const auto again = fs_->run(files().open_directory(id), id);
   ASSERT_TRUE(again) << again.error().message();
   files().release_directory(*again);
+}
+
+TEST_P(FsPlaces, ADirectoryThatStaysOpenIsKeptThoughNothingWasDoneThere) {
+  mount_with(64);
+  const KernelId inside = walk("Y/d").id;
+  const auto handle = fs_->run(files().open_directory(inside), inside);
+  ASSERT_TRUE(handle);
+  const Gauge& open = open_at_the_source();
+  // Not by the clock of the test: the reactor sleeps.
+  for (const int64_t before = open.value(); open.value() == before;)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  source_.exchange("Y", "Z");
+  EXPECT_TRUE(try_create(inside, "new"));
+  EXPECT_TRUE(source_.exists("Z/d/new"));
+  files().release_directory(*handle);
 }
 
 TEST_P(FsPlaces, WhatIsRemovedIsEmptyAndTakesNothing) {
