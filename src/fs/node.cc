@@ -68,8 +68,12 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> Node::open_source() {
     if (!found) co_return fail(found.error());
   }
   source::Opened& opened = *found;
-  if (fs_.apply(*this, opened.attributes, asked_at))
+  if (fs_.apply(*this, opened.attributes, asked_at)) {
+    // Changed in place, it is the file all the same, and by the time the caller tries again its
+    // name may lead elsewhere.
+    if (!incarnation->is_parted()) file().offer_source(std::move(opened.file));
     co_return fail(Code::kStale, "changed outside");
+  }
   // Another answer may have overtaken this one.
   if (incarnation->is_parted()) co_return fail(Code::kStale, "replaced outside");
   co_return std::move(opened.file);

@@ -129,6 +129,29 @@ TEST_F(FsTest, WhoHasAFileOpenKeepsItWhenItIsReplacedOutside) {
   EXPECT_EQ(read_path("file"), "another file");
 }
 
+// What is opened for its readers shows that the file has changed.
+TEST_F(FsTest, WhoHasAFileOpenKeepsItWhenItIsChangedInPlaceAndThenReplaced) {
+  source_.put("file", random_text(1, 3 * kBlock));
+  mount();
+  let_ttl_pass();
+  read_path("file");
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  const OpenReply opened = open(id);  // from the cache: the source is not held open
+  source_.overwrite("file", 10, "changed");
+  const std::string changed = source_.content("file");
+  // Not by the clock of the test: the reactor sleeps.
+  for (const uint64_t before = source_.calls(CallKind::kOpen);
+       source_.calls(CallKind::kOpen) == before;)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  fs_->stack.settle();
+  source_.put("new", "another file");
+  source_.move("new", "file");
+  let_ttl_pass();
+  EXPECT_EQ(read(opened), changed);
+  release(opened);
+}
+
 TEST_F(FsTest, ANumberThatHoldsWhileMountedTellsAReplacedFileInThisRunAlone) {
   source_.set_inode_numbers(source::InodeNumbers::kWhileMounted);
   source_.put("file", "first");
