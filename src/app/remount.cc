@@ -10,6 +10,7 @@
 #include "app/exit_codes.h"
 #include "app/keys.h"
 #include "app/mount_table.h"
+#include "app/values.h"
 #include "control/client.h"
 #include "larder/control.h"
 
@@ -25,7 +26,7 @@ struct Flag {
   unsigned long bits;
   bool sets;
 };
-constexpr std::array<Flag, 15> kFlags{{{"ro", MS_RDONLY, true},
+constexpr std::array<Flag, 14> kFlags{{{"ro", MS_RDONLY, true},
                                        {"rw", MS_RDONLY, false},
                                        {"nosuid", MS_NOSUID, true},
                                        {"suid", MS_NOSUID, false},
@@ -38,9 +39,8 @@ constexpr std::array<Flag, 15> kFlags{{{"ro", MS_RDONLY, true},
                                        {"nodiratime", MS_NODIRATIME, true},
                                        {"diratime", MS_NODIRATIME, false},
                                        {"relatime", MS_RELATIME, true},
-                                       {"norelatime", MS_RELATIME, false},
-                                       {"strictatime", MS_STRICTATIME, true}}};
-constexpr unsigned long kTimes = MS_NOATIME | MS_RELATIME | MS_STRICTATIME;
+                                       {"norelatime", MS_RELATIME, false}}};
+constexpr unsigned long kTimes = MS_NOATIME | MS_RELATIME;
 
 std::vector<std::string> split(std::string_view text) {
   std::vector<std::string> words;
@@ -91,19 +91,31 @@ bool is_same_place(const Setting& wanted, const Setting& present) {
          std::filesystem::weakly_canonical(wanted.value, error).string() == present.value;
 }
 
+std::string_view in_words(bool on) {
+  return on ? "on" : "off";
+}
+
 // Empty when the mount has each of these values.
 Result<std::string> what_cannot_change(const std::vector<Setting>& present,
                                        const std::vector<Setting>& wanted) {
   std::vector<std::string> refused;
+  // The kernel keeps it for the file system, not for the mount point.
+  const bool is_sync = std::ranges::find(present, "sync", &Setting::key) != present.end();
+  bool wants_sync = is_sync;
   for (const Setting& setting : wanted) {
     const auto now = std::ranges::find(present, setting.key, &Setting::key);
-    if (now == present.end()) {  // an unknown key, which has a message of its own
-      TRY(make_config({setting}));
+    const bool is_of_sync = setting.key == "sync" || setting.key == "async";
+    if (now == present.end() || is_of_sync) {
+      TRY(make_config({setting}));  // an unknown key has a message of its own
+      if (is_of_sync)
+        wants_sync = parse_switch(setting.value).value_or(true) == (setting.key == "sync");
       continue;
     }
     if (now->value != setting.value && !is_same_place(setting, *now))
       refused.push_back(fmt::format("{} (is {}, not {})", setting.key, now->value, setting.value));
   }
+  if (wants_sync != is_sync)
+    refused.push_back(fmt::format("sync (is {}, not {})", in_words(is_sync), in_words(wants_sync)));
   return fmt::format("{}", fmt::join(refused, ", "));
 }
 

@@ -87,10 +87,15 @@ TEST_F(MountHelper, RemountChangesWhatTheKernelCanAndNamesTheRest) {
                                      "256M, not 64M): unmount"));
   EXPECT_EQ(flags() & ST_NOEXEC, 0u) << "all or nothing";
   EXPECT_THAT(remount("sise=1G").err, HasSubstr("did you mean 'size'?"));
+  EXPECT_THAT(remount("sync").err, HasSubstr("cannot change sync (is off, not on)"));
+  EXPECT_EQ(remount("async").exit_code, kOk) << "as it is";
+  EXPECT_THAT(remount("strictatime").err, HasSubstr("strictatime is not possible"));
   unmount();
   ASSERT_EQ(
-      call({in("mount.larder"), in("source"), in("mount"), "-o", options() + ",ro"}).exit_code,
+      call({in("mount.larder"), in("source"), in("mount"), "-o", options() + ",ro,sync"}).exit_code,
       kOk);
+  EXPECT_EQ(remount("ro,sync").exit_code, kOk) << "as it is";
+  EXPECT_THAT(remount("ro,async").err, HasSubstr("cannot change sync (is on, not off)"));
   EXPECT_THAT(remount("rw").err, HasSubstr("cannot change ro"));
   EXPECT_EQ(remount("ro").exit_code, kOk);
 }

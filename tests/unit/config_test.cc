@@ -339,7 +339,7 @@ TEST(Ini, OptionsWinOverTheFile) {
 }
 
 TEST(Ini, RenderedConfigReadsBackTheSame) {
-  const auto config = from_options("profile=private,size=50%,cache_dir=/c,ro");
+  const auto config = from_options("profile=private,size=50%,cache_dir=/c,ro,user,exec,sync");
   const std::string text = render_config(*config);
   EXPECT_THAT(text,
               AllOf(HasSubstr("size = 50% ; -o\n"), HasSubstr("attr_ttl = 1h ; profile=private\n"),
@@ -348,6 +348,7 @@ TEST(Ini, RenderedConfigReadsBackTheSame) {
   ASSERT_TRUE(again) << again.error().detail();
   for (const Setting& setting : config->effective)
     EXPECT_EQ(effective(*again, setting.key).value, setting.value) << setting.key;
+  EXPECT_THAT(again->kernel_flags.words(), ElementsAre("nosuid", "nodev", "sync"));
 }
 
 TEST(Ini, RulesSayWhatIsWantedOfSomeFiles) {
