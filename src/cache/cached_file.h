@@ -182,6 +182,8 @@ class CachedFile {
   bool size_is_made_up() const;
   // Reads what the source has there, past the size too; less at the end.
   io::Task<Result<void>> read_past_cache(uint64_t offset, size_t length, std::vector<Slice>* out);
+  // Leaves a line in the log when the source has failed; limited.
+  void warn_of_source(const Error& error);
   // Whether data were dropped since the last call because their source was not to be believed.
   bool take_doubt();
   // The last name is about to go (true), or it did not: whether the open source is the only way to
@@ -253,6 +255,7 @@ class CachedFile {
   // not claimed until it is, or a sync has succeeded.
   void expect_flush();
   void flushed();
+  void note_unsynced(uint64_t begin, uint64_t end);
   uint64_t begin_sync() const;
   void synced(uint64_t begun);
   // The source did not keep all that it took since the last sync: drops that.  Within the caller's

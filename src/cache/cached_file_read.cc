@@ -323,6 +323,10 @@ bool is_a_failure_of_the_source(const Error& error) {
 
 }  // namespace
 
+void CachedFile::warn_of_source(const Error& error) {
+  if (is_a_failure_of_the_source(error)) warn("cannot read from the source", error);
+}
+
 io::Task<void> CachedFile::run_fetch(std::shared_ptr<FileOwner> keep, CachedFile* file,
                                      std::shared_ptr<Fetch> fetch) {
   (void)keep;
@@ -340,8 +344,7 @@ io::Task<void> CachedFile::run_fetch(std::shared_ptr<FileOwner> keep, CachedFile
     co_await std::move(storing);
     file->finish(fetch);
   } else {
-    if (is_a_failure_of_the_source(fetched.error()))
-      file->warn("cannot read from the source", fetched.error());
+    file->warn_of_source(fetched.error());
     fetch->error = fetched.error();
     file->finish(fetch);  // first: whoever comes after the error starts a new fetch
     fetch->done.set();

@@ -26,8 +26,7 @@ io::Task<void> CachedFile::refill_exposed(uint64_t offset, uint64_t length) {
     const Result<void> fetched = co_await std::move(fetching);
     if (fetched) co_return;
     if (fetched.error().is(Code::kStale) && left > 1) continue;
-    log::warning("a changed file cannot be fetched again for its readers: {}",
-                 fetched.error().message());
+    warn("a changed file cannot be fetched again for its readers", fetched.error());
     co_return;
   }
 }

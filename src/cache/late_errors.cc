@@ -16,6 +16,11 @@ void CachedFile::flushed() {
   --unflushed_;
 }
 
+void CachedFile::note_unsynced(uint64_t begin, uint64_t end) {
+  MutexLock lock(mutex_);
+  unsynced_.add(begin, end);
+}
+
 uint64_t CachedFile::begin_sync() const {
   MutexLock lock(mutex_);
   return unsynced_.writes();

@@ -202,9 +202,11 @@ io::Task<Result<uint64_t>> CachedFile::write(std::shared_ptr<source::SourceFile>
     co_await std::move(ending);
     co_return fail(written.error());
   }
+  note_unsynced(offset, offset + length);
   if (append) {
     source::Outcome<Attributes> asking = file->attributes();
     const Result<Attributes> now = co_await std::move(asking);
+    if (now && now->size_bytes > offset + length) note_unsynced(offset, now->size_bytes);
     if (!now || now->size_bytes != old_size + length) {
       // Somebody else appends too: where our bytes are, and whose are before them, only the source
       // knows.
@@ -220,10 +222,6 @@ io::Task<Result<uint64_t>> CachedFile::write(std::shared_ptr<source::SourceFile>
       co_await std::move(refilling);
       co_return offset;
     }
-  }
-  {
-    MutexLock lock(mutex_);
-    unsynced_.add(offset, offset + length);
   }
   io::Task<void> updating = update_object(data, offset, old_size);
   co_await std::move(updating);

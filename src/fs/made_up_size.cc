@@ -43,7 +43,10 @@ io::Task<Result<ReadReply>> CachedFileSystem::read_past_cache(NodePtr node, uint
                                                               size_t length) {
   ReadReply reply;
   io::Task<Result<void>> reading = node->file().read_past_cache(offset, length, &reply.slices);
-  CO_TRY(co_await std::move(reading));
+  if (const Result<void> read = co_await std::move(reading); !read) {
+    node->file().warn_of_source(read.error());
+    co_return fail(read.error());
+  }
   co_return reply;
 }
 

@@ -85,6 +85,27 @@ TEST_F(LateErrorTest, OfTheNextWrite) {
   expect_taken_back(writer);
 }
 
+// A FUSE source finds the end by itself, and what it has there is fetched; from its own pages, as
+// long as it believes that it can keep them.
+TEST_F(LateErrorTest, OfAnAppend) {
+  source_.set_inode_numbers(source::InodeNumbers::kUnreliable);
+  source_.put("file", content_);
+  mount();
+  let_ttl_pass();
+  read_path("file");
+  id_ = lookup(kRoot, "file").id;
+  const OpenReply writer = reopen(id_, "file", O_RDWR | O_APPEND);
+  EXPECT_TRUE(write(writer, std::string(kBlock, 'q'), 0, O_APPEND));
+  EXPECT_EQ(read(writer).size(), content_.size() + kBlock);
+  // The size stays, as on a server that has reserved it.
+  source_.overwrite("file", content_.size(), std::string(kBlock, '\0'));
+  source_.fail_next(CallKind::kSync, kFull);
+  EXPECT_FALSE(fs_->run(files().sync(writer.handle, false)));
+  EXPECT_EQ(read(writer), source_.content("file"));
+  release(writer);
+  forget_all();
+}
+
 TEST_F(LateErrorTest, WhatWasSyncedStays) {
   const OpenReply writer = write_and_lose(CallKind::kWrite);
   ASSERT_TRUE(fs_->run(files().sync(writer.handle, false)));
