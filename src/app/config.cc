@@ -231,7 +231,8 @@ std::string render_config(const Config& config) {
   for (const Setting& setting : config.effective)
     text += fmt::format("{} ; {}\n", fmt::format("{} = {}", setting.key, setting.value),
                         setting.origin);
-  for (const std::string& flag : config.kernel_flags.words()) text += fmt::format("{} = on\n", flag);
+  for (const std::string& flag : config.kernel_flags.words())
+    text += fmt::format("{} = on\n", flag);
   for (const Setting& setting : config.rule_settings)
     text += setting.key.empty()
                 ? fmt::format("\n[rule {}] ; {}\n", setting.rule, setting.origin)

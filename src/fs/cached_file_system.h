@@ -130,7 +130,7 @@ class CachedFileSystem final : public FileSystem {
                                        Caller caller) override;
   io::Task<Result<ReadReply>> read(uint64_t handle, uint64_t offset, size_t length) override;
   io::Task<Result<size_t>> write(uint64_t handle, buffer::BufferRef data, uint64_t offset,
-                                 bool append) override;
+                                 int flags) override;
   io::Task<Result<void>> flush(uint64_t handle) override;
   io::Task<Result<void>> sync(uint64_t handle, bool data_only) override;
   io::Task<void> release(uint64_t handle) override;
@@ -408,6 +408,7 @@ class CachedFileSystem final : public FileSystem {
   static std::vector<PartedObject> parted_objects(Node& node);
   static bool is_read_in_passthrough(Node& node, const cache::Incarnation& incarnation);
   io::Task<void> catch_up(NodePtr node);
+  io::Task<void> show_to_parted(NodePtr node, uint64_t offset, uint64_t end);
   io::Task<Result<void>> take_on(PartedObject parted, uint64_t offset, uint64_t end);
 
   // handles whose incarnation was parted

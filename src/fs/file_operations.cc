@@ -155,7 +155,8 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
 }
 
 io::Task<Result<size_t>> CachedFileSystem::write(uint64_t handle, buffer::BufferRef data,
-                                                 uint64_t offset, bool append) {
+                                                 uint64_t offset, int flags) {
+  const bool append = (flags & O_APPEND) != 0;
   OpenFile& open = file_of(handle);
   if (!open.source) co_return fail(static_cast<Code>(EBADF));
   const NodePtr node = open.node;
@@ -187,10 +188,12 @@ io::Task<Result<size_t>> CachedFileSystem::write(uint64_t handle, buffer::Buffer
   // The kernel inode written through has the bytes, if they are where it thinks; others of the node
   // do not.
   const bool as_expected = written && *written == offset;
-  if ((open.flags & O_DIRECT) != 0) note_direct_write(*node, open.epoch);
+  if ((flags & O_DIRECT) != 0) note_direct_write(*node, open.epoch);
   invalidate_kernel(*node, as_expected ? std::optional(open.epoch) : std::nullopt);
   look_after_change(*node);
   if (!written) co_return fail(written.error());
+  io::Task<void> showing = show_to_parted(node, *written, *written + length);
+  co_await std::move(showing);
   co_return length;
 }
 
@@ -298,6 +301,8 @@ io::Task<Result<void>> CachedFileSystem::allocate(uint64_t handle, int mode, uin
   expire(*node);
   invalidate_kernel(*node, moves ? std::nullopt : std::optional(open.epoch));
   look_after_change(*node);
+  io::Task<void> showing = show_to_parted(node, offset, UINT64_MAX);
+  co_await std::move(showing);
   co_return allocated;
 }
 
@@ -330,6 +335,8 @@ io::Task<Result<size_t>> CachedFileSystem::copy_range(uint64_t handle, uint64_t 
   const Result<size_t> copied = co_await std::move(copying);
   if (is_parted) {
     expire(*node);
+    io::Task<void> showing = show_to_parted(node, to_offset, UINT64_MAX);
+    co_await std::move(showing);
     invalidate_parted(to);
     co_return copied;
   }
@@ -346,6 +353,8 @@ io::Task<Result<size_t>> CachedFileSystem::copy_range(uint64_t handle, uint64_t 
   expire(*node);
   invalidate_kernel(*node, to.epoch);
   look_after_change(*node);
+  io::Task<void> showing = show_to_parted(node, to_offset, UINT64_MAX);
+  co_await std::move(showing);
   co_return copied;
 }
 
@@ -425,6 +434,8 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
     else
       file->end_change(from, UINT64_MAX, std::nullopt);
     invalidate_kernel(*node, id.epoch());
+    io::Task<void> showing = show_to_parted(node, *new_size, UINT64_MAX);
+    co_await std::move(showing);
     bool unused = false;
     {
       MutexLock lock(node->mutex_);

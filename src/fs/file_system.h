@@ -136,9 +136,10 @@ class FileSystem {
                                                int flags, Caller caller) = 0;
   virtual io::Task<Result<ReadReply>> read(uint64_t handle, uint64_t offset, size_t length) = 0;
   // Writes the buffer's data(); the count is all of it or an error.
-  // append: at the end of the file, wherever that is.
+  // flags: those of open(2) that the handle has by now: O_APPEND writes at the end of the file,
+  // wherever that is, O_DIRECT past the kernel's pages.
   virtual io::Task<Result<size_t>> write(uint64_t handle, buffer::BufferRef data, uint64_t offset,
-                                         bool append) = 0;
+                                         int flags) = 0;
   virtual io::Task<Result<void>> flush(uint64_t handle) = 0;
   virtual io::Task<Result<void>> sync(uint64_t handle, bool data_only) = 0;
   virtual io::Task<void> release(uint64_t handle) = 0;

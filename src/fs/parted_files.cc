@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "cache/buffers_in_time.h"
 #include "fs/open_file.h"
 
 namespace larder::fs {
@@ -76,13 +77,17 @@ std::shared_ptr<source::SourceFile> CachedFileSystem::parted_reader(const OpenFi
 io::Task<Result<ReadReply>> CachedFileSystem::read_parted(OpenFile* open, uint64_t offset,
                                                           size_t length) {
   ReadReply reply;
-  buffer::BufferRef buffer = env_.pool.allocate(length);
+  io::Task<buffer::BufferRef> allocating = cache::allocate_in_time(&env_.pool, length);
+  buffer::BufferRef buffer = co_await std::move(allocating);
   if (!buffer) co_return fail(Code::kLimit, "buffers");
   Result<size_t> got = size_t{0};
   if (const auto source = parted_reader(*open)) {
     source::Outcome<size_t> reading = source->read(buffer, length, offset);
     got = co_await std::move(reading);
-    if (got) env_.metrics.bytes_source.add(*got);
+    if (got)
+      env_.metrics.bytes_source.add(*got);
+    else
+      open->file.warn_of_source(got.error());
   } else {
     const cache::Incarnation::Copy copy = open->incarnation->copy();
     if (!copy.object) co_return fail(Code::kIo, "neither cached nor on the source any more");
@@ -108,16 +113,9 @@ io::Task<Result<size_t>> CachedFileSystem::write_parted(OpenFile* open, buffer::
       append ? source->append(std::move(data)) : source->write(std::move(data), offset);
   const Result<void> written = co_await std::move(writing);
   expire(*open->node);  // it may be the node's file after all
-  // Those for whom the kernel reads the object see it at once.
-  for (const PartedObject& parted : parted_objects(*open->node)) {
-    if (parted.incarnation != open->incarnation) continue;
-    io::AsyncMutex::Guard alone = co_await open->incarnation->catching_up().lock();
-    io::Task<Result<void>> taking =
-        append ? take_on(parted, open->incarnation->copy().size_bytes, UINT64_MAX)
-               : take_on(parted, offset, offset + length);
-    if (const Result<void> taken = co_await std::move(taking); !taken)
-      log::debug("readers do not see what was written: {}", taken.error().message());
-  }
+  io::Task<void> showing = append ? show_to_parted(open->node, UINT64_MAX, UINT64_MAX)
+                                  : show_to_parted(open->node, offset, offset + length);
+  co_await std::move(showing);
   if (append || !written) invalidate_parted(*open);
   if (!written) co_return fail(written.error());
   co_return length;
@@ -163,6 +161,10 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_parted_attributes(
   source::Outcome<Attributes> setting = by->set_attributes(change);
   CO_TRY_ASSIGN(const Attributes attributes, co_await std::move(setting));
   expire(*node);
+  if (change.size_bytes) {
+    io::Task<void> showing = show_to_parted(node, *change.size_bytes, UINT64_MAX);
+    co_await std::move(showing);
+  }
   co_return describe_parted(*node, attributes);
 }
 
@@ -171,6 +173,8 @@ io::Task<Result<void>> CachedFileSystem::allocate_parted(OpenFile* open, int mod
   source::Outcome<void> allocating = open->source->allocate(mode, offset, length);
   const Result<void> allocated = co_await std::move(allocating);
   expire(*open->node);
+  io::Task<void> showing = show_to_parted(open->node, offset, UINT64_MAX);
+  co_await std::move(showing);
   invalidate_parted(*open);
   co_return allocated;
 }

@@ -53,6 +53,18 @@ io::Task<void> CachedFileSystem::catch_up(NodePtr node) {
   }
 }
 
+// What was changed here between `offset` and `end`, or behind the objects' ends, is seen at once
+// also by those for whom the kernel reads a parted object.
+io::Task<void> CachedFileSystem::show_to_parted(NodePtr node, uint64_t offset, uint64_t end) {
+  for (const PartedObject& parted : parted_objects(*node)) {
+    io::AsyncMutex::Guard alone = co_await parted.incarnation->catching_up().lock();
+    const uint64_t from = std::min(offset, parted.incarnation->copy().size_bytes);
+    io::Task<Result<void>> taking = take_on(parted, from, end);
+    if (const Result<void> taken = co_await std::move(taking); !taken)
+      log::debug("readers do not see what was written: {}", taken.error().message());
+  }
+}
+
 // Brings [offset, end) of the file into the object, and what the file has behind the object's end.
 io::Task<Result<void>> CachedFileSystem::take_on(PartedObject parted, uint64_t offset,
                                                  uint64_t end) {

@@ -115,7 +115,7 @@ void read(fuse_req_t request, fuse_ino_t id, size_t length, off_t offset, fuse_f
 struct WriteAt {
   KernelId id;
   uint64_t offset = 0;
-  bool append = false;
+  int flags = 0;
   uint32_t lost_set_id = 0;
 };
 
@@ -151,7 +151,7 @@ io::Task<void> write_parked(Adapter* adapter, Responder responder, io::Reactor* 
   std::vector<char>().swap(data);
   io::Task<Result<size_t>> write =
       without_set_id(*adapter, at.id, handle, at.lost_set_id,
-                     adapter->files.write(handle, std::move(buffer), at.offset, at.append));
+                     adapter->files.write(handle, std::move(buffer), at.offset, at.flags));
   const Result<size_t> written = co_await std::move(write);
   reply_written(responder, written);
 }
@@ -179,7 +179,7 @@ void write(fuse_req_t request, fuse_ino_t id, const char* data, size_t length, o
   // Pages that were changed through a mapping come through any handle open for writing, from
   // nobody.
   if (info->writepage == 0) {
-    at.append = (info->flags & O_APPEND) != 0;
+    at.flags = info->flags;
     at.lost_set_id = lost_set_id(request, adapter, KernelId{id});
   }
   // `data` is the worker's, and the worker goes on.
@@ -187,11 +187,10 @@ void write(fuse_req_t request, fuse_ino_t id, const char* data, size_t length, o
   if (!buffer) return park_write(adapter, request, handle, {data, length}, at);
   std::memcpy(buffer.bytes().data(), data, length);
   buffer.set_size(length);
-  adapter.spawn(
-      KernelId{id}, request,
-      without_set_id(adapter, at.id, handle, at.lost_set_id,
-                     adapter.files.write(handle, std::move(buffer), at.offset, at.append)),
-      reply_written);
+  adapter.spawn(KernelId{id}, request,
+                without_set_id(adapter, at.id, handle, at.lost_set_id,
+                               adapter.files.write(handle, std::move(buffer), at.offset, at.flags)),
+                reply_written);
 }
 
 // --- closing

@@ -372,7 +372,7 @@ io::Task<Result<fs::ReadReply>> FakeFileSystem::read(uint64_t handle, uint64_t o
 }
 
 io::Task<Result<size_t>> FakeFileSystem::write(uint64_t handle, buffer::BufferRef from,
-                                               uint64_t offset, bool /*append*/) {
+                                               uint64_t offset, int /*flags*/) {
   PASS_GATE();
   std::string& data = by_handle(handle)->data;
   const auto bytes = from.data();

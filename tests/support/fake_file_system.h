@@ -79,7 +79,7 @@ class FakeFileSystem final : public fs::FileSystem {
                                            int flags, Caller caller) override;
   io::Task<Result<fs::ReadReply>> read(uint64_t handle, uint64_t offset, size_t length) override;
   io::Task<Result<size_t>> write(uint64_t handle, buffer::BufferRef data, uint64_t offset,
-                                 bool append) override;
+                                 int flags) override;
   io::Task<Result<void>> flush(uint64_t handle) override;
   io::Task<Result<void>> sync(uint64_t handle, bool data_only) override;
   io::Task<void> release(uint64_t handle) override;

@@ -174,9 +174,9 @@ class FsTest : public ::testing::Test {
     return text;
   }
   Result<size_t> write(const OpenReply& open, const std::string& bytes, uint64_t offset = 0,
-                       bool append = false) {
+                       int flags = 0) {
     return fs_->run(
-        files().write(open.handle, testing::buffer_of(fs_->stack.pool, bytes), offset, append));
+        files().write(open.handle, testing::buffer_of(fs_->stack.pool, bytes), offset, flags));
   }
   CreateReply create(KernelId parent, const std::string& name, int flags = O_RDWR | O_EXCL) {
     const auto reply = fs_->run(files().create(parent, name, 0644, flags, kCaller), parent);

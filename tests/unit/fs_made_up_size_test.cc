@@ -60,19 +60,5 @@ TEST_F(FsTest, AnEmptyFileCostsNoMoreThanItsOpen) {
   EXPECT_EQ(source_.calls(CallKind::kRead), 0U);
 }
 
-TEST_F(FsTest, AfterADirectWriteTheNextOpenDropsTheKernelsPages) {
-  source_.put("file", std::string(2 * kBlock, 'x'));
-  let_ttl_pass();
-  mount();
-  kernel().set_passthrough(false);
-  const KernelId id = walk("file").id;
-  release(open(id));
-  EXPECT_TRUE(open(id).keep_cache);
-  const OpenReply writer = open(id, O_RDWR | O_DIRECT);
-  EXPECT_TRUE(write(writer, "direct"));
-  EXPECT_FALSE(open(id).keep_cache);
-  EXPECT_TRUE(open(id).keep_cache);
-}
-
 }  // namespace
 }  // namespace larder::fs

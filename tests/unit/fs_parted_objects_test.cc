@@ -125,6 +125,30 @@ TEST_F(PartedObject, ShowsAtOnceWhatIsWrittenOnTheMount) {
   release(reader);
 }
 
+// Changed in place, it may be another file as far as its name tells; through whichever handle.
+TEST_F(PartedObject, ShowsAtOnceWhatIsChangedThroughANewHandle) {
+  const OpenReply reader = keep_open();
+  source_.overwrite("file", 0, "in place");
+  look();
+  const KernelId id = lookup(kRoot, "file").id;
+  const OpenReply writer = reopen(id, "file", O_RDWR);
+  ASSERT_TRUE(write(writer, "WRITTEN", kBlock));
+  EXPECT_TRUE(read_backing(reader) == source_.content("file"));
+  ASSERT_TRUE(write(writer, "at the end", 0, O_APPEND));
+  EXPECT_TRUE(read_backing(reader) == source_.content("file"));
+  ASSERT_TRUE(fs_->run(files().allocate(writer.handle, FALLOC_FL_ZERO_RANGE, 5, kBlock)));
+  EXPECT_TRUE(read_backing(reader) == source_.content("file"));
+  AttributeChange change;
+  for (const uint64_t size : {kBlock + 3, 2 * kBlock}) {
+    change.size_bytes = size;
+    ASSERT_TRUE(fs_->run(files().set_attributes(lookup(kRoot, "file").id, change, writer.handle)));
+    EXPECT_EQ(source_.content("file").size(), size);
+    EXPECT_TRUE(read_backing(reader) == source_.content("file"));
+  }
+  release(writer);
+  release(reader);
+}
+
 // What an object takes is counted until it is closed, whatever it has become.
 TEST_F(PartedObject, CountsWhatItGrowsBy) {
   const OpenReply reader = keep_open();

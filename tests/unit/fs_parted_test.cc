@@ -199,7 +199,7 @@ TEST_F(OpenFileTest, AnAppendIsOpenedAsOneAndItsPlaceIsNotBelieved) {
   ASSERT_TRUE(write(writer, "START", 0, false));
   EXPECT_EQ(source_.content("file"), "START\n");
   for (int i = 0; i < 3; ++i) {
-    ASSERT_TRUE(write(writer, "here\n", 6, true));
+    ASSERT_TRUE(write(writer, "here\n", 6, O_APPEND));
     source_.overwrite("file", source_.content("file").size(), "there\n");
   }
   EXPECT_EQ(source_.content("file"), "START\nhere\nthere\nhere\nthere\nhere\nthere\n");

@@ -129,6 +129,28 @@ TEST_F(FsTest, WhoHasAFileOpenKeepsItWhenItIsReplacedOutside) {
   EXPECT_EQ(read_path("file"), "another file");
 }
 
+// The flag may have been set since the file was opened.
+TEST_F(FsTest, AfterADirectWriteTheNextOpenDropsTheKernelsPages) {
+  source_.put("file", random_text(1, 3 * kBlock));
+  mount();
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  const OpenReply writer = open(id, O_RDWR);
+  release(open(id));
+  EXPECT_TRUE(write(writer, "through the pages", 0));
+  OpenReply next = open(id);
+  EXPECT_TRUE(next.keep_cache);
+  release(next);
+  EXPECT_TRUE(write(writer, "past them", 0, O_DIRECT));
+  next = open(id);
+  EXPECT_FALSE(next.keep_cache);
+  release(next);
+  next = open(id);
+  EXPECT_TRUE(next.keep_cache);
+  release(next);
+  release(writer);
+}
+
 // What is opened for its readers shows that the file has changed.
 TEST_F(FsTest, WhoHasAFileOpenKeepsItWhenItIsChangedInPlaceAndThenReplaced) {
   source_.put("file", random_text(1, 3 * kBlock));
