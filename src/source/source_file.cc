@@ -15,12 +15,20 @@
 namespace larder::source {
 namespace {
 
+// What the source's file system has taken and could not keep may be in its page cache still, where
+// it would be read back.
+std::unexpected<Error> fail_perhaps_late(int fd, const char* call) {
+  std::unexpected<Error> failed = fail_errno(call);
+  ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+  return failed;
+}
+
 Result<void> write_fully(int fd, std::span<const std::byte> from, uint64_t offset, int flags = 0) {
   while (!from.empty()) {
     const iovec piece{const_cast<std::byte*>(from.data()), from.size()};
     const ssize_t n = ::pwritev2(fd, &piece, 1, static_cast<off_t>(offset), flags);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return fail_errno("write");
+    if (n < 0) return fail_perhaps_late(fd, "write");
     if (n == 0) return fail(Code::kIo, "write wrote nothing");
     from = from.subspan(static_cast<size_t>(n));
     offset += static_cast<uint64_t>(n);
@@ -86,7 +94,7 @@ Outcome<void> OpenFile::flush() {
     // Closing any descriptor of the file makes the file system report.
     const int copy = ::fcntl(fd->get(), F_DUPFD_CLOEXEC, 0);
     if (copy < 0) return fail_errno("flush");
-    if (::close(copy) != 0) return fail_errno("flush");
+    if (::close(copy) != 0) return fail_perhaps_late(fd->get(), "flush");
     return {};
   });
 }
@@ -95,7 +103,7 @@ Outcome<void> OpenFile::sync(bool data_only) {
   return Dispatcher::call<void>(
       dispatcher_, CallKind::kSync, [fd = fd_, data_only]() -> Result<void> {
         if ((data_only ? ::fdatasync(fd->get()) : ::fsync(fd->get())) != 0)
-          return fail_errno("sync");
+          return fail_perhaps_late(fd->get(), "sync");
         return {};
       });
 }
