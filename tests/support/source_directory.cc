@@ -81,8 +81,9 @@ std::string TmpfsDirectory::why_unavailable() {
   return geteuid() == 0 ? std::string() : "mounting a tmpfs needs root";
 }
 
-TmpfsDirectory::TmpfsDirectory() {
-  if (ready() && ::mount("larder-test", directory_.c_str(), "tmpfs", 0, "size=1G,mode=755") != 0)
+TmpfsDirectory::TmpfsDirectory(const std::string& size) {
+  const std::string options = "mode=755,size=" + size;
+  if (ready() && ::mount("larder-test", directory_.c_str(), "tmpfs", 0, options.c_str()) != 0)
     problem_ = reason("tmpfs on " + directory_);
 }
 

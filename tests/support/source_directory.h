@@ -58,7 +58,8 @@ class TmpfsDirectory : public SourceDirectory {
  public:
   // Empty, or why there can be none here: the reason to give to GTEST_SKIP.
   static std::string why_unavailable();
-  TmpfsDirectory();
+  // `size`: what it holds, as mount(8) takes it.
+  explicit TmpfsDirectory(const std::string& size = "1G");
   ~TmpfsDirectory() override;
 };
 
