@@ -5,12 +5,15 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <functional>
 #include <memory>
 #include <numeric>
 #include <string>
+#include <thread>
 
 #include "larder_fixture.h"
 #include "support/source_directory.h"
@@ -210,6 +213,99 @@ TEST_P(OfAFaultySource, WhatItLostIsTakenBackAndItsErrorPassedOn) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Hearings, OfAFaultySource, testing::ValuesIn(kHearings),
+                         [](const auto& tested) { return tested.param.name; });
+
+// Something that a program can have synced, and how.
+struct Syncing {
+  const char* name;
+  int flags;  // of the open
+  const char* request;
+  std::function<int(int fd)> sync;
+};
+
+int error_of_msync(int fd) {
+  char* const page =
+      static_cast<char*>(mmap(nullptr, kHole, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+  EXPECT_NE(page, MAP_FAILED);
+  page[0] = 'm';
+  const int error = error_of(msync(page, kHole, MS_SYNC));
+  munmap(page, kHole);
+  return error;
+}
+
+int error_of_write(int fd) {
+  return error_of(static_cast<int>(pwrite(fd, "w", 1, 0)));
+}
+
+const Syncing kSyncings[] = {
+    {"Fsync", O_RDWR, "fsync", [](int fd) { return error_of(fsync(fd)); }},
+    {"Fdatasync", O_RDWR, "fsync", [](int fd) { return error_of(fdatasync(fd)); }},
+    {"ThroughAReader", O_RDONLY, "fsync", [](int fd) { return error_of(fsync(fd)); }},
+    {"Msync", O_RDWR, "fsync", error_of_msync},
+    {"SynchronousWrite", O_RDWR | O_SYNC, "fsync", error_of_write},
+    {"OfADirectory", O_RDONLY | O_DIRECTORY, "fsyncdir",
+     [](int fd) { return error_of(fsync(fd)); }}};
+
+class ASync : public LarderTest, public testing::WithParamInterface<Syncing> {
+ protected:
+  void SetUp() override {
+    LarderTest::SetUp();
+    if (IsSkipped()) return;
+    ASSERT_TRUE(mount());
+    put_and_cache("file", pattern(kSize, 1));
+    put("other", "x");
+    const bool is_directory = (GetParam().flags & O_DIRECTORY) != 0;
+    synced_ = std::make_unique<Descriptor>(at(is_directory ? "" : "file"), GetParam().flags);
+    ASSERT_TRUE(synced_->valid()) << strerror(synced_->error());
+    // So that there is something to be synced.
+    writer_ = std::make_unique<Descriptor>(at("file"), O_RDWR);
+    ASSERT_EQ(error_of_write(writer_->get()), 0);
+  }
+  void TearDown() override {
+    synced_.reset();
+    writer_.reset();
+    LarderTest::TearDown();
+  }
+  int error_of_sync() const { return GetParam().sync(synced_->get()); }
+  uint64_t syncs() const { return source_->requests(GetParam().request); }
+
+  std::unique_ptr<Descriptor> synced_;
+  std::unique_ptr<Descriptor> writer_;
+};
+
+TEST_P(ASync, IsTheSourcesEachTime) {
+  for (uint64_t i = 1; i <= 3; ++i) {
+    const uint64_t before = syncs();
+    EXPECT_EQ(error_of_sync(), 0);
+    EXPECT_EQ(syncs(), before + 1) << i;
+  }
+}
+
+TEST_P(ASync, ReturnsWhenTheSourcesHas) {
+  std::atomic<bool> has_returned{false};
+  ASSERT_TRUE(source_->set("hang", "1"));
+  std::thread program([&] {
+    EXPECT_EQ(error_of_sync(), 0);
+    has_returned.store(true);
+  });
+  // What it writes first hangs at the source, too.
+  EXPECT_TRUE(source_->wait_hung(1));
+  constexpr std::chrono::milliseconds kNeverNeeded(100);
+  std::this_thread::sleep_for(kNeverNeeded);  // by whoever does not wait for the source
+  EXPECT_FALSE(has_returned.load());
+  ASSERT_TRUE(source_->set("hang", "0"));
+  program.join();
+}
+
+TEST_P(ASync, GivesTheSourcesErrorOnce) {
+  for (const char* const error : {"EIO", "ENOSPC", "EDQUOT"}) {
+    ASSERT_TRUE(source_->set("fail", std::string(GetParam().request) + ":" + error));
+    EXPECT_STREQ(strerrorname_np(error_of_sync()), error);
+    EXPECT_EQ(error_of_sync(), 0) << error;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, ASync, testing::ValuesIn(kSyncings),
                          [](const auto& tested) { return tested.param.name; });
 
 }  // namespace
