@@ -1,12 +1,56 @@
 // An open file is that file, whatever its name leads to by now: the program beside which each is
 // to be seen does the same on the source itself.
+#include <linux/aio_abi.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
+
+#include <atomic>
+#include <thread>
 
 #include "sources_fixture.h"
 
 namespace larder::testing_support {
 namespace {
+
+// Asynchronous writes, all in flight together.
+class AsynchronousWrites {
+ public:
+  AsynchronousWrites() { EXPECT_EQ(syscall(SYS_io_setup, kWritesMax, &context_), 0); }
+  ~AsynchronousWrites() { syscall(SYS_io_destroy, context_); }
+  AsynchronousWrites(const AsynchronousWrites&) = delete;
+  AsynchronousWrites& operator=(const AsynchronousWrites&) = delete;
+  // All of `data`, each piece by itself.  The data must stay until they are done.
+  void submit(int fd, std::string_view data) {
+    constexpr size_t kPiece = 16 << 10;
+    std::vector<iocb> writes;
+    for (size_t at = 0; at < data.size(); at += kPiece) {
+      iocb write{};
+      write.aio_lio_opcode = IOCB_CMD_PWRITE;
+      write.aio_fildes = static_cast<uint32_t>(fd);
+      write.aio_buf = reinterpret_cast<uintptr_t>(data.data() + at);
+      write.aio_nbytes = kPiece;
+      write.aio_offset = static_cast<int64_t>(at);
+      writes.push_back(write);
+    }
+    std::vector<iocb*> pointers;
+    for (iocb& write : writes) pointers.push_back(&write);
+    submitted_ = static_cast<long>(pointers.size());
+    ASSERT_EQ(syscall(SYS_io_submit, context_, submitted_, pointers.data()), submitted_);
+  }
+  void expect_done() {
+    std::vector<io_event> events(static_cast<size_t>(submitted_));
+    ASSERT_EQ(syscall(SYS_io_getevents, context_, submitted_, submitted_, events.data(), nullptr),
+              submitted_);
+    for (const io_event& event : events)
+      EXPECT_GT(event.res, 0) << strerror(static_cast<int>(-event.res));
+  }
+
+ private:
+  static constexpr unsigned kWritesMax = 64;
+  aio_context_t context_ = 0;
+  long submitted_ = 0;
+};
 
 TEST_P(OverSources, WhoWritesToAReplacedFileDoesNotChangeTheNewOne) {
   const std::string old_data = pattern(1 << 20, 1), new_data = pattern(1 << 20, 2);
@@ -121,6 +165,35 @@ TEST_P(OverSources, ChangesOfAReplacedFileAreNotMadeToTheNewOne) {
   ASSERT_EQ(fstat(file.get(), &own), 0);
   EXPECT_EQ(own.st_mode & 07777, 0600U);
   EXPECT_EQ(own.st_size, 1);
+}
+
+// The kernel drops its pages before it sends such a write and not when it is answered: what the
+// reader has read in between is old.
+TEST_P(OverSources, AFreshOpenReadsWhatAsynchronousDirectWritesLeft) {
+  constexpr size_t kBytes = 512 << 10;
+  put("file", std::string(kBytes, 'a'));
+  ASSERT_TRUE(mount({"passthrough=off"}));
+  std::atomic<bool> is_over{false};
+  std::thread buffered([&] {
+    const Descriptor reader(at("file"), O_RDONLY);
+    while (!is_over.load()) read_at(reader.get(), 0, kBytes);
+  });
+  const std::unique_ptr<char, decltype(&free)> aligned(
+      static_cast<char*>(aligned_alloc(4096, kBytes)), &free);
+  const Descriptor writer(at("file"), O_WRONLY | O_DIRECT);
+  AsynchronousWrites writes;
+  for (int round = 0; round < 40 && !HasFailure(); ++round) {
+    const std::string data(kBytes, static_cast<char>('b' + round % 20));
+    data.copy(aligned.get(), kBytes);
+    writes.submit(writer.get(), {aligned.get(), kBytes});
+    writes.expect_done();
+    const FileContent read = read_file(at("file"));
+    EXPECT_EQ(read.error, 0) << strerror(read.error);
+    EXPECT_TRUE(read.data == data) << round << ": " << read.data.find_first_not_of(data[0]);
+    EXPECT_TRUE(in_time([&] { return read_file(real("file")).data == data; })) << round;
+  }
+  is_over.store(true);
+  buffered.join();
 }
 
 INSTANTIATE_TEST_SUITE_P(Sources, OverSources, all_sources(), source_name);
