@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <linux/fs.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 
 #include <filesystem>
 #include <map>
@@ -35,9 +36,11 @@ TEST_P(OverSources, WhatIsSaidToExistIsThere) {
       {"mknod", [](const char* path) { return mknod(path, S_IFIFO | 0644, 0); }},
       {"link", [&](const char* path) { return link(at("other").c_str(), path); }},
       {"open", [](const char* path) { return open(path, O_CREAT | O_EXCL | O_WRONLY, 0644); }},
-      {"rename", [&](const char* path) {
+      {"rename",
+       [&](const char* path) {
          return renameat2(AT_FDCWD, at("other").c_str(), AT_FDCWD, path, RENAME_NOREPLACE);
-       }}};
+       }},
+      {"replace", [&](const char* path) { return rename(at("other").c_str(), path); }}};
   for (const auto& [name, make] : makers) {
     for (int round = 0; round < 5; ++round) {
       const std::string made = name + std::to_string(round);
@@ -47,7 +50,7 @@ TEST_P(OverSources, WhatIsSaidToExistIsThere) {
       EXPECT_TRUE(is_there(at(made))) << made << ": " << strerror(error);
       // sshfs has no hard links by default, and its server renames onto nothing.
       if (GetParam() != SourceKind::kSshfs) {
-        EXPECT_EQ(error, EEXIST) << made;
+        EXPECT_EQ(error, name == "replace" ? EISDIR : EEXIST) << made;
       }
     }
   }
@@ -59,13 +62,17 @@ TEST_P(OverSources, WhatIsSaidToBeGoneIsGone) {
       {"truncate", [](const char* path) { return truncate(path, 0); }},
       {"unlink", [](const char* path) { return unlink(path); }},
       {"rename", [&](const char* path) { return rename(path, at("renamed").c_str()); }},
+      {"setxattr", [](const char* path) { return setxattr(path, "user.a", "b", 1, 0); }},
+      {"link", [&](const char* path) { return link(path, at("linked").c_str()); }},
+      {"opendir", [](const char* path) { return open(path, O_DIRECTORY | O_RDONLY); }},
       {"create", [](const char* path) {
          return open((std::string(path) + "/below").c_str(), O_CREAT | O_WRONLY, 0644);
        }}};
+  const std::set<std::string> of_directories = {"create", "opendir"};
   for (const auto& [name, use] : users)
     for (int round = 0; round < 5; ++round) {
       const std::string used = name + std::to_string(round);
-      if (name == "create") {
+      if (of_directories.contains(name)) {
         ASSERT_EQ(mkdir(real(used).c_str(), 0755), 0);
       } else {
         put(used, "x");
@@ -89,6 +96,41 @@ std::set<std::string> names_in(const std::string& path) {
   return names;
 }
 
+TEST_P(OverSources, ADirectoryThatIsSaidNotToBeEmptyIsListedAnew) {
+  constexpr int kRounds = 5;
+  for (int round = 0; round < kRounds; ++round)
+    ASSERT_EQ(mkdir(real(std::to_string(round)).c_str(), 0755), 0);
+  outlive_attr_ttl();
+  ASSERT_TRUE(mount(kLongTtl));
+  for (int round = 0; round < kRounds; ++round) {
+    const std::string filled = std::to_string(round);
+    EXPECT_EQ(names_in(at(filled)), std::set<std::string>{});
+    put(filled + "/file", "x");
+    EXPECT_EQ(error_of(rmdir(at(filled).c_str())), ENOTEMPTY) << filled;
+    EXPECT_EQ(names_in(at(filled)), std::set<std::string>{"file"}) << filled;
+    EXPECT_EQ(read_file(at(filled + "/file")), (FileContent{0, "x"})) << filled;
+  }
+}
+
+TEST_P(OverSources, ADirectoryThatOthersEmptiedGoes) {
+  constexpr int kRounds = 5;
+  for (int round = 0; round < kRounds; ++round) {
+    ASSERT_EQ(mkdir(real(std::to_string(round)).c_str(), 0755), 0);
+    for (const char* const name : {"/a", "/b"}) put(std::to_string(round) + name, "x");
+  }
+  outlive_attr_ttl();
+  ASSERT_TRUE(mount(kLongTtl));
+  for (int round = 0; round < kRounds; ++round) {
+    const std::string emptied = std::to_string(round);
+    EXPECT_EQ(names_in(at(emptied)), (std::set<std::string>{"a", "b"}));
+    for (const char* const name : {"/a", "/b"}) ASSERT_EQ(unlink(real(emptied + name).c_str()), 0);
+    EXPECT_EQ(error_of(unlink(at(emptied + "/a").c_str())), ENOENT) << emptied;
+    EXPECT_EQ(names_in(at(emptied)), std::set<std::string>{}) << emptied;
+    EXPECT_EQ(error_of(rmdir(at(emptied).c_str())), 0) << emptied;
+    EXPECT_FALSE(is_there(real(emptied))) << emptied;
+  }
+}
+
 TEST_P(OverSources, AListingHasWhatOthersMakeAndRemove) {
   ASSERT_EQ(mkdir(real("d").c_str(), 0755), 0);
   put("d/first", "x");
@@ -108,15 +150,27 @@ TEST_P(OverSources, AListingHasWhatOthersMakeAndRemove) {
 TEST_P(OverSources, ALinkThatIsReplacedLeadsWhereTheNewOneDoes) {
   ASSERT_EQ(symlink("A", real("l").c_str()), 0);
   ASSERT_TRUE(mount());
-  for (const std::string target : {"A", "B", "CCC", "D"}) {
+  const auto replace_link = [&](const std::string& target) {
     // On a local disk the inode's number is used again.
     ASSERT_EQ(unlink(real("l").c_str()), 0);
     ASSERT_EQ(symlink(target.c_str(), real("l").c_str()), 0);
-    outlive_attr_ttl();
+  };
+  const auto expect_target = [&](const std::string& target) {
     EXPECT_EQ(std::filesystem::read_symlink(at("l")), target);
     struct stat status;
     ASSERT_EQ(lstat(at("l").c_str(), &status), 0);
     EXPECT_EQ(static_cast<size_t>(status.st_size), target.size());
+  };
+  for (const std::string target : {"A", "B", "CCC", "D"}) {
+    replace_link(target);
+    outlive_attr_ttl();
+    expect_target(target);
+  }
+  for (const std::string target : {"D", "E", "F"}) {  // of the last run; while nothing runs
+    ASSERT_EQ(mount_->stop(), 0);
+    if (target != "D") replace_link(target);
+    ASSERT_TRUE(mount_->start()) << mount_->problem();
+    expect_target(target);
   }
 }
 
@@ -124,13 +178,25 @@ TEST_P(OverSources, ADeviceThatIsReplacedHasItsOwnNumber) {
   if (GetParam() == SourceKind::kSshfs) GTEST_SKIP() << "SFTP knows no devices";
   ASSERT_EQ(mknod(real("dev").c_str(), S_IFCHR | 0600, makedev(1, 3)), 0);
   ASSERT_TRUE(mount());
-  for (const unsigned minor : {3U, 5U, 7U}) {
+  const auto replace_device = [&](unsigned minor) {
     ASSERT_EQ(unlink(real("dev").c_str()), 0);
     ASSERT_EQ(mknod(real("dev").c_str(), S_IFCHR | 0600, makedev(1, minor)), 0);
-    outlive_attr_ttl();
+  };
+  const auto expect_number = [&](unsigned minor) {
     struct stat status;
     ASSERT_EQ(lstat(at("dev").c_str(), &status), 0);
     EXPECT_EQ(status.st_rdev, makedev(1, minor));
+  };
+  for (const unsigned minor : {3U, 5U, 7U}) {
+    replace_device(minor);
+    outlive_attr_ttl();
+    expect_number(minor);
+  }
+  for (const unsigned minor : {7U, 8U, 9U}) {  // of the last run; while nothing runs
+    ASSERT_EQ(mount_->stop(), 0);
+    if (minor != 7) replace_device(minor);
+    ASSERT_TRUE(mount_->start()) << mount_->problem();
+    expect_number(minor);
   }
 }
 
