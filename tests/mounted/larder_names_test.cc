@@ -147,6 +147,78 @@ TEST_P(OverSources, AListingHasWhatOthersMakeAndRemove) {
   EXPECT_FALSE(is_there(real("d")));
 }
 
+// Others change a directory, and none of the times that the source shows of it moves.
+class UnseenChanges : public OverSources {
+ protected:
+  void SetUp() override {
+    OverSources::SetUp();
+    if (IsSkipped()) return;
+    if (const auto* merged = dynamic_cast<const MergerfsDirectory*>(source_.get())) {
+      ASSERT_EQ(mkdir((merged->first() + "/d").c_str(), 0755), 0);
+    }
+    ASSERT_EQ(mkdir(real("d").c_str(), 0755), 0);
+    put("d/first", "x");
+    ASSERT_TRUE(mount());
+    outlive_attr_ttl();
+  }
+  // Only a local file system shows by its ctime that something was changed.
+  void change_unseen(const std::function<void()>& change) const {
+    struct stat before;
+    ASSERT_EQ(stat(real("d").c_str(), &before), 0);
+    change();
+    const timespec times[2] = {before.st_atim, before.st_mtim};
+    ASSERT_EQ(utimensat(AT_FDCWD, real("d").c_str(), times, 0), 0);
+  }
+  void make_unseen(const std::string& name) const {
+    change_unseen([&] { put("d/" + name, "x"); });
+  }
+  void remove_unseen(const std::string& name) const {
+    change_unseen([&] { ASSERT_EQ(unlink(real("d/" + name).c_str()), 0); });
+  }
+  int64_t count_warmed() const {
+    const int64_t before = mount_->metric("/warm/files");
+    const auto warmed =
+        run_command({LarderMount::program(), "warm", "-r", mount_->mountpoint(), "d"});
+    EXPECT_EQ(warmed.exit_code, 0) << warmed.err;
+    return mount_->metric("/warm/files") - before;
+  }
+};
+
+TEST_P(UnseenChanges, AreListedAfterTheTimeThatAttributesAreBelieved) {
+  EXPECT_EQ(names_in(at("d")), std::set<std::string>{"first"});
+  make_unseen("second");
+  outlive_attr_ttl();
+  EXPECT_EQ(names_in(at("d")), (std::set<std::string>{"first", "second"}));
+  remove_unseen("first");
+  outlive_attr_ttl();
+  EXPECT_EQ(names_in(at("d")), std::set<std::string>{"second"});
+}
+
+TEST_P(UnseenChanges, AreWarmed) {
+  EXPECT_EQ(count_warmed(), 1);
+  make_unseen("second");
+  outlive_attr_ttl();
+  EXPECT_EQ(count_warmed(), 2);
+  EXPECT_EQ(names_in(at("d")), (std::set<std::string>{"first", "second"}));
+}
+
+TEST_P(UnseenChanges, AreListedAfterARemount) {
+  EXPECT_EQ(names_in(at("d")), std::set<std::string>{"first"});
+  for (const std::string name : {"second", "third"}) {
+    ASSERT_EQ(mount_->stop(), 0);
+    make_unseen(name);
+    outlive_attr_ttl();
+    ASSERT_TRUE(mount_->start()) << mount_->problem();
+    EXPECT_TRUE(names_in(at("d")).contains(name));
+  }
+  EXPECT_EQ(names_in(at("d")), (std::set<std::string>{"first", "second", "third"}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Sources, UnseenChanges,
+                         testing::Values(SourceKind::kDisk, SourceKind::kTmpfs, SourceKind::kSshfs,
+                                         SourceKind::kMergerfs),
+                         source_name);
+
 TEST_P(OverSources, ALinkThatIsReplacedLeadsWhereTheNewOneDoes) {
   ASSERT_EQ(symlink("A", real("l").c_str()), 0);
   ASSERT_TRUE(mount());

@@ -5,6 +5,8 @@
 //   tmpfs   a file system in memory: what larder takes for one without stable inode numbers
 //   sshfs   a FUSE file system over an SFTP server without sshd: numbers that FUSE makes up, times
 //           in whole seconds, and a server that others reach past it
+//   mergerfs  a FUSE file system over two directories, which shows of one that is in both the times
+//           of the first; others reach the second
 //
 //   auto source = make_source_directory(SourceKind::kSshfs);
 //   ASSERT_TRUE(source->ready()) << source->problem();
@@ -22,7 +24,7 @@
 
 namespace larder::testing_support {
 
-enum class SourceKind { kDisk, kTmpfs, kSshfs };
+enum class SourceKind { kDisk, kTmpfs, kSshfs, kMergerfs };
 const char* name_of(SourceKind kind);
 
 // Not thread-safe.  The thread that makes one must outlive it.
@@ -63,7 +65,23 @@ class TmpfsDirectory : public SourceDirectory {
   ~TmpfsDirectory() override;
 };
 
-class SshfsDirectory : public SourceDirectory {
+// A FUSE file system in a process of its own.
+class FuseDirectory : public SourceDirectory {
+ public:
+  ~FuseDirectory() override;
+  // What it has said so far.
+  std::string log() const;
+
+ protected:
+  FuseDirectory() = default;
+  // Runs it in the foreground and waits until it is mounted.
+  void start(const std::vector<std::string>& words);
+
+ private:
+  pid_t child_ = -1;
+};
+
+class SshfsDirectory : public FuseDirectory {
  public:
   static std::string why_unavailable();
   // sshfs remembers nothing: what it shows is what the server has.
@@ -72,14 +90,15 @@ class SshfsDirectory : public SourceDirectory {
   // `server`: the directory to serve, which stays; empty: one of its own.  `options`: as for -o.
   explicit SshfsDirectory(const std::string& server = {},
                           const std::vector<std::string>& options = no_memory());
-  ~SshfsDirectory() override;
-  // What sshfs and the server have said so far.
-  std::string log() const;
+};
 
- private:
-  void start(const std::vector<std::string>& options);
-
-  pid_t child_ = -1;
+// It remembers nothing, either.
+class MergerfsDirectory : public FuseDirectory {
+ public:
+  static std::string why_unavailable();
+  MergerfsDirectory();
+  // The directory that comes before behind().
+  std::string first() const { return home_ + "/first"; }
 };
 
 // Empty, or why a test cannot have this kind here.
