@@ -83,6 +83,88 @@ TEST_P(OverSources, DatesAreThoseOfTheSource) {
   }
 }
 
+// A file that is nearly all hole, and a small one, which cost the same.
+class SparseFile : public testing::TestWithParam<std::tuple<int, bool>> {
+ protected:
+  static constexpr size_t kPart = 4096;
+
+  void SetUp() override {
+    for (const std::string& why :
+         {LarderMount::why_unavailable(), TmpfsDirectory::why_unavailable()})
+      if (!why.empty()) GTEST_SKIP() << why;
+    for (const TmpfsDirectory* directory : {&source_, &cache_})
+      ASSERT_TRUE(directory->ready()) << directory->problem();
+    for (const auto& [name, place] : {std::pair{"huge", part_of_huge()}, {"small", off_t{0}}}) {
+      const Descriptor file(source_.directory() + "/" + name, O_WRONLY | O_CREAT);
+      ASSERT_EQ(pwrite(file.get(), part_.data(), kPart, place), static_cast<ssize_t>(kPart));
+      ASSERT_EQ(ftruncate(file.get(), place == 0 ? off_t{kPart} : 2 * place), 0);
+    }
+    // Nobody looks at the files in between, or fetches ahead.
+    std::vector<std::string> options = {"attr_ttl=1h", "readahead=0"};
+    if (std::get<bool>(GetParam())) options.push_back("cache_dir=" + cache_.directory());
+    mount_ = std::make_unique<LarderMount>(source_.directory(), options);
+    ASSERT_TRUE(mount_->mounted()) << mount_->problem();
+  }
+  // Half of its size before it, half behind.
+  static off_t part_of_huge() { return off_t{1} << (std::get<int>(GetParam()) - 1); }
+
+  struct Cost {
+    int64_t source_calls = 0;
+    int64_t source_bytes = 0;
+    int64_t disk_operations = 0;
+    int64_t journal_bytes = 0;
+  };
+  Cost cost_so_far() const {
+    return {mount_->metric("/source/calls"), mount_->metric("/read/bytes/source"),
+            mount_->metric("/io/operations"), mount_->metric("/journal/bytes")};
+  }
+  // Of the first look at it, opening it and reading its part.
+  Cost cost_of_reading(const std::string& name, off_t place) const {
+    const Cost before = cost_so_far();
+    EXPECT_EQ(read_at(Descriptor(mount_->at(name), O_RDONLY).get(), place, kPart).data, part_);
+    EXPECT_TRUE(LarderMount::eventually([&] {
+      return mount_->metric("/fetches/in_flight") == 0 &&
+             mount_->metric("/io/in_flight_operations") == 0;
+    }));
+    const Cost after = cost_so_far();
+    return {after.source_calls - before.source_calls, after.source_bytes - before.source_bytes,
+            after.disk_operations - before.disk_operations,
+            after.journal_bytes - before.journal_bytes};
+  }
+  void expect_costs_of_the_small_one() const {
+    // A block lies across pages of several records, and a fetch may be two calls.
+    constexpr int64_t kMoreCalls = 4, kMoreBytes = 64 << 10;
+    const Cost huge = cost_of_reading("huge", part_of_huge()), small = cost_of_reading("small", 0);
+    EXPECT_LE(huge.source_calls, small.source_calls + kMoreCalls);
+    EXPECT_LE(huge.source_bytes, small.source_bytes + kMoreBytes);
+    EXPECT_LE(huge.disk_operations, small.disk_operations + kMoreCalls);
+    EXPECT_LE(huge.journal_bytes, small.journal_bytes + kMoreBytes);
+    // Nor what comes after it.
+    EXPECT_LE(cost_of_reading("small", 0).source_calls, 1);
+  }
+
+  const std::string part_ = pattern(kPart, 1);
+  TmpfsDirectory source_, cache_;
+  std::unique_ptr<LarderMount> mount_;
+};
+
+TEST_P(SparseFile, CostsWhatASmallOneDoes) {
+  expect_costs_of_the_small_one();
+  for (int run = 0; run < 2; ++run) {
+    ASSERT_EQ(mount_->stop(), 0);
+    ASSERT_TRUE(mount_->start()) << mount_->problem();
+    expect_costs_of_the_small_one();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, SparseFile,
+                         testing::Combine(testing::Values(43, 62), testing::Bool()),
+                         [](const auto& tested) {
+                           return fmt::format(
+                               "{}Bits{}", std::get<int>(tested.param),
+                               std::get<bool>(tested.param) ? "CachedOnTmpfs" : "CachedOnDisk");
+                         });
+
 INSTANTIATE_TEST_SUITE_P(Sources, OverSources, all_sources(), source_name);
 
 }  // namespace
