@@ -82,7 +82,10 @@ TEST_P(InPlace, AReaderOfAFileThatIsCutFindsItsEnd) {
     const FileContent read = read_at(reader.get(), 0, 300'000);
     EXPECT_EQ(read.error, 0);
     EXPECT_EQ(read.data.find('\0'), std::string::npos) << round << ": " << read.data.size();
-    outlive_attr_ttl();
+    // And soon nothing but what is left.
+    const FileContent left{0, std::string(100, 'b')};
+    EXPECT_TRUE(in_time([&] { return read_at(reader.get(), 0, 300'000) == left; })) << round;
+    EXPECT_TRUE(in_time([&] { return size_of(reader) == left.data.size(); })) << round;
   }
 }
 
@@ -114,17 +117,23 @@ TEST_P(InPlace, AFileThatIsMountedItselfIsWrittenBesideItsReaders) {
 }
 
 TEST_P(InPlace, AFileThatIsReplacedAllTheTimeOpens) {
-  put("file", std::string(100, 'x'));
+  // Each version is one letter, several blocks of it.
+  constexpr size_t kBytes = 300'000;
+  const auto version = [](int number) {
+    return std::string(kBytes, static_cast<char>('a' + number % 26));
+  };
+  put("file", version(0));
   ASSERT_TRUE(mount());
   std::atomic<bool> is_over{false};
   std::thread writer([&] {
-    while (!is_over.load()) replace("file", std::string(100, 'x'));
+    for (int number = 1; !is_over.load(); ++number) replace("file", version(number));
   });
   constexpr int kReads = 300;
   for (int i = 0; i < kReads && !HasFailure(); ++i) {
     const FileContent read = read_file(at("file"));
     EXPECT_EQ(read.error, 0) << strerror(read.error);
-    EXPECT_EQ(read.data.size(), 100U);
+    EXPECT_EQ(read.data.size(), kBytes);
+    EXPECT_EQ(read.data.find_first_not_of(read.data[0]), std::string::npos) << i;
   }
   is_over.store(true);
   writer.join();
