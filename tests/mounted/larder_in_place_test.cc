@@ -89,31 +89,62 @@ TEST_P(InPlace, AReaderOfAFileThatIsCutFindsItsEnd) {
   }
 }
 
-TEST_P(InPlace, AFileThatIsMountedItselfIsWrittenBesideItsReaders) {
-  put("conf", "v1\n");
-  ASSERT_TRUE(mount());
-  open_resident("conf");
-  put("bound", "");
-  const std::string bound = real("bound");
-  ASSERT_EQ(::mount(at("conf").c_str(), bound.c_str(), nullptr, MS_BIND, nullptr), 0);
-  {
-    const Descriptor reader(at("conf"), O_RDONLY);
-    int version = 2;
-    for (const int flags : {O_WRONLY | O_TRUNC, O_RDWR, O_RDWR | O_TRUNC, O_WRONLY}) {
-      const std::string text = "v" + std::to_string(version++) + "\n";
-      const Descriptor writer(bound, flags);
-      EXPECT_TRUE(writer.valid()) << flags << ": " << strerror(writer.error());
-      EXPECT_EQ(pwrite(writer.get(), text.data(), text.size(), 0),
-                static_cast<ssize_t>(text.size()));
-      EXPECT_EQ(read_at(reader.get(), 0, 100), (FileContent{0, text}));
-      // sshfs answers before its server has the bytes.
-      const auto has_come = [&] { return read_file(real("conf")).data == text; };
-      EXPECT_TRUE(GetParam() == SourceKind::kSshfs ? in_time(has_come) : has_come()) << text;
-    }
-    const Descriptor by_number("/proc/self/fd/" + std::to_string(reader.get()), O_RDWR);
-    EXPECT_TRUE(by_number.valid()) << strerror(by_number.error());
+// Opens that cannot look a name up again.
+class WithoutItsName : public InPlace {
+ protected:
+  void SetUp() override {
+    InPlace::SetUp();
+    if (IsSkipped()) return;
+    put("conf", "10\n");
+    put("bound", "");
+    ASSERT_TRUE(mount());
+    open_resident("conf");
+    bound_ = real("bound");
+    ASSERT_EQ(::mount(at("conf").c_str(), bound_.c_str(), nullptr, MS_BIND, nullptr), 0);
   }
-  ::umount2(bound.c_str(), MNT_DETACH);
+  void TearDown() override {
+    ::umount2(bound_.c_str(), MNT_DETACH);
+    InPlace::TearDown();
+  }
+  int open_by_number(int fd, int flags) const {
+    return open(("/proc/self/fd/" + std::to_string(fd)).c_str(), flags);
+  }
+  // By the handle of what is mounted there.
+  int open_by_handle(int flags) const {
+    union {
+      file_handle handle;
+      char room[sizeof(file_handle) + MAX_HANDLE_SZ];
+    } named{};
+    named.handle.handle_bytes = MAX_HANDLE_SZ;
+    int mount_id = 0;
+    EXPECT_EQ(name_to_handle_at(AT_FDCWD, bound_.c_str(), &named.handle, &mount_id, 0), 0)
+        << strerror(errno);
+    const Descriptor root(mount_->mountpoint(), O_RDONLY | O_DIRECTORY);
+    return open_by_handle_at(root.get(), &named.handle, flags);
+  }
+  // What the writer writes the reader reads, and the source has.
+  void expect_written(const Descriptor& writer, const Descriptor& reader, const std::string& text) {
+    ASSERT_TRUE(writer.valid()) << strerror(writer.error());
+    EXPECT_EQ(pwrite(writer.get(), text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
+    EXPECT_EQ(read_at(reader.get(), 0, 100), (FileContent{0, text}));
+    // sshfs answers before its server has the bytes.
+    const auto has_come = [&] { return read_file(real("conf")).data == text; };
+    EXPECT_TRUE(GetParam() == SourceKind::kSshfs ? in_time(has_come) : has_come()) << text;
+  }
+
+  std::string bound_;
+};
+
+TEST_P(WithoutItsName, AFileThatIsMountedItselfIsWrittenBesideItsReaders) {
+  const Descriptor reader(at("conf"), O_RDONLY);
+  const std::function<int(int flags)> ways[] = {
+      [&](int flags) { return open(bound_.c_str(), flags); },
+      [&](int flags) { return open_by_number(reader.get(), flags); },
+      [&](int flags) { return open_by_handle(flags); }};
+  int version = 11;
+  for (const int flags : {O_WRONLY | O_TRUNC, O_RDWR, O_RDWR | O_TRUNC, O_WRONLY})
+    for (const auto& way : ways)
+      expect_written(Descriptor(way(flags)), reader, std::to_string(version++) + "\n");
 }
 
 TEST_P(InPlace, AFileThatIsReplacedAllTheTimeOpens) {
@@ -140,6 +171,7 @@ TEST_P(InPlace, AFileThatIsReplacedAllTheTimeOpens) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sources, InPlace, all_sources(), source_name);
+INSTANTIATE_TEST_SUITE_P(Sources, WithoutItsName, all_sources(), source_name);
 
 }  // namespace
 }  // namespace larder::testing_support
