@@ -147,6 +147,77 @@ TEST_P(WithoutItsName, AFileThatIsMountedItselfIsWrittenBesideItsReaders) {
       expect_written(Descriptor(way(flags)), reader, std::to_string(version++) + "\n");
 }
 
+// An overlay with the mount beneath.
+class Beneath : public InPlace {
+ protected:
+  void SetUp() override {
+    InPlace::SetUp();
+    if (IsSkipped()) return;
+    ASSERT_TRUE(upper_.ready()) << upper_.problem();
+    put("file", data_);
+  }
+  void TearDown() override {
+    for (auto place = overlays_.rbegin(); place != overlays_.rend(); ++place)
+      ::umount2(place->c_str(), MNT_DETACH);
+    InPlace::TearDown();
+  }
+  // Mounts one over the directory and returns where it is.
+  std::string overlay(const std::string& lower) {
+    const std::string home = upper_.directory() + "/" + std::to_string(overlays_.size());
+    for (const char* const name : {"", "/upper", "/work", "/shown"})
+      EXPECT_EQ(mkdir((home + name).c_str(), 0755), 0);
+    const std::string layers =
+        "lowerdir=" + lower + ",upperdir=" + home + "/upper,workdir=" + home + "/work";
+    overlays_.push_back(home + "/shown");
+    EXPECT_EQ(::mount("larder-test", overlays_.back().c_str(), "overlay", 0, layers.c_str()), 0)
+        << strerror(errno);
+    return overlays_.back();
+  }
+
+  const std::string data_ = pattern(300'000, 1);
+  TmpfsDirectory upper_;
+  std::vector<std::string> overlays_;
+};
+
+TEST_P(Beneath, WhatIsWrittenAboveStaysThere) {
+  ASSERT_TRUE(mount());
+  open_resident("file");
+  const std::string above = overlay(mount_->mountpoint()) + "/file";
+  const Descriptor reader(at("file"), O_RDONLY), reader_above(above, O_RDONLY);
+  EXPECT_EQ(read_at(reader_above.get(), 0, 1 << 20), (FileContent{0, data_}));
+  const Descriptor writer(above, O_RDWR);
+  ASSERT_TRUE(writer.valid()) << strerror(writer.error());
+  ASSERT_EQ(pwrite(writer.get(), "above", 5, 0), 5);
+  EXPECT_EQ(read_file(above), (FileContent{0, "above" + data_.substr(5)}));
+  EXPECT_EQ(read_at(reader.get(), 0, 1 << 20), (FileContent{0, data_}));
+  EXPECT_EQ(read_file(real("file")), (FileContent{0, data_}));
+}
+
+TEST_P(Beneath, TheNextOverlayAboveHasRoomWithoutPassthrough) {
+  ASSERT_TRUE(mount({"passthrough=off"}));
+  const std::string above = overlay(overlay(mount_->mountpoint()));
+  EXPECT_EQ(read_file(above + "/file"), (FileContent{0, data_}));
+}
+
+// On others, what was changed while it was open has a second inode in the kernel.
+class BeneathOfNumbers : public Beneath {};
+
+TEST_P(BeneathOfNumbers, WhatIsChangedInPlaceIsShownAbove) {
+  ASSERT_TRUE(mount());
+  const std::string above = overlay(mount_->mountpoint()) + "/file";
+  EXPECT_EQ(read_file(above), (FileContent{0, data_}));
+  open_resident("file");
+  const Descriptor reader(at("file"), O_RDONLY);
+  for (uint64_t seed = 2; seed < 6; ++seed) {
+    const std::string data = pattern(data_.size() + seed, seed);
+    put("file", data);
+    outlive_attr_ttl();
+    FileContent read;
+    EXPECT_TRUE(in_time([&] { return (read = read_file(above)).data == data; }))
+        << seed << ": " << strerror(read.error);
+  }
+}
+
 TEST_P(InPlace, AFileThatIsReplacedAllTheTimeOpens) {
   // Each version is one letter, several blocks of it.
   constexpr size_t kBytes = 300'000;
@@ -172,6 +243,9 @@ TEST_P(InPlace, AFileThatIsReplacedAllTheTimeOpens) {
 
 INSTANTIATE_TEST_SUITE_P(Sources, InPlace, all_sources(), source_name);
 INSTANTIATE_TEST_SUITE_P(Sources, WithoutItsName, all_sources(), source_name);
+INSTANTIATE_TEST_SUITE_P(Sources, Beneath, all_sources(), source_name);
+INSTANTIATE_TEST_SUITE_P(Sources, BeneathOfNumbers,
+                         testing::Values(SourceKind::kDisk, SourceKind::kTmpfs), source_name);
 
 }  // namespace
 }  // namespace larder::testing_support
