@@ -39,6 +39,14 @@ class Warm : public LarderTest {
     EXPECT_EQ(read_file(at(name)), (FileContent{0, files_.at(name)}));
     EXPECT_GT(data_requests(), 0u) << name;
   }
+  // What follows "ok".
+  static std::string answer(const Descriptor& control, const std::string& command) {
+    const std::string line = command + "\n";
+    EXPECT_EQ(write(control.get(), line.data(), line.size()), static_cast<ssize_t>(line.size()));
+    const std::string reply = read_at(control.get(), 0, 4096).data;
+    EXPECT_TRUE(reply.starts_with("ok") && reply.ends_with("\n")) << command << ": " << reply;
+    return reply.starts_with("ok ") ? reply.substr(3, reply.size() - 4) : "";
+  }
   const std::map<std::string, std::string> files_ = {
       {"a", pattern(3 * kBlockBytes + 1, 1)}, {"b", "small"},
       {"directory/c", pattern(5000, 2)},      {"directory/deep/d with space", pattern(70'000, 3)},
@@ -159,18 +167,38 @@ TEST_F(Warm, AJobEndsWithItsClient) {
   }
   for (int i = 0; i < 66; ++i) {  // more than there may be at once
     const Descriptor control(mount_->at(".larder/control"), O_RDWR);
-    ASSERT_TRUE(control.valid());
-    const std::string begin = "warm-begin\n";
-    ASSERT_EQ(write(control.get(), begin.data(), begin.size()), static_cast<ssize_t>(begin.size()));
-    const std::string reply = read_at(control.get(), 0, 100).data;
-    ASSERT_TRUE(reply.starts_with("ok ")) << reply;
-    const std::string add =
-        "warm-add " + reply.substr(3, reply.size() - 4) + " file" + std::to_string(i) + "\n";
-    ASSERT_EQ(write(control.get(), add.data(), add.size()), static_cast<ssize_t>(add.size()));
+    const std::string job = answer(control, "warm-begin");
+    answer(control, "warm-add " + job + " file" + std::to_string(i));
   }
   ASSERT_TRUE(source_->set("hang", "0"));
   EXPECT_TRUE(LarderMount::eventually([&] { return mount_->metric("/warm/queued") == 0; }));
   EXPECT_EQ(warm({"e"}).exit_code, 0);
+}
+
+TEST_F(Warm, ProgressMovesWithinAFile) {
+  constexpr size_t kBytes = 32 << 20;
+  put("large", std::string(kBytes, 'x'));
+  settle();
+  const Descriptor control(mount_->at(".larder/control"), O_RDWR);
+  const std::string job = answer(control, "warm-begin");
+  const auto status = [&] {
+    return nlohmann::json::parse(answer(control, "warm-status " + job), nullptr, false);
+  };
+  // So slow that there is time to stop it in between.
+  ASSERT_TRUE(source_->set("bandwidth_mb_s", "4"));
+  answer(control, "warm-add " + job + " large");
+  EXPECT_TRUE(LarderMount::eventually([&] { return status()["bytes_done"] > 0; }));
+  ASSERT_TRUE(source_->set("hang", "1"));
+  const nlohmann::json within = status();
+  EXPECT_LT(within["bytes_done"], kBytes);
+  EXPECT_EQ(within["bytes_total"], kBytes);
+  EXPECT_EQ(within["files_done"], 0);
+  ASSERT_TRUE(source_->set("bandwidth_mb_s", "0"));
+  ASSERT_TRUE(source_->set("hang", "0"));
+  answer(control, "warm-end " + job);
+  EXPECT_TRUE(LarderMount::eventually([&] { return status()["done"] == true; }));
+  EXPECT_EQ(status()["bytes_done"], kBytes);
+  EXPECT_EQ(status()["files_done"], 1);
 }
 
 TEST_F(Warm, AFileLargerThanTheCacheIsRefused) {
