@@ -1,12 +1,14 @@
 // An open file is that file, whatever its name leads to by now: the program beside which each is
 // to be seen does the same on the source itself.
 #include <linux/aio_abi.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 
 #include <atomic>
 #include <thread>
+#include <tuple>
 
 #include "sources_fixture.h"
 
@@ -165,6 +167,65 @@ TEST_P(OverSources, ChangesOfAReplacedFileAreNotMadeToTheNewOne) {
   ASSERT_EQ(fstat(file.get(), &own), 0);
   EXPECT_EQ(own.st_mode & 07777, 0600U);
   EXPECT_EQ(own.st_size, 1);
+}
+
+TEST_P(OverSources, RoomForAReplacedFileIsNotMadeInTheNewOne) {
+  const std::string old_data = pattern(200'000, 1), new_data = pattern(100'000, 2);
+  for (const char* const name : {"file", "twin"}) put(name, old_data);
+  outlive_attr_ttl();
+  ASSERT_TRUE(mount());
+  {
+    const Descriptor file(at("file"), O_RDWR), twin(at_source("twin"), O_RDWR);
+    EXPECT_EQ(read_at(file.get(), 0, 1).data, old_data.substr(0, 1));
+    replace("file", new_data);
+    EXPECT_TRUE(in_time([&] { return read_file(at("file")).data == new_data; }));
+    const auto allocate = [](const Descriptor& in, int mode, off_t offset, off_t length) {
+      return fallocate(in.get(), mode, offset, length) == 0 ? 0 : errno;
+    };
+    for (const auto& [mode, offset, length] :
+         {std::tuple(0, 0, 400'000),
+          {FALLOC_FL_KEEP_SIZE, 400'000, 100'000},
+          {FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 8192},
+          {FALLOC_FL_ZERO_RANGE, 16'384, 4096}})
+      EXPECT_EQ(allocate(file, mode, offset, length), allocate(twin, mode, offset, length)) << mode;
+    EXPECT_EQ(read_at(file.get(), 0, 1 << 20), read_at(twin.get(), 0, 1 << 20));
+    for (const std::string& path : {real("file"), at("file")})
+      EXPECT_EQ(read_file(path), (FileContent{0, new_data})) << path;
+  }
+  ASSERT_EQ(mount_->stop(), 0);
+  ASSERT_TRUE(mount_->start()) << mount_->problem();
+  EXPECT_EQ(read_file(at("file")), (FileContent{0, new_data}));
+}
+
+TEST_P(OverSources, ALockOfAReplacedFileIsOfThatFile) {
+  const std::function<int(const Descriptor& file)> kinds[] = {
+      [](const Descriptor& file) { return flock(file.get(), LOCK_EX | LOCK_NB) == 0 ? 0 : errno; },
+      [](const Descriptor& file) {
+        struct flock all{};
+        all.l_type = F_WRLCK;
+        return fcntl(file.get(), F_OFD_SETLK, &all) == 0 ? 0 : errno;
+      }};
+  put("file", "old");
+  ASSERT_TRUE(mount());
+  for (const auto& lock : kinds) {
+    replace("file", "old");
+    outlive_attr_ttl();
+    Descriptor first(at("file"), O_RDWR), second(at("file"), O_RDWR);
+    EXPECT_EQ(lock(first), 0);
+    replace("file", "a new one");
+    EXPECT_TRUE(in_time([&] { return read_file(at("file")).data == "a new one"; }));
+    EXPECT_EQ(lock(second), EAGAIN);
+    // sshfs itself locks what the name leads to.
+    if (tells_files_apart()) {
+      EXPECT_EQ(lock(Descriptor(at("file"), O_RDWR)), 0);
+    }
+    first.reset();
+    EXPECT_EQ(lock(second), 0);
+    second.reset();
+    const Descriptor third(at("file"), O_RDWR), fourth(at("file"), O_RDWR);
+    EXPECT_EQ(lock(third), 0);
+    EXPECT_EQ(lock(fourth), EAGAIN);
+  }
 }
 
 // The kernel drops its pages before it sends such a write and not when it is answered: what the
