@@ -44,6 +44,9 @@ TEST(ShortReads, OfAServerThatFailsAreErrorsAndNotZeros) {
   EXPECT_NE(read_file(mount.at("file")).error, 0) << "it fails still";
   ASSERT_TRUE(disk.set("fail", ""));
   EXPECT_EQ(read_file(mount.at("file")), (FileContent{0, data}));
+  ASSERT_EQ(mount.stop(), 0);
+  ASSERT_TRUE(mount.start()) << mount.problem();
+  EXPECT_EQ(read_file(mount.at("file")), (FileContent{0, data}));
 }
 
 TEST(ShortReads, OfTheKernelsFilesAreTheirContent) {
