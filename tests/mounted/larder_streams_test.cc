@@ -72,12 +72,33 @@ TEST_F(Streams, AMountStandsAndEndsWhicheverAreClosed) {
   }
 }
 
-TEST_F(Streams, ADaemonStartedWithNoneHearsSigterm) {
-  ASSERT_EQ(larder(mount_words(), "<&- >&- 2>&-").exit_code, kOk);
-  const pid_t daemon = daemon_pid();
-  ASSERT_GT(daemon, 1);
-  ASSERT_EQ(kill(daemon, SIGTERM), 0);
-  EXPECT_TRUE(LarderMount::eventually([&] { return kill(daemon, 0) != 0; }));
+TEST_F(Streams, ADaemonHearsSigtermWhicheverAreClosed) {
+  for (const char* closed : {"<&-", ">&-", "2>&-", "<&- >&- 2>&-"}) {
+    SCOPED_TRACE(closed);
+    ASSERT_EQ(larder(mount_words(), closed).exit_code, kOk);
+    const pid_t daemon = daemon_pid();
+    ASSERT_GT(daemon, 1);
+    ASSERT_EQ(kill(daemon, SIGTERM), 0);
+    EXPECT_TRUE(LarderMount::eventually([&] { return kill(daemon, 0) != 0; }));
+  }
+}
+
+TEST_F(Streams, OneInTheForegroundToo) {
+  for (const char* closed : {"<&-", ">&-", "2>&-", "<&- >&- 2>&-"}) {
+    SCOPED_TRACE(closed);
+    Words words = mount_words();
+    words.insert(words.begin() + 1, "-f");
+    words.insert(words.begin(),
+                 {"sh", "-c", std::string("exec \"$@\" ") + closed, "sh", LarderMount::program()});
+    const pid_t daemon = start_command(words, in("log"));
+    ASSERT_GT(daemon, 0);
+    EXPECT_TRUE(
+        LarderMount::eventually([&] { return read_file(in("mount/file")).data == "text"; }));
+    ASSERT_EQ(kill(daemon, SIGTERM), 0);
+    int status = 0;
+    ASSERT_TRUE(wait_for_exit(daemon, 20'000, &status));
+    EXPECT_EQ(status, 0);
+  }
 }
 
 TEST_F(Streams, AMessageThatNobodyReadsChangesNoExitCode) {
