@@ -284,6 +284,20 @@ void CachedFile::drop() {
   finish_drop(std::move(dropped));
 }
 
+bool CachedFile::drop_doubtful() {
+  if (!is_restless() || is_exposed()) return false;
+  Dropped dropped;
+  {
+    MutexLock lock(mutex_);
+    if (!racy_ || changes_in_progress_ > 0 || blocks_.present_blocks() + fetches_.size() == 0)
+      return false;
+    dropped = drop_locked();
+    env_.metrics.invalidations.add();
+  }
+  finish_drop(std::move(dropped));
+  return true;
+}
+
 CachedFile::Dropped CachedFile::drop_locked() {
   Dropped dropped;
   for (auto& [block, fetch] : fetches_) fetch->detached = true;

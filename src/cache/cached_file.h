@@ -110,6 +110,9 @@ class CachedFile {
   // The data may be dropped soon: at the next observation, though the file be the same (racy, see
   // observe()), or as others have changed the file in this run and may do so again.
   bool is_restless() const;
+  // Drops what was fetched while one more change could hide behind the same times, and says whether
+  // there was any; for a file that nobody has open.
+  bool drop_doubtful();
   // Nothing is cached and nothing is being fetched.
   bool empty() const;
 

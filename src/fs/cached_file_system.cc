@@ -571,7 +571,7 @@ std::optional<Attributes> CachedFileSystem::last_seen(KernelId id) {
   return seen;
 }
 
-io::Task<Result<AttributesReply>> CachedFileSystem::attributes(KernelId id) {
+io::Task<Result<AttributesReply>> CachedFileSystem::attributes(KernelId id, pid_t asker) {
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
   metrics_.attribute_misses.add();
   if (auto of = parted(*node, id)) {
@@ -587,8 +587,9 @@ io::Task<Result<AttributesReply>> CachedFileSystem::attributes(KernelId id) {
   io::Task<Result<void>> refreshing = is_open ? refresh_open(node) : refresh(node);
   const Result<void> refreshed = co_await std::move(refreshing);
   if (!refreshed) {
-    // Who has it open is told what was last known.
-    const bool last_known = is_open && is_gone(refreshed.error());
+    // Who has it open is told what was last known; and who cannot look a name up again.
+    const bool last_known = (is_open && is_gone(refreshed.error())) ||
+                            (refreshed.error().is(Code::kStale) && came_again(*node, asker));
     if (!is_outage(refreshed.error()) && !last_known) co_return fail(refreshed.error());
     bool known = false;
     {
@@ -607,6 +608,13 @@ io::Task<Result<AttributesReply>> CachedFileSystem::attributes(KernelId id) {
   if (cache::CachedFile* file = node->file_if_any(); file != nullptr && !refreshed)
     answer.attributes.size_bytes = file->size_bytes();
   co_return answer;
+}
+
+// Whether the asker was sent back already; the next time it was.
+bool CachedFileSystem::came_again(Node& node, pid_t asker) {
+  if (sent_back_.find(node, asker, now())) return true;
+  if (asker != kNoOpener) sent_back_.add_asker(node, asker, now());
+  return false;
 }
 
 void CachedFileSystem::forget(KernelId id, uint64_t lookups) {

@@ -110,7 +110,7 @@ class CachedFileSystem final : public FileSystem {
   void forget(KernelId id, uint64_t lookups) override;
   void count_lookup(const DirectoryEntryReply& entry) override;
   io::Task<Result<NodeReply>> lookup(KernelId parent, std::string name, pid_t asker) override;
-  io::Task<Result<AttributesReply>> attributes(KernelId id) override;
+  io::Task<Result<AttributesReply>> attributes(KernelId id, pid_t asker) override;
   io::Task<Result<AttributesReply>> set_attributes(KernelId id, AttributeChange change,
                                                    uint64_t handle) override;
   io::Task<Result<std::string>> read_link(KernelId id) override;
@@ -326,6 +326,9 @@ class CachedFileSystem final : public FileSystem {
   bool may_follow_name(Node& node) const;
   // Where a node without a name is still open; null when it has one, or is not.
   static std::shared_ptr<source::SourceFile> held_source(Node& node);
+  static Result<std::shared_ptr<source::SourceFile>> what_is_left(Node& node, const Error& error);
+  void drop_doubtful(Node& node);
+  bool came_again(Node& node, pid_t asker);
   std::optional<AttributesReply> change_nameless(Node& node, const AttributeChange& change);
   // is_cut: the file became shorter elsewhere.
   void invalidate_kernel(Node& node, std::optional<uint64_t> except_epoch, bool is_cut = false);
@@ -361,11 +364,14 @@ class CachedFileSystem final : public FileSystem {
     int flags = 0;
     pid_t opener = 0;
     bool returned = false;                            // was sent back before: must be let in
+    bool has_looked_up = false;                       // since then
     std::shared_ptr<source::SourceFile> opened = {};  // by the look-up
     OpenWish wish = wish_of(flags);
     std::shared_ptr<cache::Incarnation> incarnation = {};  // what the source's answer was about
     bool writes() const;
     bool truncates() const;
+    // It came again by no name: it cannot come to another file.
+    bool is_nameless() const { return returned && !has_looked_up; }
     static OpenWish wish_of(int flags);
   };
   struct Decision {

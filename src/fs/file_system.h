@@ -110,7 +110,8 @@ class FileSystem {
 
   // --- namespace
   virtual io::Task<Result<NodeReply>> lookup(KernelId parent, std::string name, pid_t asker) = 0;
-  virtual io::Task<Result<AttributesReply>> attributes(KernelId id) = 0;
+  // kStale: as for open().
+  virtual io::Task<Result<AttributesReply>> attributes(KernelId id, pid_t asker) = 0;
   // handle: the open file the change came through, or 0.
   virtual io::Task<Result<AttributesReply>> set_attributes(KernelId id, AttributeChange change,
                                                            uint64_t handle) = 0;

@@ -61,9 +61,10 @@ io::Task<Result<OpenReply>> CachedFileSystem::open(KernelId id, int flags, pid_t
   CO_TRY_ASSIGN(const NodePtr node, this->node(id));
   if (!node->is_regular()) co_return fail(Code::kInvalid);
   Opening opening{id, flags, opener};
-  opening.returned = sent_back_.contains(*node, opener, now());
-  if (opening.returned) {
-    opening.opened = sent_back_.opened(*node, opener);
+  if (auto back = sent_back_.find(*node, opener, now())) {
+    opening.returned = true;
+    opening.has_looked_up = back->has_looked_up;
+    opening.opened = std::move(back->opened);
     sent_back_.remove(opener);
   }
   io::Task<Result<OpenReply>> trying = try_open(node, opening);
@@ -118,7 +119,7 @@ Error CachedFileSystem::look_again(Node& node, const Error& error, const Opening
   doubt(first_name(node));
   expire(node);
   if (opening.returned) return error;  // it has been looked up
-  if (opening.opener != kNoOpener) sent_back_.add(opening.opener, now());
+  if (opening.opener != kNoOpener) sent_back_.add(node, opening.opener, false, now());
   return Error(Code::kStale, "replaced outside");
 }
 
@@ -128,6 +129,14 @@ bool CachedFileSystem::may_follow_name(Node& node) const {
   ReaderLock tree_lock(tree_mutex_);
   MutexLock lock(node.mutex_);
   return node.names_.size() == 1 && node.handles_ == 0;
+}
+
+// For who came by no name: the file that has none, or another one's, any more.
+Result<std::shared_ptr<source::SourceFile>> CachedFileSystem::what_is_left(Node& node,
+                                                                           const Error& error) {
+  if (auto held = held_source(node)) return held;
+  if (node.file().resident()) return nullptr;
+  return fail(error);
 }
 
 std::shared_ptr<source::SourceFile> CachedFileSystem::held_source(Node& node) {
@@ -141,6 +150,12 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
     NodePtr node, Opening how) {
   std::shared_ptr<source::SourceFile> held = how.opened;
   if (!held && !has_name(*node)) held = held_source(*node);
+  if (!held && how.is_nameless()) {
+    io::Task<Result<void>> refreshing = refresh(node);
+    const Result<void> refreshed = co_await std::move(refreshing);
+    if (!refreshed) held = held_source(*node);
+    if (!refreshed && !held) co_return fail(refreshed.error());
+  }
   const bool truncates = how.truncates();
   cache::CachedFile& file = node->file();
   io::AsyncMutex::Guard changing;
@@ -151,7 +166,7 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::open_for
     co_await std::move(beginning);
   }
   const uint64_t asked_at = changes().tick();
-  const bool follows = how.returned && may_follow_name(*node);
+  const bool follows = how.has_looked_up && may_follow_name(*node);
   const auto open_with = [&](int flags) -> io::Task<Result<source::Opened>> {
     if (held) return held->reopen(flags);
     return ask_at<source::Opened>(node, [this, flags, follows](source::Place place) {
@@ -197,6 +212,7 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::revalida
     source::Outcome<Attributes> asking = opening.opened->attributes();
     // An error its reads meet, too, where the source is needed for them.
     if (const Result<Attributes> now = co_await std::move(asking)) apply(*node, *now, asked_at);
+    drop_doubtful(*node);
     co_return opening.opened;
   }
   cache::CachedFile& file = node->file();
@@ -211,13 +227,14 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::revalida
     if (!refreshed && !is_gone(refreshed.error())) co_return fail(refreshed.error());
     if (!refreshed && !opening.returned)
       co_return fail(look_again(*node, Error(Code::kNotFound), opening));
+    if (!refreshed && opening.is_nameless()) co_return what_is_left(*node, refreshed.error());
     if (refreshed && file.resident()) co_return nullptr;
   }
   // It will be read from the source: opening it there answers both questions at once.
   if (!has_name(*node))
     if (auto held = file.source_file()) co_return held;  // unlinked, and held
   const uint64_t asked_at = changes().tick();
-  const bool any = opening.returned;
+  const bool any = opening.has_looked_up;
   io::Task<Result<source::Opened>> asking =
       ask_at<source::Opened>(node, [this, any](source::Place place) {
         if (any) place.number = 0;
@@ -229,6 +246,8 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::revalida
       metrics_.served_offline.add();  // what is there can be read
       co_return nullptr;
     }
+    if (opening.is_nameless() && is_gone(opened.error()))
+      co_return what_is_left(*node, opened.error());
     co_return fail(look_again(*node, opened.error(), opening));
   }
   if (!same_file(*node, opened->attributes)) {
@@ -238,7 +257,19 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> CachedFileSystem::revalida
     if (!may_follow_name(*node)) co_return file.source_file();
   }
   apply(*node, opened->attributes, asked_at);
+  drop_doubtful(*node);
   co_return std::move(opened->file);
+}
+
+// What may be older than it looks is not for another opener.
+void CachedFileSystem::drop_doubtful(Node& node) {
+  {
+    MutexLock lock(node.mutex_);
+    if (node.handles_ > 0) return;
+  }
+  if (!node.file().drop_doubtful()) return;
+  MutexLock lock(node.mutex_);
+  for (KernelInode& inode : node.kernel_inodes_) inode.has_old_pages = true;
 }
 
 // The opener is to look the name up again and find another kernel inode.

@@ -2,6 +2,8 @@
 // The kernel does so once only for one open(2), so an opener must be let in when it comes again: to
 // another inode of the same node, or, where the name led to another file, to the node it leads to.
 // So that this is still the file when the opener comes, the look-up before that opens it already.
+// Who came by no name (a file that is mounted itself, /proc/self/fd, a file handle) comes again to
+// the same node without having looked anything up.
 //
 // Keeps the nodes in memory meanwhile: the kernel may forget a node's old inode before it asks for
 // the fresh one, and a node that went and came again would not know which epoch that is.
@@ -16,6 +18,7 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -32,26 +35,41 @@ class SentBack {
   static constexpr size_t kMax = 1024;
   using Opened = std::shared_ptr<source::SourceFile>;
 
-  // will_be_cached: the opener cannot use passthrough.
+  // will_be_cached: the opener cannot use passthrough.  The name may as well have led to another
+  // file than the node.
   void add(Node& node, pid_t opener, bool will_be_cached, Nanos now) {
     note({.node = node.shared_from_this(),
           .opener = opener,
           .will_be_cached = will_be_cached,
           .until = now + kTimeMax});
   }
-  // The name led to another file than the node.
-  void add(pid_t opener, Nanos now) { note({.opener = opener, .until = now + kTimeMax}); }
+  // One who asked for attributes, not to open: what it looks up need not be opened.
+  void add_asker(Node& node, pid_t asker, Nanos now) {
+    note({.node = node.shared_from_this(),
+          .opener = asker,
+          .opens = false,
+          .until = now + kTimeMax});
+  }
   // Whether any opener is noted: nearly always none is.
   bool empty() const { return count_.load() == 0; }
-  bool contains(const Node& node, pid_t opener, Nanos now) const {
-    return any([&](const Opener& known) {
-      const bool is_expected = known.node.get() == &node || known.found.get() == &node;
-      return is_expected && known.is_awaited(opener, now);
+  struct Return {
+    bool has_looked_up = false;
+    Opened opened;  // what was opened when it was found: this node's file, or null
+  };
+  // How an opener comes to the node again; nullopt: it was not sent back.
+  std::optional<Return> find(const Node& node, pid_t opener, Nanos now) const {
+    std::optional<Return> found;
+    any([&](const Opener& known) {
+      const bool is_found = known.found.get() == &node;
+      if (!known.is_awaited(opener, now) || (!is_found && known.node.get() != &node)) return false;
+      found = {known.found != nullptr, is_found ? known.opened : nullptr};
+      return is_found;
     });
+    return found;
   }
   // The next file that it looks up it opens: a thread opens one at a time.
   bool awaits(pid_t opener, Nanos now) const {
-    return any([&](const Opener& known) { return known.is_awaited(opener, now); });
+    return any([&](const Opener& known) { return known.opens && known.is_awaited(opener, now); });
   }
   // It has found this file, which is open for reading by `opened` (null: it could not be opened).
   void provide(pid_t opener, const std::shared_ptr<Node>& found, const Opened& opened) {
@@ -61,15 +79,6 @@ class SentBack {
       if (known.opener != opener) continue;
       before.emplace_back(std::exchange(known.found, found), std::exchange(known.opened, opened));
     }
-  }
-  // That file, if it is this node's.
-  Opened opened(const Node& node, pid_t opener) const {
-    Opened opened;
-    any([&](const Opener& known) {
-      if (known.opener == opener && known.found.get() == &node) opened = known.opened;
-      return false;
-    });
-    return opened;
   }
   // The node's newest kernel inode must not be opened in passthrough.
   bool keeps_cached(const Node& node, Nanos now) const {
@@ -89,9 +98,10 @@ class SentBack {
 
  private:
   struct Opener {
-    std::shared_ptr<Node> node = {};  // null: whatever the name leads to
+    std::shared_ptr<Node> node = {};
     pid_t opener = 0;
     bool will_be_cached = false;
+    bool opens = true;
     Nanos until{0};                    // monotonic
     std::shared_ptr<Node> found = {};  // null: it has not looked the name up yet
     Opened opened = {};

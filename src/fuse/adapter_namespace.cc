@@ -62,7 +62,8 @@ void getattr(fuse_req_t request, fuse_ino_t id, fuse_file_info*) {
     Responder responder(request);
     return reply_attributes(responder, *hit);
   }
-  adapter.spawn_killable(KernelId{id}, request, adapter.files.attributes(KernelId{id}),
+  const pid_t asker = fuse_req_ctx(request)->pid;
+  adapter.spawn_killable(KernelId{id}, request, adapter.files.attributes(KernelId{id}, asker),
                          reply_attributes);
 }
 

@@ -147,6 +147,25 @@ TEST_P(WithoutItsName, AFileThatIsMountedItselfIsWrittenBesideItsReaders) {
       expect_written(Descriptor(way(flags)), reader, std::to_string(version++) + "\n");
 }
 
+// On a local disk that is the old one, on sshfs itself the new one.
+TEST_P(WithoutItsName, AFileThatIsMountedItselfOpensOnceItWasReplaced) {
+  // Each has another length: within a second sshfs shows no other difference.
+  for (const std::string text : {"101\n", "1002\n", "10003\n"}) {
+    replace("conf", text);
+    outlive_attr_ttl();
+    for (const int opened : {open(bound_.c_str(), O_RDONLY), open_by_handle(O_RDONLY)}) {
+      const Descriptor file(opened);
+      ASSERT_TRUE(file.valid()) << text << strerror(file.error());
+      const std::string data = read_at(file.get(), 0, 100).data;
+      if (tells_files_apart())
+        EXPECT_EQ(data, "10\n");
+      else
+        EXPECT_THAT(data, testing::AnyOf("10\n", "101\n", "1002\n", "10003\n"));
+    }
+    EXPECT_EQ(read_file(at("conf")), (FileContent{0, text}));
+  }
+}
+
 // An overlay with the mount beneath.
 class Beneath : public InPlace {
  protected:

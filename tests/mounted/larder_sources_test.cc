@@ -12,6 +12,8 @@
 namespace larder::testing_support {
 namespace {
 
+using namespace std::chrono_literals;
+
 TEST_P(OverSources, AFileThatWasReplacedIsNewAtTheNextOpen) {
   const std::string old_data = pattern(300'000, 1), new_data = pattern(300'001, 2);
   put("file", old_data);
@@ -80,6 +82,25 @@ TEST_P(OverSources, DatesAreThoseOfTheSource) {
     }
     EXPECT_EQ(mount_->stop(), 0);
     ASSERT_TRUE(mount_->start()) << mount_->problem();
+  }
+}
+
+// sshfs shows whole seconds.  What was fetched so shortly after a change is dropped the next time
+// that the file is looked at.
+TEST_P(OverSources, AChangeWithinTheSameSecondIsThereAtTheNextOpen) {
+  put("file", "old");
+  ASSERT_TRUE(mount({"attr_ttl=10ms"}));
+  for (const char* const text : {"one", "two", "six"}) {
+    const auto into_second = [] {
+      return std::chrono::system_clock::now().time_since_epoch() % 1s;
+    };
+    // File systems' clocks lag behind by a tick.
+    ASSERT_TRUE(in_time([&] { return into_second() > 50ms && into_second() < 150ms; }));
+    put("file", "old");
+    EXPECT_EQ(read_file(at("file")), (FileContent{0, "old"}));
+    replace("file", text);
+    std::this_thread::sleep_for(100ms);  // several times attr_ttl
+    EXPECT_EQ(read_file(at("file")), (FileContent{0, text}));
   }
 }
 

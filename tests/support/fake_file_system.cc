@@ -248,7 +248,7 @@ io::Task<Result<fs::NodeReply>> FakeFileSystem::lookup(KernelId parent, std::str
   co_return look(parent.node(), name);
 }
 
-io::Task<Result<fs::AttributesReply>> FakeFileSystem::attributes(KernelId id) {
+io::Task<Result<fs::AttributesReply>> FakeFileSystem::attributes(KernelId id, pid_t /*asker*/) {
   PASS_GATE();
   ++attribute_requests_;
   co_return fs::AttributesReply{describe(id.node()).attributes, kTtl};

@@ -58,7 +58,7 @@ class FakeFileSystem final : public fs::FileSystem {
   void count_lookup(const fs::DirectoryEntryReply& entry) override;
   io::Task<Result<fs::NodeReply>> lookup(fs::KernelId parent, std::string name,
                                          pid_t asker) override;
-  io::Task<Result<fs::AttributesReply>> attributes(fs::KernelId id) override;
+  io::Task<Result<fs::AttributesReply>> attributes(fs::KernelId id, pid_t asker) override;
   io::Task<Result<fs::AttributesReply>> set_attributes(fs::KernelId id, fs::AttributeChange change,
                                                        uint64_t handle) override;
   io::Task<Result<std::string>> read_link(fs::KernelId id) override;

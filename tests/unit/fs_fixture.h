@@ -125,7 +125,7 @@ class FsTest : public ::testing::Test {
   }
   Result<AttributesReply> try_attributes(KernelId id) {
     if (auto hit = files().attributes_hit(id)) return *hit;
-    return fs_->run(files().attributes(id), id);
+    return fs_->run(files().attributes(id, kUser), id);
   }
   AttributesReply attributes(KernelId id) {
     const auto reply = try_attributes(id);

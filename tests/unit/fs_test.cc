@@ -123,7 +123,7 @@ TEST_F(FsTest, ALateAnswerDoesNotUndoAChange) {
   const OpenReply opened = open(id, O_RDWR);
   let_ttl_pass();
   auto hold = source_.hold(CallKind::kAttributes, Stage::kAfter);
-  auto late = fs_->start(id, files().attributes(id));
+  auto late = fs_->start(id, files().attributes(id, kUser));
   hold->wait_for_calls(1);
   ASSERT_TRUE(write(opened, "text that is longer"));
   hold->release();
@@ -139,7 +139,7 @@ TEST_F(FsTest, ALateAnswerDoesNotUndoALaterOne) {
   const KernelId id = lookup(kRoot, "file").id;
   let_ttl_pass();
   auto hold = source_.hold(CallKind::kAttributes, Stage::kAfter);
-  auto late = fs_->start(id, files().attributes(id));
+  auto late = fs_->start(id, files().attributes(id, kUser));
   hold->wait_for_calls(1);
   source_.overwrite("file", 0, "text that is longer");
   let_ttl_pass();

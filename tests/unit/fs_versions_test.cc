@@ -235,6 +235,39 @@ TEST_F(FsTest, AnOpenerWhoseFileIsReplacedTwiceOpensTheOneFoundBefore) {
   }
 }
 
+// As of a file that is mounted itself.
+TEST_F(FsTest, WhoComesByNoNameComesToTheFileThatWasReplaced) {
+  source_.put("file", "first");
+  mount();
+  let_ttl_pass();
+  read_path("file");
+  const KernelId id = lookup(kRoot, "file").id;
+  source_.put("second", "the second");
+  source_.move("second", "file");
+  let_ttl_pass();
+  constexpr pid_t kOpener = 7;
+  const auto ask = [&] { return fs_->run(files().attributes(id, kOpener), id); };
+  const auto refused = ask();
+  ASSERT_FALSE(refused);
+  EXPECT_TRUE(refused.error().is(Code::kStale));
+  const auto last_known = ask();
+  ASSERT_TRUE(last_known) << last_known.error().message();
+  EXPECT_EQ(last_known->attributes.size_bytes, 5U);
+  for (int round = 0; round < 2; ++round) {
+    if (round > 0) {
+      EXPECT_FALSE(try_open(id, O_RDONLY, kOpener)) << "the kernel may know a name";
+    }
+    const OpenReply opened = open(id, O_RDONLY, kOpener);
+    EXPECT_EQ(read(opened), "first");
+    release(opened);
+  }
+  // There is nothing to write to.
+  EXPECT_FALSE(try_open(id, O_WRONLY, kOpener));
+  EXPECT_FALSE(try_open(id, O_WRONLY, kOpener));
+  EXPECT_EQ(source_.content("file"), "the second");
+  EXPECT_EQ(read_path("file"), "the second");
+}
+
 // The kernel may come by an old name to a file that has none any more.
 TEST_F(FsTest, AnOpenerOfAFileWithoutANameIsSentBackOnce) {
   for (const int flags : {O_RDONLY, O_RDWR}) {
@@ -356,7 +389,7 @@ TEST_F(FsTest, AttributesDoNotGoBackBehindAChangeThatEndedBeforeTheQuestion) {
   ASSERT_TRUE(write(writer, std::string(100, 'b'), 100));
   // Answered by the source, and on its way when the next change is made.
   auto hold = source_.hold(CallKind::kAttributes, Stage::kAfter);
-  auto asking = fs_->start(id, files().attributes(id));
+  auto asking = fs_->start(id, files().attributes(id, kUser));
   hold->wait_for_calls(1);
   ASSERT_TRUE(write(writer, std::string(100, 'c'), 200));
   hold->release();
