@@ -37,9 +37,8 @@ bool CachedFileSystem::may_be_misread(const OpenFile& open, uint64_t offset, siz
                                       const ReadReply& reply) const {
   if (cut_files_.empty() || open.mode != OpenMode::kCached || (open.flags & O_DIRECT) != 0)
     return false;
-  // What would not be asked for again.
-  if (open.source && length <= PartialWrites::kPageBytes && may_be_incomplete(open, offset))
-    return false;
+  // What would not be asked for again, whoever reads it.
+  if (length <= PartialWrites::kPageBytes && may_be_incomplete(open, offset)) return false;
   size_t total = 0;
   for (const ReadSlice& slice : reply.slices) total += slice.length;
   return total < length;

@@ -290,6 +290,32 @@ TEST_F(FsTest, AnOpenerOfAFileWithoutANameIsSentBackOnce) {
   }
 }
 
+// The kernel asks once for a page that it has in part, and twice for any other.
+TEST_F(FsTest, APageOfACutFileThatWasWrittenInPartIsAnsweredAtOnce) {
+  for (const bool writes : {false, true}) {
+    source_.put("file", random_text(1, 3 * kBlock));
+    mount();
+    let_ttl_pass();
+    const KernelId id = lookup(kRoot, "file").id;
+    const OpenReply reader = open(id);
+    const OpenReply writer = open(id, O_RDWR);
+    EXPECT_EQ(read(reader), source_.content("file"));
+    source_.cut("file", 100);
+    let_ttl_pass();
+    EXPECT_EQ(attributes(id).attributes.size_bytes, 100U);
+    if (writes) {
+      EXPECT_TRUE(write(writer, "in part", 10));
+    }
+    Result<std::string> got = try_read(reader, 0, kBlock);
+    EXPECT_EQ(got.has_value(), writes);
+    if (!got) got = try_read(reader, 0, kBlock);
+    EXPECT_EQ(got.value_or(""), source_.content("file"));
+    release(reader);
+    release(writer);
+    forget_all();
+  }
+}
+
 // The kernel's page of the old end has zeros behind it.
 TEST_F(FsTest, GrowthIsShownOnceTheOldPagesAreGone) {
   source_.put("file", "first");
