@@ -612,7 +612,7 @@ io::Task<Result<AttributesReply>> CachedFileSystem::attributes(KernelId id, pid_
 
 // Whether the asker was sent back already; the next time it was.
 bool CachedFileSystem::came_again(Node& node, pid_t asker) {
-  if (sent_back_.find(node, asker, now())) return true;
+  if (sent_back_.is_back(node, asker, now())) return true;
   if (asker != kNoOpener) sent_back_.add_asker(node, asker, now());
   return false;
 }

@@ -50,6 +50,22 @@ class SentBack {
           .opens = false,
           .until = now + kTimeMax});
   }
+  // Whether the asker was sent back, and comes to this node now: again, or by the name that it has
+  // looked up since.
+  bool is_back(Node& node, pid_t asker, Nanos now) {
+    if (empty()) return false;
+    bool found = false;
+    std::vector<std::shared_ptr<Node>> before;  // destroyed without the lock
+    MutexLock lock(mutex_);
+    for (Opener& known : openers_) {
+      if (!known.is_awaited(asker, now)) continue;
+      found = true;
+      const bool comes_to_another = known.node.get() != &node && known.found.get() != &node;
+      if (!known.opens && comes_to_another)
+        before.push_back(std::exchange(known.found, node.shared_from_this()));
+    }
+    return found;
+  }
   // Whether any opener is noted: nearly always none is.
   bool empty() const { return count_.load() == 0; }
   struct Return {

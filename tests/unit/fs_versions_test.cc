@@ -268,6 +268,29 @@ TEST_F(FsTest, WhoComesByNoNameComesToTheFileThatWasReplaced) {
   EXPECT_EQ(read_path("file"), "the second");
 }
 
+// Before it opens a file the kernel may ask for its attributes, which sends it back just so.
+TEST_F(FsTest, WhoAskedOfAReplacedFileIsSentBackOnce) {
+  source_.put("file", "first");
+  mount();
+  let_ttl_pass();
+  KernelId id = lookup(kRoot, "file").id;
+  const auto replace = [&](const std::string& content) {
+    source_.put("new", content);
+    source_.move("new", "file");
+    let_ttl_pass();
+  };
+  replace("the second");
+  EXPECT_FALSE(try_attributes(id));
+  id = lookup(kRoot, "file").id;
+  replace("the third one");
+  EXPECT_EQ(attributes(id).attributes.size_bytes, 10U);
+  const OpenReply opened = open(id);
+  EXPECT_EQ(read(opened), "the third one");
+  release(opened);
+  replace("the fourth");
+  EXPECT_FALSE(try_attributes(id)) << "it has come, and is sent back like any other";
+}
+
 // The kernel may come by an old name to a file that has none any more.
 TEST_F(FsTest, AnOpenerOfAFileWithoutANameIsSentBackOnce) {
   for (const int flags : {O_RDONLY, O_RDWR}) {
