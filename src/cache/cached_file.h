@@ -324,6 +324,8 @@ class CachedFile {
   void want_renewal(uint64_t new_size_bytes) REQUIRES(mutex_);
   io::Task<void> settle_renewal();
   std::shared_ptr<Fetch> fetch_at_end(std::vector<std::shared_ptr<Fetch>>* started);
+  io::Task<uint64_t> next_data(uint64_t offset);
+  io::Task<bool> grow_over_hole();
   bool changed_since(ObjectId object, uint64_t changed_at) const;
   bool punched_since(uint64_t punches) const;
   std::vector<Piece> plan(uint64_t offset, size_t length,

@@ -7,12 +7,15 @@
 //  2. What was being stored of the old version has ended; a file that became shorter is cut; from
 //     then on what is fetched is stored (settle_renewal).
 //  3. What lies behind the object's end is fetched and written in order: the object grows by its
-//     bytes (renew_end).
-//  4. The rest is fetched in any order (renew_rest).
+//     bytes (renew_end), and over a large hole by one of its own.
+//  4. The rest is fetched in any order (renew_rest), but for what is a hole on both sides.
 // Changes made here wait for 2 and 3, or carry them out.  After a crash the record says that the
 // object is not to be trusted.
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 
 #include "cache/cached_file.h"
 
@@ -21,6 +24,9 @@ namespace {
 
 // A file that changes as fast as its end can be fetched is given up for the time being.
 constexpr int kEndAttemptsMax = 8;
+// A file costs what is there, not what its size says: this much is fetched without asking whether
+// it is a hole.
+constexpr uint64_t kStrideBytes = 16 << 20;
 
 }  // namespace
 
@@ -114,10 +120,50 @@ std::shared_ptr<CachedFile::Fetch> CachedFile::fetch_at_end(
   return started->emplace_back(start_fetch(block, run_last));
 }
 
+// The block of the first byte from `offset` on that may be other than zero, in the source's file or
+// in the object.
+io::Task<uint64_t> CachedFile::next_data(uint64_t offset) {
+  const uint64_t end = size_bytes();
+  if (offset + kStrideBytes >= end) co_return offset;
+  io::Task<Result<std::shared_ptr<source::SourceFile>>> opening = reader();
+  const auto by = co_await std::move(opening);
+  if (!by) co_return offset;
+  source::Outcome<uint64_t> seeking = (*by)->seek(offset, SEEK_DATA);
+  const Result<uint64_t> theirs = co_await std::move(seeking);
+  const bool none = !theirs && theirs.error().is(static_cast<Code>(ENXIO));
+  if (!theirs && !none) co_return offset;
+  ObjectId ignored;
+  const auto object = existing_object_file(&ignored);
+  if (!object) co_return offset;
+  const auto ours = (*object)->next_data(offset);
+  if (!ours) co_return offset;
+  const uint64_t next = std::min({none ? end : *theirs, ours->value_or(end), end});
+  co_return std::max(offset, next & ~(block_bytes() - 1));
+}
+
+// Over the hole that the source's file has there; true when there is one.
+io::Task<bool> CachedFile::grow_over_hole() {
+  const std::optional<uint64_t> from = noted_bytes();
+  if (!from) co_return false;
+  ObjectId object;
+  const auto file = existing_object_file(&object);
+  io::Task<uint64_t> looking = next_data(*from);
+  const uint64_t to = co_await std::move(looking);
+  if (to == *from || !file) co_return false;
+  MutexLock lock(mutex_);
+  const bool is_so_still = object_ == object && renewal_.object_bytes == from &&
+                           !renewal_.must_settle && to <= size_bytes_;
+  if (!is_so_still || !(*file)->truncate(to)) co_return false;
+  renewal_.object_bytes = to < size_bytes_ ? std::optional(to) : std::nullopt;
+  co_return true;
+}
+
 io::Task<Result<void>> CachedFile::renew_end() {
   for (int left = kEndAttemptsMax; left > 0;) {
     io::Task<void> settling = settle_renewal();
     co_await std::move(settling);
+    io::Task<bool> growing = grow_over_hole();
+    if (co_await std::move(growing)) continue;
     const std::optional<uint64_t> before = noted_bytes();
     std::vector<std::shared_ptr<Fetch>> started;
     const std::shared_ptr<Fetch> fetch = fetch_at_end(&started);
@@ -131,8 +177,13 @@ io::Task<Result<void>> CachedFile::renew_end() {
 }
 
 io::Task<Result<void>> CachedFile::renew_rest() {
-  io::Task<Result<void>> fetching = fetch_all();
-  co_return co_await std::move(fetching);
+  for (uint64_t at = 0; at < size_bytes(); at += kStrideBytes) {
+    io::Task<uint64_t> looking = next_data(at);
+    at = co_await std::move(looking);
+    io::Task<Result<void>> fetching = fetch_range(at, kStrideBytes);
+    CO_TRY(co_await std::move(fetching));
+  }
+  co_return Result<void>();
 }
 
 // Of whatever version: the object is longer now.

@@ -51,6 +51,28 @@ TEST_P(InPlace, EachLineOfALogArrives) {
   EXPECT_EQ(read_at(reader.get(), 0, 1 << 20), (FileContent{0, log}));
 }
 
+// What it costs goes by what is there.
+TEST_P(InPlace, AReaderInPassthroughFindsAFileThatGrewByAHole) {
+  if (GetParam() == SourceKind::kSshfs) GTEST_SKIP() << "SFTP knows no holes";
+  put("file", pattern(9000));
+  ASSERT_TRUE(mount());
+  open_resident("file");
+  const Descriptor reader(at("file"), O_RDONLY);
+  const Descriptor behind(real("file"), O_WRONLY);
+  constexpr uint64_t kEnd = uint64_t{1} << 40;
+  for (const std::string text : {"one", "two"}) {  // at the end of the hole, and before it
+    ASSERT_EQ(pwrite(behind.get(), text.data(), 3, kEnd - 3), 3);
+    ASSERT_EQ(pwrite(behind.get(), text.data(), 3, 5), 3);
+    outlive_attr_ttl();
+    EXPECT_TRUE(in_time([&] { return read_at(reader.get(), kEnd - 3, 100).data == text; }));
+    EXPECT_TRUE(in_time([&] { return read_at(reader.get(), 5, 3).data == text; }));
+    EXPECT_EQ(size_of(reader), kEnd);
+  }
+  EXPECT_EQ(read_at(reader.get(), kEnd / 2, 100).data, std::string(100, '\0'));
+  EXPECT_EQ(read_at(reader.get(), 8, 8992).data, pattern(9000).substr(8));
+  EXPECT_LT(mount_->metric("/cache/object_bytes"), 64 << 20);
+}
+
 TEST_P(InPlace, WhatIsWrittenOnTheMountAfterAChangeIsSeenAtOnce) {
   std::string data = pattern(9000, 1);
   put("file", data);
