@@ -79,6 +79,14 @@ io::Task<Result<std::shared_ptr<source::SourceFile>>> Node::open_source() {
   co_return std::move(opened.file);
 }
 
+// What is open for writing alone leads to its file for certain where that is told by its number.
+std::shared_ptr<source::SourceFile> Node::what_can_be_reopened(
+    const cache::Incarnation& incarnation) const {
+  if (auto doubtful = incarnation.doubtful()) return doubtful;
+  const bool is_certain = fs_.source().inode_numbers() != source::InodeNumbers::kUnreliable;
+  return is_certain ? incarnation.any() : nullptr;
+}
+
 // By what a handle has open; `error` when that is nothing, or another file.
 io::Task<Result<source::Opened>> Node::open_held(std::shared_ptr<cache::Incarnation> incarnation,
                                                  Error error) {
@@ -86,8 +94,8 @@ io::Task<Result<source::Opened>> Node::open_held(std::shared_ptr<cache::Incarnat
   if (held.file) {
     source::Outcome<Attributes> looking = held.file->attributes();
     CO_TRY_ASSIGN(held.attributes, co_await std::move(looking));
-  } else if (const auto doubtful = incarnation->doubtful()) {
-    source::Outcome<source::Opened> reopening = doubtful->reopen(O_RDONLY);
+  } else if (const auto other = what_can_be_reopened(*incarnation)) {
+    source::Outcome<source::Opened> reopening = other->reopen(O_RDONLY);
     CO_TRY_ASSIGN(held, co_await std::move(reopening));
   }
   if (!held.file || !fs_.same_file(*this, held.attributes)) co_return fail(std::move(error));

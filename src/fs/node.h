@@ -124,6 +124,8 @@ class Node final : public cache::FileOwner, public std::enable_shared_from_this<
   // The kernel inode of that epoch, made when there is none: the kernel learns of it now.
   KernelInode& kernel_inode(uint64_t epoch) REQUIRES(mutex_);
   KernelInode* find_kernel_inode(uint64_t epoch) REQUIRES(mutex_);
+  std::shared_ptr<source::SourceFile> what_can_be_reopened(
+      const cache::Incarnation& incarnation) const;
   io::Task<Result<source::Opened>> open_held(std::shared_ptr<cache::Incarnation> incarnation,
                                              Error error);
   // It is opened now.  Whether that is to be remembered: a record is not rewritten for each open.

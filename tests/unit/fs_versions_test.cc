@@ -174,6 +174,26 @@ TEST_F(FsTest, WhoHasAFileOpenKeepsItWhenItIsChangedInPlaceAndThenReplaced) {
   release(opened);
 }
 
+TEST_F(FsTest, AFileThatIsOpenForWritingAloneCanBeReadWhenItWasReplaced) {
+  source_.put("file", random_text(1, 3 * kBlock));
+  mount();
+  let_ttl_pass();
+  read_path("file");
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  const OpenReply writer = open(id, O_WRONLY);
+  const OpenReply reader = open(id);  // from the cache: the source is not held open for it
+  source_.overwrite("file", 10, "changed");
+  const std::string changed = source_.content("file");
+  source_.put("new", "another file");
+  source_.move("new", "file");
+  let_ttl_pass();
+  try_attributes(id);  // by what the writer has open
+  EXPECT_EQ(read(reader), changed);
+  release(reader);
+  release(writer);
+}
+
 TEST_F(FsTest, ANumberThatHoldsWhileMountedTellsAReplacedFileInThisRunAlone) {
   source_.set_inode_numbers(source::InodeNumbers::kWhileMounted);
   source_.put("file", "first");
