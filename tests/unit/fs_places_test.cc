@@ -282,12 +282,12 @@ TEST_P(FsPlaces, AnOpenerByNameIsSentToWhatHasTheNameNow) {
 TEST_P(FsPlaces, ADirectoryThatStaysOpenIsKeptThoughNothingWasDoneThere) {
   mount_with(64);
   const KernelId inside = walk("Y/d").id;
+  const Gauge& open = open_at_the_source();
+  const int64_t before = open.value();
   const auto handle = fs_->run(files().open_directory(inside), inside);
   ASSERT_TRUE(handle);
-  const Gauge& open = open_at_the_source();
   // Not by the clock of the test: the reactor sleeps.
-  for (const int64_t before = open.value(); open.value() == before;)
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  while (open.value() == before) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   source_.exchange("Y", "Z");
   EXPECT_TRUE(try_create(inside, "new"));
   EXPECT_TRUE(source_.exists("Z/d/new"));

@@ -159,12 +159,12 @@ TEST_F(FsTest, WhoHasAFileOpenKeepsItWhenItIsChangedInPlaceAndThenReplaced) {
   read_path("file");
   let_ttl_pass();
   const KernelId id = lookup(kRoot, "file").id;
+  const uint64_t before = source_.calls(CallKind::kOpen);
   const OpenReply opened = open(id);  // from the cache: the source is not held open
   source_.overwrite("file", 10, "changed");
   const std::string changed = source_.content("file");
   // Not by the clock of the test: the reactor sleeps.
-  for (const uint64_t before = source_.calls(CallKind::kOpen);
-       source_.calls(CallKind::kOpen) == before;)
+  while (source_.calls(CallKind::kOpen) == before)
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   fs_->stack.settle();
   source_.put("new", "another file");
