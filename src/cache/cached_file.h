@@ -258,7 +258,6 @@ class CachedFile {
   // not claimed until it is, or a sync has succeeded.
   void expect_flush();
   void flushed();
-  void note_unsynced(uint64_t begin, uint64_t end);
   uint64_t begin_sync() const;
   void synced(uint64_t begun);
   // The source did not keep all that it took since the last sync: drops that.  Within the caller's
@@ -324,6 +323,7 @@ class CachedFile {
   void want_renewal(uint64_t new_size_bytes) REQUIRES(mutex_);
   io::Task<void> settle_renewal();
   std::shared_ptr<Fetch> fetch_at_end(std::vector<std::shared_ptr<Fetch>>* started);
+  void note_unsynced(uint64_t begin, uint64_t end);
   io::Task<uint64_t> next_data(uint64_t offset);
   io::Task<bool> grow_over_hole();
   bool changed_since(ObjectId object, uint64_t changed_at) const;

@@ -150,9 +150,11 @@ io::Task<bool> CachedFile::grow_over_hole() {
   io::Task<uint64_t> looking = next_data(*from);
   const uint64_t to = co_await std::move(looking);
   if (to == *from || !file) co_return false;
+  // Under the lock, with nothing on its way into the object: what a fetch writes behind its end
+  // would be cut off.
   MutexLock lock(mutex_);
   const bool is_so_still = object_ == object && renewal_.object_bytes == from &&
-                           !renewal_.must_settle && to <= size_bytes_;
+                           !renewal_.must_settle && to <= size_bytes_ && fetches_.empty();
   if (!is_so_still || !(*file)->truncate(to)) co_return false;
   renewal_.object_bytes = to < size_bytes_ ? std::optional(to) : std::nullopt;
   co_return true;
