@@ -489,6 +489,7 @@ class CachedFileSystem final : public FileSystem {
   void record_read(const OpenFile& open, uint64_t offset, size_t length);
   bool may_be_misread(const OpenFile& open, uint64_t offset, size_t length,
                       const ReadReply& reply) const;
+  io::Task<Error> refuse(NodeId node);
   static bool may_be_incomplete(const OpenFile& open, uint64_t offset);
   static void note_write(const OpenFile& open, uint64_t offset, uint64_t length);
   static void note_read(const OpenFile& open, uint64_t offset, uint64_t length);

@@ -44,6 +44,12 @@ bool CachedFileSystem::may_be_misread(const OpenFile& open, uint64_t offset, siz
   return total < length;
 }
 
+// The kernel asks for it again as soon as it has the answer.
+io::Task<Error> CachedFileSystem::refuse(NodeId node) {
+  if (cut_files_.is_being_told(node)) co_await io::Reactor::current()->sleep(CutFiles::kToldTime);
+  co_return Error(Code::kIo, "cut elsewhere");
+}
+
 bool CachedFileSystem::may_be_incomplete(const OpenFile& open, uint64_t offset) {
   if (!open.node->has_partial_writes_.load(std::memory_order_acquire)) return false;
   MutexLock lock(open.node->mutex_);
@@ -115,8 +121,10 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
       io::Task<Result<ReadReply>> reading = read_parted(&open, offset, length);
       CO_TRY_ASSIGN(ReadReply read, co_await std::move(reading));
       if (may_be_misread(open, offset, length, read) &&
-          cut_files_.refuses(node->id(), offset, length, now()))
-        co_return fail(Code::kIo, "cut elsewhere");
+          cut_files_.refuses(node->id(), offset, length, now())) {
+        io::Task<Error> refusing = refuse(node->id());
+        co_return fail(co_await std::move(refusing));
+      }
       co_return read;
     }
     if (!file.resident()) {
@@ -137,8 +145,10 @@ io::Task<Result<ReadReply>> CachedFileSystem::read(uint64_t handle, uint64_t off
       (*done ? env_.metrics.miss_latency : env_.metrics.hit_latency).record(now() - start);
       record_read(open, offset, length);
       if (may_be_misread(open, offset, length, reply) &&
-          cut_files_.refuses(node->id(), offset, length, now()))
-        co_return fail(Code::kIo, "cut elsewhere");
+          cut_files_.refuses(node->id(), offset, length, now())) {
+        io::Task<Error> refusing = refuse(node->id());
+        co_return fail(co_await std::move(refusing));
+      }
       note_read(open, offset, length);
       co_return reply;
     }

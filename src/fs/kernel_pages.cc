@@ -13,8 +13,8 @@
 namespace larder::fs {
 namespace {
 
-// The kernel's pages go when what it asks again after a cut has been answered (fs/cut_files.h),
-// also on a busy machine; but not so late that others notice.
+// The kernel's pages go when what it asks again after a cut has been answered (fs/cut_files.h); but
+// not so late that others notice.
 constexpr int kPagesPausesMax = 3;
 
 }  // namespace
@@ -60,12 +60,15 @@ void CachedFileSystem::drop_pages(Node& node, KernelId id) {
       held_back->is_emptied_again = held_back->is_being_emptied;
       if (std::exchange(held_back->is_being_emptied, true)) return;
     }
-    if (inode->held_back || node.partial_writes_) then = [this, id] { pages_dropped(id); };
+    const bool is_cut = cut_files_.begin_telling(node.id());
+    if (inode->held_back || node.partial_writes_ || is_cut)
+      then = [this, id] { pages_dropped(id); };
   }
   kernel_->invalidate_node(id, std::move(then));
 }
 
 void CachedFileSystem::pages_dropped(KernelId id) {
+  cut_files_.end_telling(NodeId{id.node()});
   const NodePtr node = table_.find(NodeId{id.node()});
   if (!node) return;
   // The pages were waited for, and when one of them was refused the kernel asks for it again right
@@ -129,9 +132,16 @@ std::vector<KernelId> CachedFileSystem::known_to_kernel(Node& node) {
 }
 
 io::Task<void> CachedFileSystem::drop_pages_task(CachedFileSystem* self, NodePtr node) {
+  bool is_asked_once = false;
+  {
+    MutexLock lock(node->mutex_);
+    is_asked_once = node->partial_writes_ != nullptr;
+  }
   for (int left = kPagesPausesMax; left > 0; --left) {
+    // Nothing has been refused that the kernel may ask for again now.
+    if (!is_asked_once && self->cut_files_.note_again(node->id(), self->now())) break;
     co_await io::Reactor::current()->sleep(CutFiles::kRetryTime);
-    if (self->cut_files_.note(node->id(), self->now())) break;  // nothing was refused meanwhile
+    is_asked_once = false;
   }
   for (const KernelId known : self->known_to_kernel(*node)) self->drop_pages(*node, known);
 }

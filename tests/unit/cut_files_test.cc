@@ -50,6 +50,32 @@ TEST(CutFilesTest, WhatWasRefusedIsAwaitedForAWhile) {
   EXPECT_FALSE(cuts.awaits_retry(kFile, 1ms + CutFiles::kRetryTime));
 }
 
+TEST(CutFilesTest, WhatGoesAgainIsRefusedOnceMore) {
+  CutFiles cuts;
+  EXPECT_TRUE(cuts.note_again(kFile, 0s));  // it was not cut
+  EXPECT_TRUE(cuts.empty());
+  EXPECT_TRUE(cuts.note(kFile, 0s));
+  EXPECT_TRUE(cuts.note_again(kFile, CutFiles::kTime - 1ms));
+  EXPECT_TRUE(cuts.refuses(kFile, 0, 4096, CutFiles::kTime));
+  EXPECT_FALSE(cuts.note_again(kFile, CutFiles::kTime + 1ms));
+}
+
+TEST(CutFilesTest, ItIsKnownWhileTheKernelIsBeingTold) {
+  CutFiles cuts;
+  EXPECT_FALSE(cuts.begin_telling(kFile));
+  EXPECT_FALSE(cuts.is_being_told(kFile));
+  EXPECT_TRUE(cuts.note(kFile, 0s));
+  EXPECT_TRUE(cuts.begin_telling(kFile));
+  EXPECT_TRUE(cuts.begin_telling(kFile));  // of another of its inodes
+  cuts.end_telling(kFile);
+  EXPECT_TRUE(cuts.is_being_told(kFile));
+  EXPECT_FALSE(cuts.is_being_told(NodeId{kFile.value + 1}));
+  cuts.end_telling(kFile);
+  EXPECT_FALSE(cuts.is_being_told(kFile));
+  cuts.end_telling(kFile);  // it was forgotten and cut again meanwhile
+  EXPECT_FALSE(cuts.is_being_told(kFile));
+}
+
 TEST(PartialWritesTest, OnlyTheEndsOfAWriteAreIncomplete) {
   PartialWrites writes;
   writes.written(0, 4096, 8192);

@@ -383,6 +383,33 @@ TEST_F(FsTest, GrowthIsShownOnceTheOldPagesAreGone) {
   release(reader);
 }
 
+// What the kernel asks again it asks when it has heard that its pages go.
+TEST_F(FsTest, ARefusalWaitsWhileTheKernelIsTold) {
+  source_.put("file", random_text(1, kBlock));
+  mount();
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  const OpenReply reader = open(id);
+  EXPECT_EQ(read(reader), source_.content("file"));
+  kernel().take_invalidated_nodes();
+  kernel().hold_pages();
+  source_.cut("file", 100);
+  let_ttl_pass();
+  EXPECT_EQ(attributes(id).attributes.size_bytes, 100U);
+  const auto is_dropped = [&] {
+    const std::vector<KernelId> dropped = kernel().take_invalidated_nodes();
+    return std::ranges::find(dropped, id) != dropped.end();
+  };
+  while (!is_dropped()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  // The kernel may not have heard of it yet.
+  const auto asked_at = std::chrono::steady_clock::now();
+  EXPECT_FALSE(try_read(reader, 0, kBlock));
+  EXPECT_GE(std::chrono::steady_clock::now() - asked_at, CutFiles::kToldTime);
+  EXPECT_EQ(try_read(reader, 0, kBlock).value_or(""), source_.content("file"));
+  kernel().let_pages_go();
+  release(reader);
+}
+
 TEST_F(FsTest, GrowthByAWriterIsShownAtOnce) {
   source_.put("file", "first");
   mount();
