@@ -458,7 +458,7 @@ class CachedFileSystem final : public FileSystem {
   void note_directory_handle(const NodePtr& node);
   bool sends_away(Node& node);
   io::Task<Result<void>> load_listing(OpenDirectory* open);
-  io::Task<Result<std::vector<source::DirectoryEntry>>> list_at(NodePtr node, source::Wait wait);
+  io::Task<Result<source::Listing>> list_at(NodePtr node, source::Wait wait);
   bool keeps_times(const Attributes& directory) const;
   bool listing_is_current(const Node& node) const REQUIRES(node.mutex_);
   void forget_listing(Node& directory);

@@ -104,6 +104,7 @@ bool CachedFileSystem::is_removed(Node& node) {
 io::Task<Result<void>> CachedFileSystem::load_listing(OpenDirectory* open) {
   const NodePtr node = open->node;
   open->entries.clear();
+  open->is_removed = false;
   open->attributes_to = 0;
   open->window = 0;
   if (!is_fresh(*node)) {
@@ -129,10 +130,11 @@ io::Task<Result<void>> CachedFileSystem::load_listing(OpenDirectory* open) {
       co_return Result<void>();
     }
   }
-  if (is_removed(*node)) co_return Result<void>();  // empty
-  io::Task<Result<std::vector<source::DirectoryEntry>>> listing =
+  open->is_removed = is_removed(*node);
+  if (open->is_removed) co_return Result<void>();
+  io::Task<Result<source::Listing>> listing =
       list_at(node, stored_parts != 0 ? source::Wait::kPatiently : source::Wait::kForAnswer);
-  Result<std::vector<source::DirectoryEntry>> listed = co_await std::move(listing);
+  Result<source::Listing> listed = co_await std::move(listing);
   if (!listed) {
     if (!is_outage(listed.error()) || stored_parts == 0)
       co_return fail(disproved(Asked::kUse, listed.error(), {first_name(*node)}));
@@ -142,19 +144,19 @@ io::Task<Result<void>> CachedFileSystem::load_listing(OpenDirectory* open) {
     open->entries = std::move(**stored);
     co_return Result<void>();
   }
-  open->entries = number_entries(node, std::move(*listed), asked_at);
+  open->is_removed = listed->is_removed;
+  if (open->is_removed) co_return Result<void>();
+  open->entries = number_entries(node, std::move(listed->entries), asked_at);
   store_listing(node, open->entries, attributes, asked_at, listed_at);
   co_return Result<void>();
 }
 
-io::Task<Result<std::vector<source::DirectoryEntry>>> CachedFileSystem::list_at(NodePtr node,
-                                                                                source::Wait wait) {
+io::Task<Result<source::Listing>> CachedFileSystem::list_at(NodePtr node, source::Wait wait) {
   for (bool again = true;; again = false) {
     io::Task<Result<source::DirectoryPtr>> opening = directory_at(node);
     CO_TRY_ASSIGN(source::DirectoryPtr directory, co_await std::move(opening));
-    source::Outcome<std::vector<source::DirectoryEntry>> listing =
-        source_.list(std::move(directory), wait);
-    Result<std::vector<source::DirectoryEntry>> listed = co_await std::move(listing);
+    source::Outcome<source::Listing> listing = source_.list(std::move(directory), wait);
+    Result<source::Listing> listed = co_await std::move(listing);
     if (listed || !again || !is_gone(listed.error())) co_return listed;
     directories_.remove(node->id());  // its descriptor leads nowhere any more (FUSE, NFS)
   }
@@ -402,6 +404,7 @@ io::Task<Result<std::vector<DirectoryEntryReply>>> CachedFileSystem::read_direct
     open.loaded = true;
     if (with_attributes) follow_walk(open);
   }
+  if (open.is_removed) co_return fail(Code::kNotFound);
   std::vector<DirectoryEntryReply> batch;
   const Name up = first_name(*open.node);
   const auto dot = [&](const char* name, NodeId id) {

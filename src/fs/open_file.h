@@ -45,6 +45,7 @@ struct CachedFileSystem::OpenDirectory {
   std::shared_ptr<Node> node;
   io::AsyncMutex reading;  // one reader at a time; guards the rest
   bool loaded = false;
+  bool is_removed = false;  // no name was left of it: nothing is shown, not even "."
   std::vector<catalog::ListingEntry> entries;
   std::vector<std::shared_ptr<Node>> listed_ahead;  // held, so that resolving finds them
   std::vector<std::shared_ptr<Node>> resolved;      // by entry, until given out

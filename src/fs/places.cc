@@ -132,12 +132,11 @@ io::Task<Result<void>> CachedFileSystem::learn_name(NamedNode lost, Error error)
   const uint64_t number = number_of(*lost.node);
   for (int attempt = 0; attempt < kMovedMax && !has_name(*lost.node); ++attempt) {
     if (!parent || number == 0) break;
-    io::Task<Result<std::vector<source::DirectoryEntry>>> listing =
-        list_at(parent, source::Wait::kForAnswer);
-    const Result<std::vector<source::DirectoryEntry>> listed = co_await std::move(listing);
+    io::Task<Result<source::Listing>> listing = list_at(parent, source::Wait::kForAnswer);
+    const Result<source::Listing> listed = co_await std::move(listing);
     if (!listed) break;
-    const auto entry = std::ranges::find(*listed, number, &source::DirectoryEntry::inode);
-    if (entry == listed->end()) break;
+    const auto entry = std::ranges::find(listed->entries, number, &source::DirectoryEntry::inode);
+    if (entry == listed->entries.end()) break;
     doubt({parent, entry->name});
     io::Task<Result<NodePtr>> resolving = resolve(parent, entry->name);
     if (!co_await std::move(resolving)) break;

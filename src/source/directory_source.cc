@@ -78,8 +78,8 @@ class DirectorySource final : public Source {
         CallKind::kReadLink, std::move(place),
         [root = root_](const At& at) { return operations::read_link(*root, at); });
   }
-  Outcome<std::vector<DirectoryEntry>> list(DirectoryPtr directory, Wait wait) override {
-    return call_at<std::vector<DirectoryEntry>>(
+  Outcome<Listing> list(DirectoryPtr directory, Wait wait) override {
+    return call_at<Listing>(
         CallKind::kList, itself(std::move(directory)),
         [root = root_](const At& at) { return operations::list(*root, at.directory); }, wait);
   }

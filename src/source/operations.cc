@@ -141,24 +141,30 @@ Result<std::string> read_link(const Root& root, const At& at) {
   return target;
 }
 
-Result<std::vector<DirectoryEntry>> list(const Root& root, int directory) {
+Result<Listing> list(const Root& root, int directory) {
   TRY_ASSIGN(UniqueFd opened, open_beneath(directory, "", O_RDONLY | O_DIRECTORY));
   const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(opened.get()), ::closedir);
   if (!stream) return fail_errno();
   opened.release();  // the stream's now
   const bool numbers_files = root.numbers_entries(::dirfd(stream.get()));
-  std::vector<DirectoryEntry> entries;
+  Listing listing;
+  bool shows_itself = false;
   while (true) {
     errno = 0;
     const struct dirent* entry = ::readdir(stream.get());
     if (entry == nullptr) break;
     const std::string_view name = entry->d_name;
+    shows_itself |= name == ".";
     if (name == "." || name == "..") continue;
-    entries.push_back({std::string(name), numbers_files ? entry->d_ino : 0,
-                       static_cast<uint32_t>(DTTOIF(entry->d_type))});
+    listing.entries.push_back({std::string(name), numbers_files ? entry->d_ino : 0,
+                               static_cast<uint32_t>(DTTOIF(entry->d_type))});
   }
   if (errno != 0) return fail_errno();
-  return entries;
+  // There are file systems that never list it.
+  struct stat stat = {};
+  listing.is_removed = !shows_itself && listing.entries.empty() &&
+                       ::fstat(::dirfd(stream.get()), &stat) == 0 && stat.st_nlink == 0;
+  return listing;
 }
 
 Result<void> sync_directory(int directory, bool data_only) {

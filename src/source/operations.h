@@ -42,7 +42,7 @@ Result<Attributes> set_attributes(const Root& root, int fd, const AttributeChang
 Result<Attributes> attributes(const Root& root, const At& at);
 Result<Attributes> set_attributes(const Root& root, const At& at, const AttributeChange& change);
 Result<std::string> read_link(const Root& root, const At& at);
-Result<std::vector<DirectoryEntry>> list(const Root& root, int directory);
+Result<Listing> list(const Root& root, int directory);
 Result<void> sync_directory(int directory, bool data_only);
 Result<struct statvfs> space(int directory);
 

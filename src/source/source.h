@@ -50,6 +50,12 @@ struct DirectoryEntry {
   uint32_t type = 0;  // S_IFMT bits; 0 when the source does not say
 };
 
+struct Listing {
+  std::vector<DirectoryEntry> entries;
+  // It has no name left, and shows nothing, not even itself.
+  bool is_removed = false;
+};
+
 // What setattr changes; absent members stay.
 struct AttributeChange {
   std::optional<uint32_t> permissions;  // mode & 07777
@@ -145,8 +151,7 @@ class Source {
   virtual Outcome<DirectoryPtr> open_directory(Place place) = 0;
   virtual Outcome<Attributes> attributes(Place place, Wait wait = Wait::kForAnswer) = 0;
   virtual Outcome<std::string> read_link(Place place) = 0;
-  virtual Outcome<std::vector<DirectoryEntry>> list(DirectoryPtr directory,
-                                                    Wait wait = Wait::kForAnswer) = 0;
+  virtual Outcome<Listing> list(DirectoryPtr directory, Wait wait = Wait::kForAnswer) = 0;
   virtual Outcome<Opened> open_file(Place place,
                                     int flags) = 0;  // O_RDONLY, O_RDWR, O_APPEND, O_TRUNC
   virtual Outcome<Opened> create_file(Place place, int flags, uint32_t mode, Caller caller) = 0;

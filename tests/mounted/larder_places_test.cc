@@ -2,6 +2,7 @@
 // one is done there and nowhere else, without an error that the source alone would not give.
 //
 // LARDER_TEST_OPERATIONS=N for more of them.
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <unistd.h>
@@ -11,6 +12,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <map>
+#include <memory>
+#include <set>
 #include <thread>
 
 #include "sources_fixture.h"
@@ -110,6 +113,24 @@ TEST_P(Places, RenamedOnTheMount) {
 TEST_P(Places, RenamedAtTheSource) {
   ASSERT_TRUE(mount());
   work_while_exchanged(source_->directory());
+}
+
+// Not even itself: a program that stands there is told that it is gone, as it is by the source.
+TEST_P(Places, ADirectoryRemovedAtTheSourceShowsNothing) {
+  ASSERT_TRUE(mount());
+  const Descriptor directory(at("Y/d/e"), O_RDONLY | O_DIRECTORY);
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(fdopendir(dup(directory.get())), closedir);
+  ASSERT_TRUE(stream);
+  const auto names = [&] {
+    std::set<std::string> found;
+    rewinddir(stream.get());
+    while (const dirent* entry = readdir(stream.get())) found.insert(entry->d_name);
+    return found;
+  };
+  EXPECT_EQ(names(), (std::set<std::string>{".", "..", "who"}));
+  std::filesystem::remove_all(real("Y/d/e"));
+  EXPECT_TRUE(in_time([&] { return names().empty(); })) << testing::PrintToString(names());
+  EXPECT_LT(openat(directory.get(), "new", O_CREAT | O_WRONLY, 0644), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Sources, Places, all_sources(), source_name);

@@ -680,16 +680,16 @@ source::Outcome<std::string> FakeSource::read_link(source::Place place) {
   });
 }
 
-source::Outcome<std::vector<source::DirectoryEntry>> FakeSource::list(
-    source::DirectoryPtr directory, source::Wait) {
-  using Entries = std::vector<source::DirectoryEntry>;
-  return call<Entries>(CallKind::kList, [directory]() UNDER_MUTEX -> Result<Entries> {
-    const InodePtr inode = spot({directory, {}}).directory;
-    Entries entries;
-    for (const auto& [name, child] : inode->children)
-      entries.push_back({name, child->attributes.inode, child->attributes.mode & S_IFMT});
-    return entries;
-  });
+source::Outcome<source::Listing> FakeSource::list(source::DirectoryPtr directory, source::Wait) {
+  return call<source::Listing>(
+      CallKind::kList, [directory]() UNDER_MUTEX -> Result<source::Listing> {
+        const InodePtr inode = spot({directory, {}}).directory;
+        source::Listing listing;
+        for (const auto& [name, child] : inode->children)
+          listing.entries.push_back(
+              {name, child->attributes.inode, child->attributes.mode & S_IFMT});
+        return listing;
+      });
 }
 
 source::Outcome<source::Opened> FakeSource::open_file(source::Place place, int flags) {

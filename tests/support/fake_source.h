@@ -109,8 +109,7 @@ class FakeSource final : public source::Source {
   Outcome<source::DirectoryPtr> open_directory(source::Place place) override;
   Outcome<Attributes> attributes(source::Place place, source::Wait wait) override;
   Outcome<std::string> read_link(source::Place place) override;
-  Outcome<std::vector<source::DirectoryEntry>> list(source::DirectoryPtr directory,
-                                                    source::Wait wait) override;
+  Outcome<source::Listing> list(source::DirectoryPtr directory, source::Wait wait) override;
   Outcome<source::Opened> open_file(source::Place place, int flags) override;
   Outcome<source::Opened> create_file(source::Place place, int flags, uint32_t mode,
                                       Caller caller) override;

@@ -294,16 +294,16 @@ TEST_P(FsPlaces, ADirectoryThatStaysOpenIsKeptThoughNothingWasDoneThere) {
   files().release_directory(*handle);
 }
 
-TEST_P(FsPlaces, WhatIsRemovedIsEmptyAndTakesNothing) {
+TEST_P(FsPlaces, WhatIsRemovedShowsAndTakesNothing) {
   mount_with(64);
   source_.mkdir("gone");
   const KernelId gone = walk("gone").id;
   const auto handle = fs_->run(files().open_directory(gone), gone);
   ASSERT_TRUE(handle);
   ASSERT_TRUE(fs_->run(files().remove_directory(kRoot, "gone")));
-  const auto batch = fs_->run(files().read_directory(*handle, 2, 500, false), gone);
-  ASSERT_TRUE(batch);
-  EXPECT_TRUE(batch->empty());
+  const auto batch = fs_->run(files().read_directory(*handle, 0, 500, false), gone);
+  ASSERT_FALSE(batch);  // not even "."
+  EXPECT_TRUE(batch.error().is(Code::kNotFound));
   files().release_directory(*handle);
   const auto made = fs_->run(files().create(gone, "new", 0644, O_RDWR, kCaller), gone);
   ASSERT_FALSE(made);

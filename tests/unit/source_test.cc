@@ -148,13 +148,13 @@ TEST_F(SourceOperations, ListsNamesInodesAndTypes) {
   const auto many = run(source_->list(directory_at("d")));
   ASSERT_TRUE(many);
   std::set<std::string> names;
-  for (const DirectoryEntry& entry : *many) names.insert(entry.name);
-  EXPECT_EQ(many->size(), kEntries);
+  for (const DirectoryEntry& entry : many->entries) names.insert(entry.name);
+  EXPECT_EQ(many->entries.size(), kEntries);
   EXPECT_EQ(names.size(), kEntries);
   const auto few = run(source_->list(directory_at("")));
   ASSERT_TRUE(few);
-  EXPECT_EQ(few->size(), 3u);
-  for (const DirectoryEntry& entry : *few) {
+  EXPECT_EQ(few->entries.size(), 3u);
+  for (const DirectoryEntry& entry : few->entries) {
     const struct stat expected = lstat_of(entry.name);
     EXPECT_EQ(entry.inode, expected.st_ino);
     if (entry.type != 0) {
@@ -405,7 +405,7 @@ TEST_F(SourceOperations, WalksPathsBeyondPathMax) {
   }
   EXPECT_EQ(run(source_->attributes(at(file)))->size_bytes, 4u);
   EXPECT_TRUE(run(source_->open_file(at(file), O_RDONLY)));
-  EXPECT_EQ(run(source_->list(directory_at(path)))->size(), 1u);
+  EXPECT_EQ(run(source_->list(directory_at(path)))->entries.size(), 1u);
   ASSERT_TRUE(run(source_->rename(at(file), at(path + "/g"), 0)));
   ASSERT_TRUE(run(source_->rename(at(path + "/g"), at("top"), 0)));
   EXPECT_EQ(read_file(root() / "top"), "deep");
@@ -428,6 +428,19 @@ TEST_F(SourceOperations, TakesNamesOfAllLengths) {
             code_of(ENAMETOOLONG));
 }
 
+TEST_F(SourceOperations, AnEmptyDirectoryIsNotARemovedOne) {
+  fs::create_directory(root() / "d");
+  const DirectoryPtr directory = directory_at("d");
+  const auto listed = [&] { return run(source_->list(directory)); };
+  EXPECT_TRUE(listed()->entries.empty());
+  EXPECT_FALSE(listed()->is_removed);
+  fs::remove(root() / "d");
+  const auto removed = listed();
+  ASSERT_TRUE(removed) << removed.error().message();
+  EXPECT_TRUE(removed->entries.empty());
+  EXPECT_TRUE(removed->is_removed);
+}
+
 TEST_F(SourceOperations, ADirectoryIsTheSameWhereverItIsMoved) {
   fs::create_directories(root() / "a/d");
   fs::create_directories(root() / "b/d");
@@ -437,7 +450,7 @@ TEST_F(SourceOperations, ADirectoryIsTheSameWhereverItIsMoved) {
   fs::rename(root() / "b", root() / "a");
   ASSERT_TRUE(run(source_->make_directory({directory, "made"}, 0755, self())));
   EXPECT_TRUE(fs::exists(root() / "c/d/made"));
-  EXPECT_EQ(run(source_->list(directory))->size(), 1U);
+  EXPECT_EQ(run(source_->list(directory))->entries.size(), 1U);
   // By its names it is another now.
   Place place = at("a/d");
   place.number = directory->number();
