@@ -275,7 +275,7 @@ class CachedFileSystem final : public FileSystem {
                                       pid_t opener);
   NodePtr adopt(const NodePtr& parent, const std::string& name, const Attributes& attributes,
                 uint64_t asked_at);
-  bool is_again(Node& node, const Name& name, const Attributes& attributes) const;
+  bool is_again(Node& node, const Name& name, const Attributes& attributes);
   NodePtr identify(const NodePtr& parent, const std::string& name, const Attributes& attributes);
   void add_name(const NodePtr& node, const NodePtr& parent, std::string_view name);
   // Those that change names in the directory; null: all.
@@ -455,6 +455,7 @@ class CachedFileSystem final : public FileSystem {
   // What is open for this long is opened at the source, too, if it is not yet.
   static constexpr Nanos kKeepOpenAfter = std::chrono::milliseconds(20);
   static io::Task<void> keep_directory(std::weak_ptr<Node> opened_node);
+  io::Task<void> hold_directory(NodePtr node);
   void note_directory_handle(const NodePtr& node);
   bool sends_away(Node& node);
   io::Task<Result<void>> load_listing(OpenDirectory* open);

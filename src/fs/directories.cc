@@ -34,6 +34,12 @@ io::Task<Result<uint64_t>> CachedFileSystem::open_directory(KernelId id) {
     if (!refreshed && !is_outage(refreshed.error()))
       co_return fail(disproved(Asked::kUse, refreshed.error(), {first_name(*node)}));
     if (refreshed && !by_name && sends_away(*node)) co_return fail(Code::kStale, "moved outside");
+    // What its name leads to later cannot be told from it there.
+    if (refreshed && coherence_.revalidate_at_open &&
+        source_.inode_numbers() == source::InodeNumbers::kUnreliable) {
+      io::Task<void> opening = hold_directory(node);
+      co_await std::move(opening);
+    }
   }
   note_directory_handle(node);
   auto open = std::make_unique<OpenDirectory>();
@@ -65,7 +71,12 @@ io::Task<void> CachedFileSystem::keep_directory(std::weak_ptr<Node> opened_node)
     node->children().is_kept_soon = false;
     if (node->children().handles == 0 || node->deleted_) co_return;
   }
-  io::Task<Result<source::DirectoryPtr>> opening = node->fs_.directory_at(node);
+  io::Task<void> opening = node->fs_.hold_directory(node);
+  co_await std::move(opening);
+}
+
+io::Task<void> CachedFileSystem::hold_directory(NodePtr node) {
+  io::Task<Result<source::DirectoryPtr>> opening = directory_at(std::move(node));
   const auto opened = co_await std::move(opening);
   if (!opened) log::debug("an open directory has no descriptor: {}", opened.error().message());
 }

@@ -262,8 +262,12 @@ bool CachedFileSystem::same_file(Node& node, const Attributes& attributes) const
 
 // Whether the node's file is still what its name leads to.  Where inode numbers may be given to
 // other files, one of several names may have been given to another file alone.
-bool CachedFileSystem::is_again(Node& node, const Name& name, const Attributes& attributes) const {
+bool CachedFileSystem::is_again(Node& node, const Name& name, const Attributes& attributes) {
   if (!same_file(node, attributes)) return false;
+  // A directory keeps its number while it is open, also where numbers say nothing of what is not.
+  if (const auto open = directories_.find(node.id());
+      open && open->number() != 0 && open->number() != attributes.inode)
+    return false;
   {
     MutexLock lock(node.mutex_);
     if (node.deleted_) return false;  // open still, while its inode's number is used again

@@ -48,6 +48,23 @@ class Places : public OverSources {
     }
   }
   void work_while_exchanged(const std::string& in);
+  // Others come to the same files by path; which ones they find is a matter of the moment.
+  void look_up_by_path(const std::atomic<bool>& go) const;
+  // What two programs that have the directories open find there, once all is quiet.
+  void expect_directories_kept(const std::array<Descriptor, 2>& directories,
+                               const std::array<ino_t, 2>& numbers) const;
+  static ino_t number_of(const Descriptor& file) {
+    struct stat status = {};
+    EXPECT_EQ(fstat(file.get(), &status), 0) << strerror(errno);
+    return status.st_ino;
+  }
+  static std::set<std::string> names_in(const std::string& directory) {
+    std::set<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(directory))
+      if (!entry.path().filename().string().starts_with(".fuse_hidden"))
+        names.insert(entry.path().filename());
+    return names;
+  }
 
   std::map<std::string, int> errors_;
   void note(const std::string& what, bool good) {
@@ -55,11 +72,47 @@ class Places : public OverSources {
   }
 };
 
+void Places::look_up_by_path(const std::atomic<bool>& go) const {
+  while (go) {
+    for (const char* const name : {"Y", "Z"}) {
+      const FileContent who = read_file(at(std::string(name) + "/d/e/who"));
+      if (who.error == 0) {
+        EXPECT_TRUE(who.data == "Y" || who.data == "Z") << who.data;
+      } else {
+        // Exchanged in three steps, or by others: for a moment there is no such directory, or the
+        // kernel cannot take over where it is now (docs/SEMANTICS.md).
+        EXPECT_TRUE(who.error == ENOENT || who.error == ESTALE) << strerror(who.error);
+      }
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+void Places::expect_directories_kept(const std::array<Descriptor, 2>& directories,
+                                     const std::array<ino_t, 2>& numbers) const {
+  for (size_t which = 0; which < 2; ++which) {
+    const std::string owner(1, "YZ"[which]);
+    EXPECT_EQ(number_of(directories[which]), numbers[which]);
+    const std::string name = read_file(real("Y/d/e/who")).data == owner ? "Y" : "Z";
+    const std::string open = "/proc/self/fd/" + std::to_string(directories[which].get());
+    const auto is_same = [&] { return names_in(open) == names_in(real(name + "/d/e")); };
+    EXPECT_TRUE(in_time(is_same)) << testing::PrintToString(names_in(open));
+    if (GetParam() == SourceKind::kSshfs) continue;  // found anew: its numbers say nothing
+    struct stat status = {};
+    const auto is_by_path = [&] {
+      return stat(at(name + "/d/e").c_str(), &status) == 0 && status.st_ino == numbers[which];
+    };
+    EXPECT_TRUE(in_time(is_by_path)) << name << ": " << status.st_ino << ", " << numbers[which];
+  }
+}
+
 void Places::work_while_exchanged(const std::string& in) {
   const std::array<std::string, 2> names = {"Y", "Z"};
   const std::array<Descriptor, 2> directories = {Descriptor(at("Y/d/e"), O_RDONLY),
                                                  Descriptor(at("Z/d/e"), O_RDONLY)};
+  const std::array<ino_t, 2> numbers = {number_of(directories[0]), number_of(directories[1])};
   std::atomic<bool> go{true};
+  std::thread by_path([&] { look_up_by_path(go); });
   std::thread mover([&] {
     while (go) {
       exchange(in);
@@ -89,6 +142,7 @@ void Places::work_while_exchanged(const std::string& in) {
   }
   go = false;
   mover.join();
+  by_path.join();
   for (const auto& [what, count] : errors_) ADD_FAILURE() << count << " x " << what;
   for (const std::string& name : names) {
     const std::string directory = real(name) + "/d/e";
@@ -103,6 +157,7 @@ void Places::work_while_exchanged(const std::string& in) {
     }
     EXPECT_EQ(kept, static_cast<size_t>((rounds + 3) / 4));
   }
+  expect_directories_kept(directories, numbers);
 }
 
 TEST_P(Places, RenamedOnTheMount) {
