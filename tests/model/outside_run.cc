@@ -136,7 +136,7 @@ class Runner {
   std::string do_to_both(const Operation& operation) {
     const Action action = twin_.plan(operation, version_);
     const bool is_new = !twin_.exists(operation.path);
-    if (!operation.outside && is_directory_move(operation.kind)) look_first(action);
+    if (!operation.outside && renames(operation.kind)) look_first(action);
     const Outcome expected = twin_.apply(action, operation.outside, version_);
     Outcome got = (operation.outside ? behind_ : *place_).apply(action);
     if (is_look(operation.kind))
@@ -204,6 +204,11 @@ class Runner {
     for (uint32_t slot = 0; slot < kFileSlots; ++slot)
       if (place_->file(slot) >= 0) ::fstat(place_->file(slot), &ignored);
     std::this_thread::sleep_for(kJustNow);
+  }
+
+  static bool renames(Kind kind) {
+    return is_directory_move(kind) || kind == Kind::kRename || kind == Kind::kExchange ||
+           kind == Kind::kReplace || kind == Kind::kSymlink;
   }
 
   // As mv(1) does.  The kernel cannot find out during a rename that a directory is elsewhere.
