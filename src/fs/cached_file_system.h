@@ -335,6 +335,9 @@ class CachedFileSystem final : public FileSystem {
   bool hold_back_growth(Node& node, uint64_t old_size_bytes) REQUIRES(node.mutex_);
   void drop_pages(Node& node, KernelId id);
   void pages_dropped(KernelId id);
+  io::Task<void> await_shown(NodePtr node, KernelId id);
+  static bool is_read_elsewhere(Node& node, uint64_t epoch);
+  io::Task<void> await_others_dropped(NodePtr node, uint64_t epoch);
   bool is_cut_for_kernel(Node& node, const cache::CachedFile& file, uint64_t new_size_bytes);
   void invalidate_kernel_attributes(Node& node);
   // Of these inodes of the node, at once or, while the kernel must learn nothing of the file,

@@ -203,6 +203,11 @@ io::Task<Result<size_t>> CachedFileSystem::write(uint64_t handle, buffer::Buffer
   if (!written) co_return fail(written.error());
   io::Task<void> showing = show_to_parted(node, *written, *written + length);
   co_await std::move(showing);
+  changing.unlock();
+  if (is_read_elsewhere(*node, open.epoch)) {
+    io::Task<void> dropping = await_others_dropped(node, open.epoch);
+    co_await std::move(dropping);
+  }
   co_return length;
 }
 
@@ -312,6 +317,9 @@ io::Task<Result<void>> CachedFileSystem::allocate(uint64_t handle, int mode, uin
   look_after_change(*node);
   io::Task<void> showing = show_to_parted(node, offset, UINT64_MAX);
   co_await std::move(showing);
+  changing.unlock();
+  io::Task<void> dropping = await_others_dropped(node, open.epoch);
+  co_await std::move(dropping);
   co_return allocated;
 }
 
@@ -364,6 +372,9 @@ io::Task<Result<size_t>> CachedFileSystem::copy_range(uint64_t handle, uint64_t 
   look_after_change(*node);
   io::Task<void> showing = show_to_parted(node, to_offset, UINT64_MAX);
   co_await std::move(showing);
+  changing.unlock();
+  io::Task<void> dropping = await_others_dropped(node, to.epoch);
+  co_await std::move(dropping);
   co_return copied;
 }
 
@@ -463,6 +474,11 @@ io::Task<Result<AttributesReply>> CachedFileSystem::set_attributes(KernelId id,
   apply(*node, *set, changes().tick());
   // The kernel may not be waiting for this answer, but for that of a change that comes after it.
   if (change.cleared_permissions != 0) kernel_->invalidate_attributes(id);
+  if (new_size && is_read_elsewhere(*node, id.epoch())) {
+    changing.unlock();
+    io::Task<void> dropping = await_others_dropped(node, id.epoch());
+    co_await std::move(dropping);
+  }
   const NodeReply reply = describe(*node);
   co_return AttributesReply{reply.attributes, reply.attributes_ttl};
 }

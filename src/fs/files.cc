@@ -96,6 +96,8 @@ io::Task<Result<OpenReply>> CachedFileSystem::try_open(NodePtr node, Opening ope
     co_await std::move(looking);
     io::Task<void> awaiting = await_growth(node);
     co_await std::move(awaiting);
+    io::Task<void> showing = await_shown(node, opening.id);
+    co_await std::move(showing);
   }
   opening.incarnation = node->file().incarnation();
   io::AsyncMutex::Guard deciding = co_await node->opening().lock();

@@ -16,6 +16,17 @@ namespace {
 // The kernel's pages go when what it asks again after a cut has been answered (fs/cut_files.h); but
 // not so late that others notice.
 constexpr int kPagesPausesMax = 3;
+// A drop takes less than a millisecond, but it waits for a write that holds one of the pages; and
+// that one may wait for this.
+constexpr Nanos kDropAwaitedMax = std::chrono::milliseconds(100);
+// Unless pages that were refused are asked for again, it takes one pause.
+constexpr Nanos kShownPause = std::chrono::milliseconds(1);
+constexpr int kShownPausesMax = 1000;
+
+io::Task<void> give_up_later(io::Completion<bool> dropped) {
+  co_await io::Reactor::current()->sleep(kDropAwaitedMax);
+  dropped.set(false);
+}
 
 }  // namespace
 
@@ -48,6 +59,43 @@ void CachedFileSystem::invalidate_kernel(Node& node, std::optional<uint64_t> exc
   if (is_cut && !known.empty())
     return home(KernelId{node.id().value}).spawn(drop_pages_task(this, node.shared_from_this()));
   for (const KernelId id : known) drop_pages(node, id);
+}
+
+// Who opens the file by this kernel inode finds all of it.
+io::Task<void> CachedFileSystem::await_shown(NodePtr node, KernelId id) {
+  const auto is_held_back = [&] {
+    MutexLock lock(node->mutex_);
+    const KernelInode* const inode = node->find_kernel_inode(id.epoch());
+    return inode != nullptr && inode->held_back;
+  };
+  for (int left = kShownPausesMax; left > 0 && is_held_back(); --left)
+    co_await io::Reactor::current()->sleep(kShownPause);
+}
+
+bool CachedFileSystem::is_read_elsewhere(Node& node, uint64_t epoch) {
+  MutexLock lock(node.mutex_);
+  return std::ranges::any_of(node.kernel_inodes_, [&](const KernelInode& inode) {
+    return inode.epoch != epoch && inode.cached_opens > 0;
+  });
+}
+
+// Who has the file open by another of its kernel inodes reads what was changed by this one as soon
+// as the change is answered.  Not to be awaited with changing() held: pages that are being read are
+// waited for.
+io::Task<void> CachedFileSystem::await_others_dropped(NodePtr node, uint64_t epoch) {
+  std::vector<KernelId> others;
+  {
+    MutexLock lock(node->mutex_);
+    for (const KernelInode& inode : node->kernel_inodes_)
+      if (inode.epoch != epoch && inode.cached_opens > 0)
+        others.push_back(KernelId::make(node->id().value, inode.epoch));
+  }
+  for (const KernelId id : others) {
+    const io::Completion<bool> dropped;
+    kernel_->invalidate_node(id, [dropped] { dropped.set(true); });
+    io::Reactor::current()->spawn(give_up_later(dropped));
+    co_await dropped;
+  }
 }
 
 void CachedFileSystem::drop_pages(Node& node, KernelId id) {

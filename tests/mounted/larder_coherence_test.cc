@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <set>
@@ -19,6 +20,12 @@ struct Way {
   const char* name;
   bool plain = false;  // over the local directory itself, where inode numbers are stable
 };
+
+size_t first_difference(const std::string& some, const std::string& others) {
+  const auto [first, second] =
+      std::mismatch(some.begin(), some.end(), others.begin(), others.end());
+  return static_cast<size_t>(first - some.begin());
+}
 
 class Coherence : public LarderTest, public testing::WithParamInterface<Way> {
  protected:
@@ -79,7 +86,9 @@ TEST_P(Coherence, EachOpenAfterAChangeReadsItWholeWhileOthersUseTheFile) {
     const FileContent got = read_file(at("file"));
     EXPECT_EQ(got.error, 0) << i;
     EXPECT_EQ(got.data.size(), data.size()) << i;
-    EXPECT_TRUE(got.data == data) << i;
+    const size_t first = first_difference(got.data, data);
+    EXPECT_TRUE(got.data == data) << i << ": from " << first << " on "
+                                  << testing::PrintToString(got.data.substr(first, 32));
     EXPECT_EQ(std::filesystem::file_size(at("file")), data.size()) << i;
   }
   stop.store(true);

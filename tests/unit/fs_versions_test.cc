@@ -410,6 +410,41 @@ TEST_F(FsTest, ARefusalWaitsWhileTheKernelIsTold) {
   release(reader);
 }
 
+// Who has it open since before others changed it reads by another kernel inode.
+TEST_F(FsTest, AWriteIsAnsweredWhenOtherReadersPagesAreGone) {
+  source_.put("file", "first");
+  mount();
+  let_ttl_pass();
+  const KernelId id = lookup(kRoot, "file").id;
+  const OpenReply reader = open(id);
+  EXPECT_EQ(read(reader), "first");
+  source_.overwrite("file", 0, "other");
+  let_ttl_pass();
+  const KernelId fresh = lookup(kRoot, "file").id;
+  ASSERT_FALSE(fresh == id);
+  const OpenReply writer = open(fresh, O_RDWR);
+  kernel().take_invalidated_nodes();
+  kernel().hold_pages();
+  const auto start = std::chrono::steady_clock::now();
+  auto writing = fs_->start(
+      fresh, files().write(writer.handle, testing::buffer_of(fs_->stack.pool, "third"), 0, O_RDWR));
+  const bool is_early =
+      writing.wait_for(std::chrono::milliseconds(10)) == std::future_status::ready;
+  // But not for long: a page may be held by a write that waits for this one.
+  const auto passed = std::chrono::steady_clock::now() - start;
+  if (passed < std::chrono::milliseconds(50)) {
+    EXPECT_FALSE(is_early);
+  }
+  EXPECT_TRUE(writing.get());
+  const std::vector<KernelId> dropped = kernel().take_invalidated_nodes();
+  EXPECT_NE(std::ranges::find(dropped, id), dropped.end());
+  EXPECT_EQ(std::ranges::find(dropped, fresh), dropped.end());
+  kernel().let_pages_go();
+  EXPECT_EQ(read(reader), "third");
+  release(writer);
+  release(reader);
+}
+
 TEST_F(FsTest, GrowthByAWriterIsShownAtOnce) {
   source_.put("file", "first");
   mount();
