@@ -445,7 +445,7 @@ io::Task<Result<Attributes>> CachedFileSystem::ask_attributes(NodePtr node, sour
     for (const auto& renamed : renames_under_way(nullptr)) co_await *renamed;
     const Name now = first_name(*node);
     if (now.parent != name.parent || now.name != name.name) continue;
-    if (!found && forget_name(*node, name)) continue;
+    if (forget_name(*node, name)) continue;
     if (!directories_.find(node->id())) co_return attributes;
     // A directory that was moved at the source: it is asked itself.
     doubt(name);

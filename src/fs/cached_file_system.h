@@ -42,6 +42,7 @@
 #include "fs/node.h"
 #include "fs/node_table.h"
 #include "fs/open_mode.h"
+#include "fs/open_numbers.h"
 #include "fs/open_watch.h"
 #include "fs/same_file.h"
 #include "fs/sent_back.h"
@@ -266,6 +267,7 @@ class CachedFileSystem final : public FileSystem {
   uint64_t number_locked(const Node& node) const REQUIRES(node.mutex_);
   bool is_found_by_number(const Attributes& attributes) const;
   NodePtr find_moved(const Attributes& attributes);
+  NodePtr find_renamed(const Attributes& attributes);
 
   // names
   std::optional<NodeId> known_child(Node& parent, std::string_view name);
@@ -513,6 +515,7 @@ class CachedFileSystem final : public FileSystem {
   SentBack sent_back_;
   OpenWatch watch_;
   CutFiles cut_files_;
+  OpenNumbers open_numbers_;
   mutable SharedMutex tree_mutex_;  // guards all nodes' names_
   NodePtr root_;
   std::atomic<size_t> listings_ahead_{0};  // under way

@@ -366,7 +366,7 @@ Result<void> CachedFileSystem::decide_pinned(Node& node, Opening& opening,
 }
 
 void CachedFileSystem::note_handle(Node& node, KernelInode& inode, const Opening& opening) {
-  ++node.handles_;
+  if (node.handles_++ == 0) open_numbers_.add(node.id(), number_locked(node));
   inode.incarnation = opening.incarnation;
   node.note_use(env_.clock.wall());
 }
@@ -458,6 +458,7 @@ bool CachedFileSystem::close_inode(Node& node, const OpenFile& open) {
     CHECK(node.handles_ > 0);
     last = --node.handles_ == 0;
     if (last) node.note_no_handles();
+    if (last) open_numbers_.remove(node.id());
   }
   if (backing_id != 0) kernel_->close_backing(backing_id);
   if (open.in_passthrough()) open.file.unpin(open.generation);

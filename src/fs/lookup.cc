@@ -288,6 +288,11 @@ bool CachedFileSystem::is_again(Node& node, const Name& name, const Attributes& 
 CachedFileSystem::NodePtr CachedFileSystem::identify(const NodePtr& parent, const std::string& name,
                                                      const Attributes& attributes) {
   if (NodePtr moved = find_moved(attributes)) return moved;
+  if (NodePtr renamed = find_renamed(attributes)) {
+    const auto id = known_child(*parent, name);
+    if (id && *id != renamed->id()) drop_name(parent, name);
+    return renamed;
+  }
   std::optional<NodeId> numbered;
   if (const auto id = known_child(*parent, name)) {
     NodePtr node = load(*id);
@@ -376,6 +381,17 @@ CachedFileSystem::NodePtr CachedFileSystem::find_moved(const Attributes& attribu
   if (!node) return nullptr;
   MutexLock lock(node->mutex_);
   return node->deleted_ || !S_ISDIR(node->attributes_.mode) ? nullptr : node;
+}
+
+// Likewise a file that larder has open: no other gets its number as long as that lasts.
+CachedFileSystem::NodePtr CachedFileSystem::find_renamed(const Attributes& attributes) {
+  if (!S_ISREG(attributes.mode) || attributes.inode == 0) return nullptr;
+  const auto id = open_numbers_.node_of(attributes.inode);
+  NodePtr node = id ? load(*id) : nullptr;
+  if (!node || !held_source(*node)) return nullptr;
+  MutexLock lock(node->mutex_);
+  const bool is_it = number_locked(*node) == attributes.inode;
+  return is_it && !node->deleted_ && node->handles_ > 0 ? node : nullptr;
 }
 
 io::Task<Result<std::string>> CachedFileSystem::read_link(KernelId id) {

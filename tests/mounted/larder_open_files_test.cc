@@ -1,5 +1,6 @@
 // An open file is that file, whatever its name leads to by now: the program beside which each is
 // to be seen does the same on the source itself.
+#include <fmt/format.h>
 #include <linux/aio_abi.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -7,6 +8,7 @@
 #include <sys/xattr.h>
 
 #include <atomic>
+#include <filesystem>
 #include <thread>
 #include <tuple>
 
@@ -226,6 +228,43 @@ TEST_P(OverSources, ALockOfAReplacedFileIsOfThatFile) {
     EXPECT_EQ(lock(third), 0);
     EXPECT_EQ(lock(fourth), EAGAIN);
   }
+}
+
+// What is written to it by one name is read by the other at once, and neither is taken for a change
+// made elsewhere.
+TEST_P(OverSources, AFileThatOthersRenameIsTheSameFile) {
+  if (!tells_files_apart()) GTEST_SKIP() << "its numbers say nothing";
+  put("file", std::string(10'000, 'a'));
+  put("other", "in the way");
+  std::filesystem::create_directory(real("directory"));
+  ASSERT_TRUE(mount());
+  const Descriptor first(at("file"), O_RDWR);
+  ASSERT_TRUE(first.valid());
+  EXPECT_EQ(read_file(at("other")).data, "in the way");
+  for (const char* const name : {"other", "directory/file"}) {
+    std::filesystem::rename(std::string(name) == "other" ? real("file") : real("other"),
+                            real(name));
+    struct stat held = {}, named = {};
+    ASSERT_EQ(fstat(first.get(), &held), 0);
+    EXPECT_TRUE(in_time([&] {
+      return stat(at(name).c_str(), &named) == 0 && named.st_ino == held.st_ino;
+    })) << name;
+    const Descriptor second(at(name), O_RDWR);
+    ASSERT_TRUE(second.valid()) << name;
+    EXPECT_EQ(read_at(second.get(), 0, 20'000).data.size(), 10'000U);
+    for (int round = 0; round < 20; ++round) {
+      const std::string line = fmt::format("{} {}", name, round);
+      const bool by_first = round % 2 == 0;
+      const int writer = by_first ? first.get() : second.get();
+      ASSERT_EQ(pwrite(writer, line.data(), line.size(), 100 * round),
+                static_cast<ssize_t>(line.size()));
+      EXPECT_EQ(read_at((by_first ? second : first).get(), 100 * round, line.size()).data, line);
+      EXPECT_EQ(read_file(at(name)).data.substr(100 * round, line.size()), line);
+    }
+  }
+  EXPECT_TRUE(in_time([&] { return access(at("file").c_str(), F_OK) != 0; }));
+  EXPECT_TRUE(in_time([&] { return access(at("other").c_str(), F_OK) != 0; }));
+  EXPECT_EQ(read_file(at("directory/file")), read_file(real("directory/file")));
 }
 
 // The kernel drops its pages before it sends such a write and not when it is answered: what the
