@@ -383,8 +383,9 @@ Result<OpenReply> CachedFileSystem::finish_open(const NodePtr& node, Opening& op
   if (!opening.incarnation) opening.incarnation = file.incarnation();
   TRY_ASSIGN(Decision decision, decide_mode(node, file, opening));
   // The best that can be done for who cannot be sent back: the kernel asks again when it needs to
-  // know the size.
-  if (decision.stale) invalidate_attributes(*node, {opening.id});
+  // know the size.  So it does of a file that was cut just now, which it may hear of later.
+  if (decision.stale || cut_files_.contains(node->id(), now()))
+    invalidate_attributes(*node, {opening.id});
   auto open = std::make_unique<OpenFile>(node, file);
   open->epoch = opening.id.epoch();
   open->flags = opening.flags;

@@ -46,6 +46,7 @@ bool CachedFileSystem::hold_back_growth(Node& node, uint64_t old_size_bytes) {
 void CachedFileSystem::invalidate_kernel(Node& node, std::optional<uint64_t> except_epoch,
                                          bool is_cut) {
   std::vector<KernelId> known;
+  std::vector<KernelId> in_passthrough;  // goes on being opened, and has a size only
   {
     MutexLock lock(node.mutex_);
     if (!except_epoch) ++node.content_version_;
@@ -53,22 +54,27 @@ void CachedFileSystem::invalidate_kernel(Node& node, std::optional<uint64_t> exc
       if (inode.epoch == except_epoch) continue;
       inode.version = 0;
       if (!node.is_stale(inode)) inode.version = node.content_version_;  // it has no pages
-      if (inode.lookups > 0) known.push_back(KernelId::make(node.id().value, inode.epoch));
+      const KernelId id = KernelId::make(node.id().value, inode.epoch);
+      if (inode.lookups > 0) known.push_back(id);
+      if (inode.passthrough_opens > 0) in_passthrough.push_back(id);
     }
   }
+  invalidate_attributes(node, in_passthrough);
   if (is_cut && !known.empty())
     return home(KernelId{node.id().value}).spawn(drop_pages_task(this, node.shared_from_this()));
   for (const KernelId id : known) drop_pages(node, id);
 }
 
-// Who opens the file by this kernel inode finds all of it.
+// Who opens the file by this kernel inode finds all of it.  The inode may know an older size, which
+// the kernel can be made to forget only while nothing is asked again (invalidate_attributes).
 io::Task<void> CachedFileSystem::await_shown(NodePtr node, KernelId id) {
-  const auto is_held_back = [&] {
+  const auto is_hidden = [&] {
+    if (cut_files_.awaits_retry(node->id(), now())) return true;
     MutexLock lock(node->mutex_);
     const KernelInode* const inode = node->find_kernel_inode(id.epoch());
     return inode != nullptr && inode->held_back;
   };
-  for (int left = kShownPausesMax; left > 0 && is_held_back(); --left)
+  for (int left = kShownPausesMax; left > 0 && is_hidden(); --left)
     co_await io::Reactor::current()->sleep(kShownPause);
 }
 
