@@ -359,12 +359,19 @@ TEST_F(FsTest, APageOfACutFileThatWasWrittenInPartIsAnsweredAtOnce) {
   }
 }
 
+class FsPages : public FsTest {
+ protected:
+  KernelId mount_file(const std::string& content) {
+    source_.put("file", content);
+    mount();
+    let_ttl_pass();
+    return lookup(kRoot, "file").id;
+  }
+};
+
 // The kernel's page of the old end has zeros behind it.
-TEST_F(FsTest, GrowthIsShownOnceTheOldPagesAreGone) {
-  source_.put("file", "first");
-  mount();
-  let_ttl_pass();
-  const KernelId id = lookup(kRoot, "file").id;
+TEST_F(FsPages, GrowthIsShownOnceTheOldPagesAreGone) {
+  const KernelId id = mount_file("first");
   const OpenReply reader = open(id);
   EXPECT_EQ(read(reader), "first");
   kernel().hold_pages();
@@ -411,11 +418,8 @@ TEST_F(FsTest, ARefusalWaitsWhileTheKernelIsTold) {
 }
 
 // Who has it open since before others changed it reads by another kernel inode.
-TEST_F(FsTest, AWriteIsAnsweredWhenOtherReadersPagesAreGone) {
-  source_.put("file", "first");
-  mount();
-  let_ttl_pass();
-  const KernelId id = lookup(kRoot, "file").id;
+TEST_F(FsPages, AWriteIsAnsweredWhenOtherReadersPagesAreGone) {
+  const KernelId id = mount_file("first");
   const OpenReply reader = open(id);
   EXPECT_EQ(read(reader), "first");
   source_.overwrite("file", 0, "other");
@@ -445,11 +449,8 @@ TEST_F(FsTest, AWriteIsAnsweredWhenOtherReadersPagesAreGone) {
   release(reader);
 }
 
-TEST_F(FsTest, GrowthByAWriterIsShownAtOnce) {
-  source_.put("file", "first");
-  mount();
-  let_ttl_pass();
-  const KernelId id = lookup(kRoot, "file").id;
+TEST_F(FsPages, GrowthByAWriterIsShownAtOnce) {
+  const KernelId id = mount_file("first");
   const OpenReply writer = open(id, O_RDWR);
   kernel().hold_pages();
   ASSERT_TRUE(write(writer, " and more", 5));
