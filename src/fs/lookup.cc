@@ -265,7 +265,7 @@ bool CachedFileSystem::same_file(Node& node, const Attributes& attributes) const
 bool CachedFileSystem::is_again(Node& node, const Name& name, const Attributes& attributes) {
   if (!same_file(node, attributes)) return false;
   // A directory keeps its number while it is open, also where numbers say nothing of what is not.
-  if (const auto open = directories_.find(node.id());
+  if (const auto open = S_ISDIR(attributes.mode) ? directories_.find(node.id()) : nullptr;
       open && open->number() != 0 && open->number() != attributes.inode)
     return false;
   {
@@ -350,10 +350,6 @@ CachedFileSystem::NodePtr CachedFileSystem::adopt(const NodePtr& parent, const s
     }
   }
   add_name(node, parent, name);
-  // On a source whose numbers are not stable the node may be another directory from now on.
-  if (const auto open = directories_.find(node->id());
-      open && open->number() != 0 && open->number() != attributes.inode)
-    directories_.remove(node->id());
   apply(*node, attributes, asked_at);
   remember_child(*parent, name, node->id(), coherence_.attributes_ttl, asked_at);
   catalog::Batch batch;

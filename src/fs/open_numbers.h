@@ -4,8 +4,8 @@
 // that file, and what is written to it by one name is read by the other.
 //
 // Invariants: by_number_ has the first node that was added with a number, until that is removed;
-// each node in it is in by_node_ with that number.  There are as many as regular files are open
-// here.  Thread-safe; a leaf among the locks.
+// each node in it is in by_node_ with that number.  There are at most as many as regular files are
+// open here.  Thread-safe; a leaf among the locks.
 #pragma once
 
 #include <atomic>

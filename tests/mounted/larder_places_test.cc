@@ -49,7 +49,7 @@ class Places : public OverSources {
   }
   void work_while_exchanged(const std::string& in);
   // Others come to the same files by path; which ones they find is a matter of the moment.
-  void look_up_by_path(const std::atomic<bool>& go) const;
+  void look_up_by_path(const std::atomic<bool>& go, bool always_there) const;
   // What two programs that have the directories open find there, once all is quiet.
   void expect_directories_kept(const std::array<Descriptor, 2>& directories,
                                const std::array<ino_t, 2>& numbers) const;
@@ -72,7 +72,7 @@ class Places : public OverSources {
   }
 };
 
-void Places::look_up_by_path(const std::atomic<bool>& go) const {
+void Places::look_up_by_path(const std::atomic<bool>& go, bool always_there) const {
   while (go) {
     for (const char* const name : {"Y", "Z"}) {
       const FileContent who = read_file(at(std::string(name) + "/d/e/who"));
@@ -81,6 +81,7 @@ void Places::look_up_by_path(const std::atomic<bool>& go) const {
       } else {
         // Exchanged in three steps, or by others: for a moment there is no such directory, or the
         // kernel cannot take over where it is now (docs/SEMANTICS.md).
+        EXPECT_FALSE(always_there) << strerror(who.error);
         EXPECT_TRUE(who.error == ENOENT || who.error == ESTALE) << strerror(who.error);
       }
     }
@@ -112,7 +113,9 @@ void Places::work_while_exchanged(const std::string& in) {
                                                  Descriptor(at("Z/d/e"), O_RDONLY)};
   const std::array<ino_t, 2> numbers = {number_of(directories[0]), number_of(directories[1])};
   std::atomic<bool> go{true};
-  std::thread by_path([&] { look_up_by_path(go); });
+  const bool by_the_mount = in == mount_->at("");
+  const bool always_there = by_the_mount && GetParam() != SourceKind::kSshfs;
+  std::thread by_path([&] { look_up_by_path(go, always_there); });
   std::thread mover([&] {
     while (go) {
       exchange(in);
